@@ -1,0 +1,180 @@
+"""What a framework must offer to the harness, and what a model must offer to a framework. Imports neither."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from algoperf import spec
+from algoperf.definition import WorkloadDefinition
+
+FRAMEWORKS = ("jax", "pytorch")
+_MODULES = {"jax": "jax", "pytorch": "torch"}
+
+# Values of a weights file that both frameworks read: Flax paths joined by "/", prefixed by "params/" or by the
+# name of the state collection ("batch_stats/"); arrays in the Flax layout.
+Weights = dict[str, np.ndarray]
+
+
+class Model(Protocol):
+    """A workload's model in one framework: what `build(definition)` of `jax_model.py` and `torch_model.py` returns.
+
+    In JAX `params` is a nested dict and every method is pure; in PyTorch `params` is an `nn.Module`.
+    """
+
+    def init(self, rng: Any) -> tuple[Any, Any]:
+        """Returns (params, model_state) drawn from `rng` (a JAX key; in PyTorch the generator is seeded already).
+
+        PyTorch: the module is built on the current default device; `model_state` is None.
+        """
+        ...
+
+    def forward(
+        self,
+        params: Any,
+        batch: Mapping[str, Any],
+        model_state: Any,
+        *,
+        train: bool,
+        rng: Any,
+        update_batch_norm: bool,
+        dropout_rate: float,
+    ) -> tuple[Any, Any]:
+        """Returns (logits, new model_state). With `train` and not `update_batch_norm`, batch statistics normalise
+        and running ones stay as they are. Without `train`, running ones normalise."""
+        ...
+
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+        """Returns `summed`, `n_valid_examples` (scalars) and `per_example` (already multiplied by the weights)."""
+        ...
+
+    def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
+        """Returns arrays whose axis 0 runs over the examples of the batch (padding included, for the metrics to mask):
+        per-example losses, hits, decoded tokens. Jitted (JAX) or run without gradients in eval mode (PyTorch)."""
+        ...
+
+    def is_output_params(self, param_key: str) -> bool: ...
+
+    def export_weights(self, params: Any, model_state: Any) -> Weights:
+        """Returns every parameter and running statistic under its neutral name."""
+        ...
+
+    def import_weights(self, weights: Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Inverse of `export_weights`: returns (params, model_state) of the same structure holding `weights`."""
+        ...
+
+
+class Checkpointed(Protocol):
+    """Device-side state of a run, in the form that the checkpoint stores."""
+
+    model_params: Any
+    model_state: Any
+    optimizer_state: Any
+
+
+class Backend(Protocol):
+    """One framework on this machine. Created once per process, by `load`."""
+
+    framework: str
+    rank: int
+    world_size: int  # processes
+    num_devices: int  # over all processes; batch sizes must divide by it
+    num_local_devices: int
+
+    # -- clock and memory
+    def fence(self) -> None:
+        """Waits until all device work that this process has queued is done."""
+        ...
+
+    def reset_memory(self) -> None:
+        """Frees caches between trials and after an out-of-memory error."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool: ...
+
+    # -- randomness (see algoperf.harness.seeds)
+    def key(self, seed: int) -> Any: ...
+
+    def split(self, key: Any, num: int) -> Any: ...
+
+    def fold_in(self, key: Any, data: int) -> Any: ...
+
+    def seed_global(self, seed: int, step: int) -> None:
+        """Seeds whatever global generators the framework draws from (PyTorch dropout); a no-op in JAX."""
+        ...
+
+    # -- processes
+    def barrier(self) -> None: ...
+
+    def max_over_ranks(self, value: float) -> float: ...
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Returns the picklable `value` of every rank, in rank order, on every rank."""
+        ...
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Returns rank 0's picklable `value` on every rank."""
+        ...
+
+    # -- data and models
+    def put_batch(self, batch: spec.Batch) -> spec.Batch:
+        """Moves this rank's share of a batch (NumPy leaves) to the devices: JAX gives global arrays sharded on axis 0."""
+        ...
+
+    def build_workload(self, definition: WorkloadDefinition, model: Model) -> spec.Workload: ...
+
+    def evaluate(
+        self, workload: spec.Workload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
+    ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
+        """Yields (host batch, this rank's outputs as NumPy) for each host batch; keeps one batch in flight."""
+        ...
+
+    def prepare_model(self, workload: spec.Workload, params: Any, *, compile_model: bool) -> Any:
+        """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile)."""
+        ...
+
+    # -- checkpoints
+    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
+        """Writes `model_params`, `model_state` and `optimizer_state` into the empty `directory`.
+
+        Raises `UnsavableStateError` that names the offending entry."""
+        ...
+
+    def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads them back; `template` is freshly initialised state of the same run."""
+        ...
+
+    # -- provenance
+    def device_report(self) -> dict[str, Any]:
+        """Names, counts, memory and driver of the devices, framework version, peak memory."""
+        ...
+
+    def close(self) -> None:
+        """Leaves process groups."""
+        ...
+
+
+class UnsavableStateError(TypeError):
+    """A submission's optimizer state holds something that a checkpoint cannot keep."""
+
+
+def load(framework: str, **options: Any) -> Backend:
+    """Imports one framework's backend and creates it. Nothing of the other framework is imported."""
+    if framework not in _MODULES:
+        raise ValueError(f"framework must be one of {', '.join(FRAMEWORKS)}, got {framework!r}")
+    try:
+        module = importlib.import_module(f"algoperf.backends.{_MODULES[framework]}")
+    except ImportError as error:
+        extra = _MODULES[framework]
+        raise ImportError(
+            f"--framework={framework} needs a package that is not installed ({error}); "
+            f"install it with: pip install 'algoperf[{extra}]'"
+        ) from error
+    return module.create(**options)
+
+
+def model_module(framework: str) -> str:
+    """Name of the module of a workload package that holds the model of `framework`."""
+    return f"{_MODULES[framework]}_model"

@@ -1,0 +1,36 @@
+"""Padding of the last evaluation batch, and the mask that goes with it."""
+
+from typing import Any
+
+import numpy as np
+
+Batch = dict[str, Any]
+
+
+def pad_batch(batch: Batch, batch_size: int, *, weights_like: str | None = None) -> Batch:
+    """Pads every leaf on axis 0 with zeros to `batch_size` and gives `weights`: the given ones or ones, then zeros.
+
+    Args:
+      batch: NumPy leaves with n <= batch_size rows; may already hold `weights`.
+      batch_size: rows after padding.
+      weights_like: name of the leaf whose shape new weights take; None means one weight per example.
+
+    Returns:
+      A new dict; float32 `weights` [batch_size, ...] are always present.
+    """
+    num_rows = len(next(iter(batch.values())))
+    if num_rows > batch_size:
+        raise ValueError(f"a batch of {num_rows} examples does not fit into {batch_size}")
+    if "weights" not in batch:
+        shape = (num_rows,) if weights_like is None else batch[weights_like].shape
+        batch = {**batch, "weights": np.ones(shape, np.float32)}
+    return {name: pad_rows(leaf, batch_size) for name, leaf in batch.items()}
+
+
+def pad_rows(array: np.ndarray, num_rows: int) -> np.ndarray:
+    """Appends zero rows up to `num_rows`; returns the array itself where nothing is missing."""
+    if len(array) == num_rows:
+        return array
+    padded = np.zeros((num_rows, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded

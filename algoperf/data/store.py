@@ -1,0 +1,157 @@
+"""A prepared dataset on disk: named arrays, memory-mapped, checksummed, complete or absent.
+
+A store is a folder of raw little-endian array files and a `store.json` with shapes, dtypes, checksums (CRC-32) and
+free-form metadata. It is written under a temporary name and renamed when complete, so that a reader never meets half a store.
+"""
+
+import json
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+MANIFEST = "store.json"
+FORMAT_VERSION = 1
+_VERIFY_CHUNK_BYTES = 1 << 24
+
+
+class StoreError(Exception):
+    """A prepared store is missing, incomplete or damaged."""
+
+
+class StoreWriter:
+    """Writes a store; use as a context manager. An exception inside leaves no store behind.
+
+    Args:
+      path: folder of the finished store; an existing one is replaced on success.
+      meta: JSON-serialisable facts about the data (format, source, generator seed, vocabulary ...).
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._meta = dict(meta)
+        self._appenders: dict[str, ArrayAppender] = {}
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entries = {name: appender.close() for name, appender in self._appenders.items()}
+        if kind is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            return
+        manifest = {"format_version": FORMAT_VERSION, "meta": self._meta, "arrays": entries}
+        (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._partial.rename(self._path)
+
+    def appender(self, name: str, dtype: Any, row_shape: tuple[int, ...] = ()) -> "ArrayAppender":
+        """Returns a writer of array `name` of shape (rows, *row_shape) that grows by whole blocks of rows."""
+        if name in self._appenders:
+            raise ValueError(f"array {name!r} is already in this store")
+        self._appenders[name] = ArrayAppender(self._partial / f"{name}.bin", np.dtype(dtype), row_shape)
+        return self._appenders[name]
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Writes a whole array."""
+        self.appender(name, array.dtype, array.shape[1:]).append(array)
+
+
+class ArrayAppender:
+    """Appends blocks of rows to one array of a store."""
+
+    def __init__(self, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> None:
+        self._dtype = dtype.newbyteorder("<") if sys.byteorder == "big" else dtype
+        self._row_shape = tuple(row_shape)
+        self._file = path.open("wb")
+        self._crc = 0
+        self.rows = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        """Appends rows of shape (n, *row_shape)."""
+        if rows.shape[1:] != self._row_shape:
+            raise ValueError(f"expected rows of shape {self._row_shape}, got {rows.shape[1:]}")
+        block = np.ascontiguousarray(rows, dtype=self._dtype)
+        view = memoryview(block.reshape(-1).view(np.uint8))
+        self._file.write(view)
+        self._crc = zlib.crc32(view, self._crc)
+        self.rows += len(block)
+
+    def close(self) -> dict[str, Any]:
+        self._file.close()
+        return {"dtype": self._dtype.str, "shape": [self.rows, *self._row_shape], "crc32": self._crc}
+
+
+class Store(Mapping[str, np.ndarray]):
+    """A complete store, opened for reading. Arrays are read-only memory maps.
+
+    Raises:
+      StoreError: the folder is no store, has another format version, or a file has the wrong size.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        manifest_path = path / MANIFEST
+        try:
+            manifest = json.loads(manifest_path.read_text())
+            version, self.meta, self._entries = manifest["format_version"], manifest["meta"], manifest["arrays"]
+        except FileNotFoundError:
+            raise StoreError(f"no prepared data at {path} ({MANIFEST} is missing)") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{manifest_path} is damaged ({error}); delete {path} and prepare it again") from error
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{path} has store format {version}, this program reads {FORMAT_VERSION}; prepare the data again"
+            )
+        self._arrays = {name: self._open(name, entry) for name, entry in self._entries.items()}
+
+    def _open(self, name: str, entry: Mapping[str, Any]) -> np.ndarray:
+        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        expected = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        file = self.path / f"{name}.bin"
+        size = file.stat().st_size if file.exists() else -1
+        if size != expected:
+            found = "it is missing" if size < 0 else f"found {size}"
+            raise StoreError(f"{file} should have {expected} bytes, {found}; delete {self.path} and prepare it again")
+        if expected == 0:
+            return np.empty(shape, dtype)
+        return np.memmap(file, dtype=dtype, mode="r", shape=shape)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self._arrays)}")
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def verify(self) -> None:
+        """Reads everything and compares checksums; raises StoreError that names the first damaged file."""
+        for name, entry in self._entries.items():
+            crc = 0
+            with (self.path / f"{name}.bin").open("rb") as file:
+                while block := file.read(_VERIFY_CHUNK_BYTES):
+                    crc = zlib.crc32(block, crc)
+            if crc != entry["crc32"]:
+                raise StoreError(
+                    f"{self.path / name}.bin is damaged (checksum {crc}, expected {entry['crc32']}); "
+                    f"delete {self.path} and prepare it again"
+                )
+
+
+def is_complete(path: Path) -> bool:
+    """Whether `path` holds a finished store (its files are not read)."""
+    return (path / MANIFEST).is_file()

@@ -1,0 +1,85 @@
+"""Finds workloads: folders of the `workloads` package and entry points of the group `algoperf.workloads`.
+
+A workload package holds `definition.py` with `DEFINITIONS`, and beside it `prepare.py`, `data.py`, `metrics.py`,
+`jax_model.py` and `torch_model.py`, which are imported only when asked for.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
+
+from algoperf.definition import WorkloadDefinition
+
+ENTRY_POINT_GROUP = "algoperf.workloads"
+_NOT_WORKLOADS = frozenset({"common"})
+
+
+class UnknownWorkloadError(LookupError):
+    """No workload has the requested name."""
+
+
+class DuplicateWorkloadError(ValueError):
+    """Two packages declare the same workload name."""
+
+
+class Registry:
+    """Workload definitions by name. Packages are found and read on first use."""
+
+    def __init__(self, packages: tuple[str, ...] | None = None) -> None:
+        self._packages = packages
+
+    @functools.cached_property
+    def _entries(self) -> Mapping[str, tuple[WorkloadDefinition, str]]:
+        entries: dict[str, tuple[WorkloadDefinition, str]] = {}
+        for package in self._packages if self._packages is not None else _installed_packages():
+            for definition in importlib.import_module(f"{package}.definition").DEFINITIONS:
+                if definition.name in entries:
+                    raise DuplicateWorkloadError(
+                        f"workload {definition.name!r} is declared by {entries[definition.name][1]!r} and by "
+                        f"{package!r}; rename one of them"
+                    )
+                entries[definition.name] = (definition, package)
+        return MappingProxyType(entries)
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def definitions(self) -> list[WorkloadDefinition]:
+        return [self._entries[name][0] for name in self.names()]
+
+    def get(self, name: str) -> WorkloadDefinition:
+        """Returns the definition called `name`; raises UnknownWorkloadError with the closest names otherwise."""
+        return self._entry(name)[0]
+
+    def _entry(self, name: str) -> tuple[WorkloadDefinition, str]:
+        if name not in self._entries:
+            close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known workloads: {', '.join(self.names())}"
+            raise UnknownWorkloadError(f"unknown workload {name!r}; {hint}")
+        return self._entries[name]
+
+    def package(self, name: str) -> str:
+        """Dotted name of the package that declares workload `name`."""
+        return self._entry(name)[1]
+
+    def module(self, name: str, part: str) -> ModuleType:
+        """Imports one part (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of the workload's package."""
+        return importlib.import_module(f"{self.package(name)}.{part}")
+
+
+def _installed_packages() -> tuple[str, ...]:
+    workloads = importlib.import_module("workloads")
+    local = [
+        f"workloads.{found.name}"
+        for found in pkgutil.iter_modules(workloads.__path__)
+        if found.ispkg and found.name not in _NOT_WORKLOADS
+    ]
+    plugins = [point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    return tuple(dict.fromkeys(sorted(local) + sorted(plugins)))
+
+
+REGISTRY = Registry()
