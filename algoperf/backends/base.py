@@ -84,8 +84,8 @@ class Backend(Protocol):
     num_local_devices: int
 
     # -- clock and memory
-    def fence(self) -> None:
-        """Waits until all device work that this process has queued is done."""
+    def fence(self, *trees: Any) -> None:
+        """Waits until `trees` are computed and all device work that this process has queued is done."""
         ...
 
     def reset_memory(self) -> None:
@@ -95,6 +95,11 @@ class Backend(Protocol):
     def is_out_of_memory(self, error: BaseException) -> bool: ...
 
     # -- randomness (see algoperf.harness.seeds)
+    def as_keys(self, words: np.ndarray) -> Any:
+        """Turns random words, int64 [..., 2] in [0, 2**31 - 1), into keys of the framework, indexable on the leading axes
+        without device work (JAX accepts a uint32 NumPy array [2] as a key; PyTorch's facade uses int32)."""
+        ...
+
     def key(self, seed: int) -> Any: ...
 
     def split(self, key: Any, num: int) -> Any: ...
