@@ -1,0 +1,126 @@
+"""The submission clock and the ledger that says where the time went.
+
+The clock is monotonic. While the submission runs, time is charged to it; everything else happens while the clock is
+paused. The device is fenced at the end of every charged segment and not at every step, so that dispatch may run ahead and no
+queued work escapes into a pause. Under several processes a charged segment lasts as long as on the slowest rank.
+"""
+
+import contextlib
+import enum
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+
+class Item(enum.StrEnum):
+    """Where wall time goes. The first three are charged to the submission."""
+
+    DATA_SELECTION = "data_selection"
+    UPDATE = "update"
+    PREPARE_FOR_EVAL = "prepare_for_eval"
+    EVALUATION = "evaluation"
+    CHECKPOINT = "checkpoint"
+    LOGGING = "logging"
+    OTHER = "other"
+
+
+CHARGED = (Item.DATA_SELECTION, Item.UPDATE, Item.PREPARE_FOR_EVAL)
+
+
+class ClockError(RuntimeError):
+    """The clock was used out of order: nested segments, or stopped twice."""
+
+
+class Clock:
+    """Charges time to the submission or to one of the pauses.
+
+    Args:
+      fence: waits until the device is idle; called at the end of every charged segment with what it should wait for.
+      max_over_ranks: largest value over processes; the identity for one process.
+      now: seconds of a monotonic clock.
+      ledger_s: seconds per item of earlier processes of the same run.
+    """
+
+    def __init__(
+        self,
+        *,
+        fence: Callable[..., None],
+        max_over_ranks: Callable[[float], float] = float,
+        now: Callable[[], float] = time.monotonic,
+        ledger_s: Mapping[str, float] | None = None,
+    ) -> None:
+        self.now = now
+        self._fence = fence
+        self._max_over_ranks = max_over_ranks
+        self._seconds = {item: float((ledger_s or {}).get(item, 0.0)) for item in Item}
+        self._item = Item.OTHER
+        self._mark = now()
+        self._selection_s = 0.0
+
+    def start_steps(self) -> None:
+        """Begins a charged segment of training steps."""
+        self._require_pause("start_steps")
+        self._switch(Item.UPDATE)
+        self._selection_s = 0.0
+
+    def add_data_selection(self, seconds: float) -> None:
+        """Says that `seconds` of the present segment went into data selection."""
+        self._selection_s += seconds
+
+    def stop_steps(self, *trees: object) -> None:
+        """Fences the device and ends the segment: what was not data selection is update."""
+        if self._item is not Item.UPDATE:
+            raise ClockError("stop_steps needs a running segment of steps; call start_steps first")
+        self._fence(*trees)
+        before = self._seconds[Item.UPDATE]
+        self._switch(Item.OTHER, charged=True)
+        segment_s = self._seconds[Item.UPDATE] - before
+        selection_s = min(self._selection_s, segment_s)
+        self._seconds[Item.DATA_SELECTION] += selection_s
+        self._seconds[Item.UPDATE] -= selection_s
+
+    @contextlib.contextmanager
+    def preparing_for_eval(self, trees: Callable[[], tuple[object, ...]] = tuple) -> Iterator[None]:
+        """Charges the block to the submission; afterwards waits for `trees()` and the device."""
+        self._require_pause(Item.PREPARE_FOR_EVAL)
+        self._switch(Item.PREPARE_FOR_EVAL)
+        try:
+            yield
+            self._fence(*trees())
+        finally:
+            self._switch(Item.OTHER, charged=True)
+
+    @contextlib.contextmanager
+    def paused_for(self, item: Item) -> Iterator[None]:
+        """Books the block under an item that is not charged."""
+        if item in CHARGED:
+            raise ClockError(f"{item} is charged to the submission and is no pause")
+        self._require_pause(item)
+        self._switch(item)
+        try:
+            yield
+        finally:
+            self._switch(Item.OTHER)
+
+    def submission_time_s(self) -> float:
+        """Charged seconds so far; inside a segment without a fence, so queued device work is not counted yet."""
+        running = self.now() - self._mark if self._item in CHARGED else 0.0
+        return sum(self._seconds[item] for item in CHARGED) + running
+
+    def ledger_s(self) -> dict[str, float]:
+        """Seconds per item up to now; they add up to the wall time of the run."""
+        seconds = {str(item): value for item, value in self._seconds.items()}
+        seconds[self._item] += self.now() - self._mark
+        return seconds
+
+    def seconds(self, item: Item) -> float:
+        return self._seconds[item]
+
+    def _require_pause(self, wanted: str) -> None:
+        if self._item is not Item.OTHER:
+            raise ClockError(f"cannot begin {wanted} inside {self._item}; segments do not nest")
+
+    def _switch(self, item: Item, *, charged: bool = False) -> None:
+        segment_s = self.now() - self._mark
+        self._seconds[self._item] += self._max_over_ranks(segment_s) if charged else segment_s
+        self._mark = self.now()
+        self._item = item

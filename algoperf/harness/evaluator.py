@@ -1,0 +1,76 @@
+"""Evaluates the train subset, validation and test: every example once, metrics merged over ranks."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from algoperf import spec
+from algoperf.backends.base import Backend
+from algoperf.data.pipeline import EvalPipeline
+from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
+
+_REPORTED_AS = {Split.EVAL_TRAIN: "train"}
+
+
+class Evaluator:
+    """Opens each split once and evaluates all of them on demand.
+
+    Args:
+      definition: workload whose splits are evaluated.
+      data_module, metrics_module: the workload's `data.py` and `metrics.py`.
+      data_dirs: data directory of each split (the test split of ImageNet may lie elsewhere).
+      backend: runs the model.
+    """
+
+    def __init__(
+        self,
+        *,
+        definition: WorkloadDefinition,
+        data_module: ModuleType,
+        metrics_module: ModuleType,
+        data_dirs: dict[Split, Path],
+        backend: Backend,
+    ) -> None:
+        self._definition = definition
+        self._data_dirs = data_dirs
+        self._metrics_module = metrics_module
+        self._backend = backend
+        self._sources = {
+            split: data_module.open_split(definition, split, data_dirs[split])
+            for split in EVAL_SPLITS
+            if definition.splits[split] is not None
+        }
+
+    def evaluate(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]:
+        """Returns `<split>/<metric>` for every split and metric, and `<split>/num_examples`, equal on all ranks."""
+        results: dict[str, float] = {}
+        for split, source in self._sources.items():
+            prefix = _REPORTED_AS.get(split, str(split))
+            values = self._evaluate_split(workload, params, model_state, split, source)
+            results.update({f"{prefix}/{name}": float(value) for name, value in values.items()})
+            if split is not Split.EVAL_TRAIN:
+                results[f"{prefix}/num_examples"] = len(source)
+        return results
+
+    def _evaluate_split(
+        self, workload: spec.Workload, params: Any, model_state: Any, split: Split, source: Any
+    ) -> dict[str, float]:
+        backend = self._backend
+        batches = EvalPipeline(
+            source,
+            batch_size=_round_up(self._definition.eval_batch_size, backend.num_devices),
+            rank=backend.rank,
+            world_size=backend.world_size,
+            num_shards=backend.num_local_devices,
+        )
+        metrics = self._metrics_module.make_metrics(self._definition, split, self._data_dirs[split])
+        for batch, outputs in backend.evaluate(workload, params, model_state, iter(batches)):
+            metrics.update(outputs, batch)
+        first, *others = backend.gather_objects(metrics)
+        for other in others:
+            first.merge(other)
+        return first.compute()
+
+
+def _round_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple

@@ -1,0 +1,375 @@
+"""The timed training loop of one trial.
+
+The order of the steps is the benchmark; do not change it:
+
+1. the keys of step n come from (run seed, n);
+2. charged: `data_selection`, then `update_params`;
+3. unless an evaluation is due or training is complete, back to 1;
+4. charged: fence the device, `prepare_for_eval`, fence; over the budget now means stop without evaluating;
+5. paused: evaluate, record, checkpoint;
+6. stop on targets reached, out of time, training complete, or failure.
+"""
+
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType, MappingProxyType
+from typing import Any, Protocol
+
+from algoperf import spec
+from algoperf.backends.base import Backend
+from algoperf.definition import Ruleset, WorkloadDefinition
+from algoperf.harness.checkpoint import Checkpointer
+from algoperf.harness.clock import Clock, Item
+from algoperf.harness.outcome import Outcome
+from algoperf.harness.schedule import Agreement, EvaluationSchedule
+from algoperf.harness.seeds import Seeds
+from algoperf.harness.stopping import Stopping
+from algoperf.harness.submission import Submission
+
+_AGREEMENT_SLACK = 0.01  # ranks compare clocks about every hundredth of an evaluation period
+
+
+class InputQueue(Protocol):
+    """Batches on the device; counts what it handed out, for the checkpoint."""
+
+    batches_taken: int
+
+    def __iter__(self) -> Iterator[spec.Batch]: ...
+
+    def __next__(self) -> spec.Batch: ...
+
+
+class RowSink(Protocol):
+    """The part of the recorder that the loop needs."""
+
+    def append_evaluation(self, row: Mapping[str, float], global_step: int) -> None: ...
+
+    def row_counts(self) -> dict[str, int]: ...
+
+
+class Observer(Protocol):
+    """Is told what happens, to show it to a person."""
+
+    def update(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> None: ...
+
+    def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None: ...
+
+
+class EvaluateFn(Protocol):
+    """Measures the present model on all splits."""
+
+    def __call__(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]: ...
+
+
+@dataclass
+class TrainingState:
+    """What training changes, and what a checkpoint therefore holds."""
+
+    params: Any
+    model_state: Any
+    optimizer_state: Any
+    global_step: int = 0
+    complete: bool = False
+    eval_results: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def device_trees(self) -> tuple[Any, Any, Any]:
+        return self.params, self.model_state, self.optimizer_state
+
+    def for_checkpoint(self) -> dict[str, Any]:
+        return {
+            "model_params": self.params,
+            "model_state": self.model_state,
+            "optimizer_state": self.optimizer_state,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """Choices of the person who runs: step limit, and evaluations on or off."""
+
+    max_global_steps: int | None = None
+    skip_evals: bool = False
+    preemption_count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopResult:
+    """End of the loop; `error` is the traceback of a crash or an out-of-memory error."""
+
+    outcome: Outcome
+    error: str | None = None
+
+
+class TrainingLoop:
+    """Runs one trial to its typed end. Build it, then call `run` once."""
+
+    def __init__(
+        self,
+        *,
+        definition: WorkloadDefinition,
+        ruleset: Ruleset,
+        workload: spec.Workload,
+        submission: Submission,
+        hyperparameters: Any,
+        backend: Backend,
+        seeds: Seeds,
+        state: TrainingState,
+        input_queue: InputQueue,
+        evaluate: EvaluateFn,
+        clock: Clock,
+        schedule: EvaluationSchedule,
+        stopping: Stopping,
+        recorder: RowSink,
+        checkpointer: Checkpointer | None,
+        observer: Observer,
+        options: LoopOptions,
+    ) -> None:
+        self.state = state
+        self.clock = clock
+        self._workload = workload
+        self._submission = submission
+        self._hyperparameters = hyperparameters
+        self._backend = backend
+        self._seeds = seeds
+        self._input_queue = input_queue
+        self._evaluate = evaluate
+        self._schedule = schedule
+        self._stopping = stopping
+        self._recorder = recorder
+        self._checkpointer = checkpointer
+        self._observer = observer
+        self._options = options
+        self._budget_s = stopping.budget_s
+        self._max_steps = options.max_global_steps
+        self._saved_step = state.global_step if state.global_step else -1
+        self._agreement = Agreement(
+            world_size=backend.world_size,
+            max_over_ranks=backend.max_over_ranks,
+            slack_s=_AGREEMENT_SLACK * definition.budget.eval_period_s,
+        )
+        self._agreement.restart(state.global_step, clock.submission_time_s())
+        self._train_state = {
+            "validation_goal_reached": stopping.validation_goal_reached,
+            "test_goal_reached": stopping.test_goal_reached,
+            "is_time_remaining": True,
+            "last_eval_time": schedule.last_s or 0,
+            "training_complete": False,
+            "accumulated_submission_time": clock.submission_time_s(),
+            "accumulated_eval_time": clock.seconds(Item.EVALUATION),
+            "accumulated_logging_time": clock.seconds(Item.LOGGING),
+            "last_step_end_time": None,
+        }
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the submission said so or the step limit is reached."""
+        state = self.state
+        return state.complete or (self._max_steps is not None and state.global_step >= self._max_steps)
+
+    def run(self) -> LoopResult:
+        """Trains until a typed end. A failure of the submission is an outcome, not an exception."""
+        with _stop_signal() as stop:
+            try:
+                out_of_time = self.clock.submission_time_s() >= self._budget_s
+                outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
+                while outcome is None:
+                    self._train_until_due(stop)
+                    outcome = self._pause_and_evaluate(stop)
+                return LoopResult(outcome=outcome)
+            except Exception as error:  # noqa: BLE001 -- whatever a submission raises is the typed end of its trial
+                kind = Outcome.OUT_OF_MEMORY if self._backend.is_out_of_memory(error) else Outcome.CRASHED
+                trace = traceback.format_exc()
+                if kind is Outcome.OUT_OF_MEMORY:
+                    self._backend.reset_memory()
+                return LoopResult(outcome=kind, error=trace)
+
+    def _train_until_due(self, stop: threading.Event) -> None:
+        """Charged: steps until an evaluation is due, the budget is spent, training is complete or a signal came."""
+        clock, state, agreement = self.clock, self.state, self._agreement
+        evaluates = not self._options.skip_evals
+        clock.start_steps()
+        while True:
+            self._step()
+            complete = self._is_complete
+            elapsed_s = clock.submission_time_s()
+            self._train_state["accumulated_submission_time"] = elapsed_s
+            self._observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
+            agreed_s = agreement.time_s(state.global_step, elapsed_s, now=complete)
+            if agreed_s is None:
+                continue
+            if (
+                complete
+                or (evaluates and self._schedule.is_due(agreed_s))
+                or agreed_s >= self._budget_s
+                or agreement.any_rank(stop.is_set())
+            ):
+                break
+        clock.stop_steps(state.device_trees)
+
+    def _step(self) -> None:
+        state, now = self.state, self.clock.now
+        submission, workload = self._submission, self._workload
+        keys = self._seeds.step(state.global_step)
+        self._backend.seed_global(self._seeds.seed, state.global_step)
+        try:
+            before = now()
+            batch = submission.data_selection(
+                workload=workload,
+                input_queue=self._input_queue,
+                optimizer_state=state.optimizer_state,
+                current_param_container=state.params,
+                model_state=state.model_state,
+                hyperparameters=self._hyperparameters,
+                global_step=state.global_step,
+                rng=keys.data_selection,
+            )
+            self.clock.add_data_selection(now() - before)
+            wanted = {"train_state": MappingProxyType(self._train_state)} if submission.wants_train_state else {}
+            state.optimizer_state, state.params, state.model_state = submission.update_params(
+                workload=workload,
+                current_param_container=state.params,
+                current_params_types=workload.model_params_types,
+                model_state=state.model_state,
+                hyperparameters=self._hyperparameters,
+                batch=batch,
+                loss_type=workload.loss_type,
+                optimizer_state=state.optimizer_state,
+                eval_results=state.eval_results,
+                global_step=state.global_step,
+                rng=keys.update,
+                **wanted,
+            )
+        except spec.TrainingCompleteError:
+            state.complete = True
+        state.global_step += 1
+        self._train_state["last_step_end_time"] = now()
+
+    def _pause_and_evaluate(self, stop: threading.Event) -> Outcome | None:
+        state, clock = self.state, self.clock
+        submission_time_s = clock.submission_time_s()
+        stopped = self._agreement.any_rank(stop.is_set())
+        evaluates = not self._options.skip_evals
+        due = evaluates and (self._is_complete or self._schedule.is_due(submission_time_s))
+        if due and not stopped:
+            self._prepare_for_eval()
+            submission_time_s = clock.submission_time_s()
+        out_of_time = submission_time_s >= self._budget_s
+        self._train_state["is_time_remaining"] = not out_of_time
+        self._train_state["accumulated_submission_time"] = submission_time_s
+        if due and not stopped and not out_of_time:
+            self._evaluate_and_record(submission_time_s)
+        outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
+        self._train_state["training_complete"] = outcome is not None
+        if outcome is None and stopped:
+            outcome = Outcome.INTERRUPTED
+        if due or outcome is not None:
+            self.save_checkpoint()
+        self._agreement.restart(state.global_step, clock.submission_time_s())
+        return outcome
+
+    def _prepare_for_eval(self) -> None:
+        prepare = self._submission.prepare_for_eval
+        if prepare is None:
+            return
+        state, workload = self.state, self._workload
+        last_step = max(state.global_step - 1, 0)
+        with self.clock.preparing_for_eval(lambda: state.device_trees):
+            state.optimizer_state, state.params, state.model_state = prepare(
+                workload=workload,
+                current_param_container=state.params,
+                current_params_types=workload.model_params_types,
+                model_state=state.model_state,
+                hyperparameters=self._hyperparameters,
+                loss_type=workload.loss_type,
+                optimizer_state=state.optimizer_state,
+                eval_results=state.eval_results,
+                global_step=state.global_step,
+                rng=self._seeds.step(last_step).prepare_for_eval,
+            )
+
+    def _evaluate_and_record(self, submission_time_s: float) -> None:
+        state, clock = self.state, self.clock
+        with clock.paused_for(Item.EVALUATION):
+            metrics = self._evaluate_with_one_retry()
+        self._stopping.evaluated(metrics)
+        self._schedule.evaluated(submission_time_s)
+        row = {
+            **metrics,
+            "score": submission_time_s,
+            "total_duration": sum(clock.ledger_s().values()),
+            "accumulated_submission_time": submission_time_s,
+            "accumulated_eval_time": clock.seconds(Item.EVALUATION),
+            "accumulated_logging_time": clock.seconds(Item.LOGGING),
+            "preemption_count": self._options.preemption_count,
+        }
+        state.eval_results.append((state.global_step, dict(row)))
+        with clock.paused_for(Item.LOGGING):
+            self._recorder.append_evaluation(row, state.global_step)
+            self._observer.evaluation(state.global_step, submission_time_s, metrics)
+        self._train_state.update(
+            validation_goal_reached=self._stopping.validation_goal_reached,
+            test_goal_reached=self._stopping.test_goal_reached,
+            last_eval_time=clock.now(),
+            accumulated_eval_time=clock.seconds(Item.EVALUATION),
+            accumulated_logging_time=clock.seconds(Item.LOGGING),
+        )
+
+    def _evaluate_with_one_retry(self) -> dict[str, float]:
+        """Evaluates; out of device memory frees caches and tries once more."""
+        state = self.state
+        try:
+            return self._evaluate(self._workload, state.params, state.model_state)
+        except Exception as error:
+            if not self._backend.is_out_of_memory(error):
+                raise
+        self._backend.reset_memory()
+        return self._evaluate(self._workload, state.params, state.model_state)
+
+    def save_checkpoint(self) -> None:
+        """Paused: writes everything that a resumed process needs."""
+        if self._checkpointer is None or self._saved_step == self.state.global_step:
+            return
+        state, clock = self.state, self.clock
+        with clock.paused_for(Item.CHECKPOINT):
+            run = {
+                "global_step": state.global_step,
+                "complete": state.complete,
+                "seed": self._seeds.seed,
+                "data_position": self._input_queue.batches_taken,
+                "eval_results": state.eval_results,
+                "rows": self._recorder.row_counts(),
+                "preemption_count": self._options.preemption_count,
+                "validation_goal_reached": self._stopping.validation_goal_reached,
+                "test_goal_reached": self._stopping.test_goal_reached,
+                "nonfinite_evaluations": self._stopping.nonfinite_evaluations,
+                "last_evaluation_s": self._schedule.last_s,
+                "ledger_s": clock.ledger_s(),
+            }
+            self._checkpointer.save(state.global_step, state.for_checkpoint(), run)
+        self._saved_step = state.global_step
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM or the first SIGINT sets; the second SIGINT interrupts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    previous = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""What a person asked for, checked before anything expensive starts."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from algoperf.backends.base import FRAMEWORKS
+from algoperf.definition import RULESETS, Ruleset
+
+DATA_CHOICES = ("auto", "full", "mini")
+
+
+class ConfigError(ValueError):
+    """The flags do not make sense together; the message says what would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One call of the runner. Fields are the flags of `submission_runner.py`; see there for their meaning."""
+
+    workload: str
+    framework: str
+    submission_path: str
+    experiment_dir: Path
+    experiment_name: str | None
+    tuning_ruleset: str = "external"
+    tuning_search_space: str | None = None
+    num_tuning_trials: int = 1
+    hparam_start_index: int | None = None
+    hparam_end_index: int | None = None
+    study: int = 0
+    data_dir: Path
+    data: str = "auto"
+    imagenet_v2_data_dir: Path | None = None
+    librispeech_tokenizer_vocab_path: Path | None = None
+    torch_compile: bool = False
+    save_checkpoints: bool = True
+    save_intermediate_checkpoints: bool = False
+    resume_last_run: bool = False
+    overwrite: bool = False
+    append_timestamp: bool = False
+    use_wandb: bool = False
+    use_tensorboard: bool = True
+    profile: bool = False
+    max_global_steps: int | None = None
+    rng_seed: int | None = None
+    capture_jax_trace: bool = False
+    skip_evals: bool = False
+    flag_values: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.framework not in FRAMEWORKS:
+            raise ConfigError(f"--framework must be one of {', '.join(FRAMEWORKS)}, got {self.framework!r}")
+        if self.tuning_ruleset not in RULESETS:
+            raise ConfigError(f"--tuning_ruleset must be one of {', '.join(RULESETS)}, got {self.tuning_ruleset!r}")
+        if self.data not in DATA_CHOICES:
+            raise ConfigError(f"--data must be one of {', '.join(DATA_CHOICES)}, got {self.data!r}")
+        if self.ruleset.tunable and self.tuning_search_space is None:
+            raise ConfigError("--tuning_ruleset=external needs --tuning_search_space, a JSON file")
+        if not self.ruleset.tunable and self.tuning_search_space is not None:
+            raise ConfigError("--tuning_ruleset=self takes no --tuning_search_space; leave it out")
+        if self.num_tuning_trials < 1:
+            raise ConfigError(f"--num_tuning_trials must be at least 1, got {self.num_tuning_trials}")
+        if self.max_global_steps is not None and self.max_global_steps < 1:
+            raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
+        if self.study < 0:
+            raise ConfigError(f"--study must be 0 or more, got {self.study}")
+        first, last = self.trial_range
+        if not 0 <= first < last <= self.num_tuning_trials:
+            raise ConfigError(
+                f"--hparam_start_index={first} and --hparam_end_index={last} select no trial of "
+                f"--num_tuning_trials={self.num_tuning_trials}; indices count from 0 and the end is exclusive"
+            )
+
+    @property
+    def ruleset(self) -> Ruleset:
+        return RULESETS[self.tuning_ruleset]
+
+    @property
+    def trial_range(self) -> tuple[int, int]:
+        """Half-open range of trial indices (from 0) to run."""
+        first = 0 if self.hparam_start_index is None else self.hparam_start_index
+        last = self.num_tuning_trials if self.hparam_end_index is None else self.hparam_end_index
+        return (first, last) if self.ruleset.tunable else (0, 1)
