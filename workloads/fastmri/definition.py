@@ -1,0 +1,182 @@
+"""U-Net reconstruction of undersampled knee MRI: base, variants and mini."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+
+ACTIVATIONS = ("leaky_relu", "tanh")
+NORMS = ("instance", "layer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetModel:
+    """U-Net from one channel to one channel.
+
+    Attributes:
+      channels: channels of the first conv block; doubles at each pooling.
+      pool_layers: number of 2x2 average poolings.
+      activation: `leaky_relu` (slope 0.2) or `tanh`.
+      norm: `instance` (per image and channel, no parameters) or `layer` (per image over all axes, per-channel scale
+        and bias); transposed convolutions are always followed by instance norm.
+    """
+
+    channels: int = 32
+    pool_layers: int = 4
+    activation: str = "leaky_relu"
+    norm: str = "instance"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomGenerator:
+    """Generator of the mini's volumes: ellipse phantoms with tissue texture, seen by one coil with noise.
+
+    Attributes:
+      seed: seed of the whole dataset.
+      slices_per_volume: slices of one HDF5 file.
+      widths: k-space columns; each volume draws one of them.
+      noise: standard deviation of the k-space noise relative to the brightest tissue, per image pixel.
+    """
+
+    seed: int
+    slices_per_volume: int
+    widths: tuple[int, ...]
+    noise: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastMRIData:
+    """Undersampling and cropping of the raw k-space.
+
+    Attributes:
+      image_size: height and width of inputs and targets, in pixels.
+      acceleration: reciprocal of the fraction of k-space columns that are kept, on average.
+      centre_fraction: fraction of the columns, around zero frequency, that are always kept.
+      clip: normalised intensities are limited to [-clip, clip].
+      validation_volumes: of the sorted volumes of the `val` folder, the first ones that are validation; the rest is test.
+      generator: how the mini's volumes are made; None for the real dataset.
+    """
+
+    image_size: int = 320
+    acceleration: int = 4
+    centre_fraction: float = 0.08
+    clip: float = 6.0
+    validation_volumes: int = 100
+    generator: PhantomGenerator | None = None
+
+
+def _kinds(model: UNetModel) -> dict[str, dict[str, int]]:
+    blocks = 2 * model.pool_layers + 1
+    kinds = {"CONV_WEIGHT": 2 * blocks + model.pool_layers + 1, "BIAS": 1}
+    if model.norm == "layer":
+        kinds |= {"LAYER_NORM_SCALE": 2 * blocks, "LAYER_NORM_BIAS": 2 * blocks}
+    return {"jax": kinds, "pytorch": kinds}
+
+
+_UPSTREAM = "AlgoPerf v0.6"
+_MODEL = UNetModel()
+_SMALL = UNetModel(channels=4, pool_layers=2)
+
+BASE = WorkloadDefinition(
+    name="fastmri",
+    base="fastmri",
+    tier=Tier.FULL,
+    title="U-Net on fastMRI knee images",
+    dataset="fastmri",
+    loss_type=LossType.MEAN_ABSOLUTE_ERROR,
+    metric=MetricSpec(name="ssim", direction=Direction.MAXIMIZE),
+    other_metrics=(MetricSpec(name="loss", direction=Direction.MINIMIZE),),
+    validation_target=0.723653,
+    test_target=0.740633,
+    splits=SplitSizes(train=34_742, eval_train=3_584, validation=3_554, test=3_581),
+    budget=Budget(max_runtime_s=4_430, eval_period_s=80, step_hint=18_094),
+    eval_batch_size=256,
+    default_dropout=0.0,
+    model=_MODEL,
+    data=FastMRIData(),
+    small_model=_SMALL,
+    small_data=FastMRIData(image_size=20),
+    parameter_count=7_756_097,
+    parameter_kinds=_kinds(_MODEL),
+    initial_loss=(0.4, 3.0),
+    mini="fastmri_mini",
+    sources={
+        "targets": _UPSTREAM,
+        "budget": _UPSTREAM,
+        "model": "Zbontar et al., fastMRI: An Open Dataset and Benchmarks for Accelerated MRI, 2018, section 5.2",
+        "splits": "slices of the 973 train and 199 val volumes (first 100 sorted ones: validation, the rest: test)",
+    },
+)
+
+
+def _variant(
+    name: str, title: str, validation: float, test: float, parameters: int, **switch: object
+) -> WorkloadDefinition:
+    model = dataclasses.replace(_MODEL, **switch)
+    small = {k: v for k, v in switch.items() if k in ("activation", "norm")} or {"channels": 8, "pool_layers": 1}
+    return dataclasses.replace(
+        BASE,
+        name=name,
+        title=title,
+        validation_target=validation,
+        test_target=test,
+        model=model,
+        small_model=dataclasses.replace(_SMALL, **small),
+        parameter_count=parameters,
+        parameter_kinds=_kinds(model),
+        mini=None,
+    )
+
+
+MODEL_SIZE = _variant(
+    "fastmri_model_size",
+    "Shallower and wider U-Net on fastMRI knee images",
+    0.723559,
+    0.740726,
+    7_692_929,
+    channels=64,
+    pool_layers=3,
+)
+TANH = _variant(
+    "fastmri_tanh", "U-Net with tanh on fastMRI knee images", 0.717840, 0.734505, 7_756_097, activation="tanh"
+)
+LAYERNORM = _variant(
+    "fastmri_layernorm", "U-Net with layer norm on fastMRI knee images", 0.723284, 0.739996, 7_761_985, norm="layer"
+)
+
+_MINI_MODEL = UNetModel(channels=8, pool_layers=3)
+
+MINI = dataclasses.replace(
+    BASE,
+    name="fastmri_mini",
+    tier=Tier.MINI,
+    title="Small U-Net on generated phantoms",
+    dataset="fastmri_mini",
+    validation_target=0.70,
+    test_target=0.70,
+    splits=SplitSizes(train=1024, eval_train=256, validation=256, test=256),
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=1600),
+    eval_batch_size=64,
+    model=_MINI_MODEL,
+    data=FastMRIData(
+        image_size=64,
+        validation_volumes=16,
+        generator=PhantomGenerator(seed=2018, slices_per_volume=16, widths=(72, 74, 80), noise=0.02),
+    ),
+    small_model=None,
+    small_data=None,
+    parameter_count=120_905,
+    parameter_kinds=_kinds(_MINI_MODEL),
+    initial_loss=(0.4, 3.0),
+    mini=None,
+    batch_size_scale=0.5,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (BASE, MODEL_SIZE, TANH, LAYERNORM, MINI)

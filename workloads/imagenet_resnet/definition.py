@@ -1,0 +1,156 @@
+"""ResNet-50 on ImageNet: base, variants and mini."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from workloads.common.imagenet.definition import (
+    ACCURACY,
+    DATASET,
+    LOSS,
+    MINI_DATASET,
+    MINI_GENERATOR,
+    MINI_SPLITS,
+    ImageNetData,
+    full_splits,
+)
+
+ACTIVATIONS = ("relu", "silu", "gelu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetModel:
+    """Bottleneck ResNet v1.5 (the stride is in the 3x3 convolution).
+
+    Attributes:
+      blocks: bottleneck blocks per stage; every stage but the first halves height and width.
+      width: channels of the stem and of the first stage's 3x3 convolutions; doubles per stage.
+      activation: `relu`, `silu` or `gelu` (tanh approximation).
+      last_scale: initial scale of the last batch norm of each block.
+    """
+
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    width: int = 64
+    activation: str = "relu"
+    last_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+
+
+def _kinds(blocks: tuple[int, ...]) -> dict[str, dict[str, int]]:
+    convolutions = 1 + 3 * sum(blocks) + len(blocks)
+    kinds = {
+        "CONV_WEIGHT": convolutions,
+        "BATCH_NORM_SCALE": convolutions,
+        "BATCH_NORM_BIAS": convolutions,
+        "WEIGHT": 1,
+        "BIAS": 1,
+    }
+    return {"jax": kinds, "pytorch": kinds}
+
+
+_UPSTREAM = "AlgoPerf v0.6"
+_SMALL = ResNetModel(blocks=(2, 1), width=4)
+_LOG_10 = math.log(10)
+
+BASE = WorkloadDefinition(
+    name="imagenet_resnet",
+    base="imagenet_resnet",
+    tier=Tier.FULL,
+    title="ResNet-50 on ImageNet",
+    dataset=DATASET,
+    loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
+    metric=ACCURACY,
+    other_metrics=(LOSS,),
+    validation_target=1 - 0.22569,
+    test_target=1 - 0.3440,
+    splits=full_splits(1024),
+    budget=Budget(max_runtime_s=66_159, eval_period_s=510, step_hint=195_999),
+    eval_batch_size=1024,
+    default_dropout=None,
+    model=ResNetModel(),
+    data=ImageNetData(),
+    small_model=_SMALL,
+    small_data=ImageNetData(num_classes=10, image_size=32, resize_size=36),
+    parameter_count=25_557_032,
+    parameter_kinds=_kinds((3, 4, 6, 3)),
+    initial_loss=(_LOG_10 - 0.2, _LOG_10 + 0.2),
+    mini="imagenet_resnet_mini",
+    sources={
+        "targets": _UPSTREAM,
+        "budget": _UPSTREAM,
+        "model": "He et al., Deep Residual Learning for Image Recognition, 2015; stride in the 3x3 convolution",
+        "last_scale": "Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1",
+    },
+)
+
+SILU = dataclasses.replace(
+    BASE,
+    name="imagenet_resnet_silu",
+    title="ResNet-50 with SiLU on ImageNet",
+    validation_target=0.75445,
+    test_target=0.6323,
+    model=ResNetModel(activation="silu"),
+    small_model=dataclasses.replace(_SMALL, activation="silu"),
+    mini=None,
+)
+
+GELU = dataclasses.replace(
+    BASE,
+    name="imagenet_resnet_gelu",
+    title="ResNet-50 with GELU on ImageNet",
+    validation_target=0.76765,
+    test_target=0.6519,
+    model=ResNetModel(activation="gelu"),
+    small_model=dataclasses.replace(_SMALL, activation="gelu"),
+    mini=None,
+)
+
+LARGE_BN_INIT = dataclasses.replace(
+    BASE,
+    name="imagenet_resnet_large_bn_init",
+    title="ResNet-50 with large initial batch-norm scales on ImageNet",
+    validation_target=0.76526,
+    test_target=0.6423,
+    model=ResNetModel(last_scale=8.0),
+    small_model=dataclasses.replace(_SMALL, last_scale=8.0),
+    initial_loss=(_LOG_10 - 0.5, _LOG_10 + 1.5),
+    mini=None,
+)
+
+_MINI_BLOCKS = (1, 1, 1)
+
+MINI = dataclasses.replace(
+    BASE,
+    name="imagenet_resnet_mini",
+    tier=Tier.MINI,
+    title="Small ResNet on generated images of textured shapes",
+    dataset=MINI_DATASET,
+    validation_target=0.80,
+    test_target=0.78,
+    splits=MINI_SPLITS,
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=1600),
+    eval_batch_size=256,
+    model=ResNetModel(blocks=_MINI_BLOCKS, width=16),
+    data=ImageNetData(
+        num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
+        image_size=32,
+        resize_size=36,
+        area_range=(0.4, 1.0),
+        decoded=True,
+        generator=MINI_GENERATOR,
+    ),
+    small_model=None,
+    small_data=None,
+    parameter_count=82_768,
+    parameter_kinds=_kinds(_MINI_BLOCKS),
+    initial_loss=(math.log(16) - 0.2, math.log(16) + 0.2),
+    mini=None,
+    batch_size_scale=1 / 8,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (BASE, SILU, GELU, LARGE_BN_INIT, MINI)

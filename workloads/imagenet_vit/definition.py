@@ -1,0 +1,187 @@
+"""Vision transformer on ImageNet: base, variants and mini."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from workloads.common.imagenet.definition import (
+    ACCURACY,
+    DATASET,
+    LOSS,
+    MINI_DATASET,
+    MINI_GENERATOR,
+    MINI_SPLITS,
+    ImageNetData,
+    full_splits,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTModel:
+    """Vision transformer without class token, with fixed sine-cosine position embedding.
+
+    Attributes:
+      patch_size: side of a patch, in pixels.
+      width: channels of a token; divisible by 4 and by `heads`.
+      depth: encoder blocks.
+      mlp_width: hidden channels of the MLPs.
+      heads: attention heads.
+      gated_mlp: multiplies the activated hidden layer by a linear function of itself.
+      post_layer_norm: layer norm after each residual sum instead of before each branch; no final layer norm.
+      attention_pooling: one learned query attends to the tokens, instead of their mean.
+    """
+
+    patch_size: int = 16
+    width: int = 384
+    depth: int = 12
+    mlp_width: int = 1536
+    heads: int = 6
+    gated_mlp: bool = False
+    post_layer_norm: bool = False
+    attention_pooling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or self.width % self.heads:
+            raise ValueError(f"width must be divisible by 4 and by heads={self.heads}, got {self.width}")
+
+
+def _kinds(model: ViTModel) -> dict[str, dict[str, int]]:
+    pooling = int(model.attention_pooling)
+    attentions = model.depth + pooling
+    layer_norms = 2 * model.depth + (not model.post_layer_norm) + pooling
+    dense = model.depth * (3 if model.gated_mlp else 2) + 2 * pooling + 2
+    kinds = {
+        "CONV_WEIGHT": 1,
+        "ATTENTION_Q": attentions,
+        "ATTENTION_K": attentions,
+        "ATTENTION_V": attentions,
+        "ATTENTION_OUT": attentions,
+        "ATTENTION_BIAS": 4 * attentions,
+        "WEIGHT": dense + pooling,
+        "BIAS": dense + 1,
+        "LAYER_NORM_SCALE": layer_norms,
+        "LAYER_NORM_BIAS": layer_norms,
+    }
+    return {"jax": kinds, "pytorch": kinds}
+
+
+_UPSTREAM = "AlgoPerf v0.6"
+_MODEL = ViTModel()
+_SMALL = ViTModel(patch_size=8, width=16, depth=2, mlp_width=32, heads=2)
+_LOG_10 = math.log(10)
+
+BASE = WorkloadDefinition(
+    name="imagenet_vit",
+    base="imagenet_vit",
+    tier=Tier.FULL,
+    title="Vision transformer (S/16) on ImageNet",
+    dataset=DATASET,
+    loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
+    metric=ACCURACY,
+    other_metrics=(LOSS,),
+    validation_target=1 - 0.22691,
+    test_target=1 - 0.3481,
+    splits=full_splits(2048),
+    budget=Budget(max_runtime_s=69_768, eval_period_s=420, step_hint=167_999),
+    eval_batch_size=2048,
+    default_dropout=0.0,
+    model=_MODEL,
+    data=ImageNetData(rand_augment=True, mixup_alpha=0.2),
+    small_model=_SMALL,
+    small_data=ImageNetData(
+        num_classes=10,
+        image_size=32,
+        resize_size=36,
+        rand_augment=True,
+        translate_px=14,
+        cutout_px=6,
+        mixup_alpha=0.2,
+    ),
+    parameter_count=22_122_472,
+    parameter_kinds=_kinds(_MODEL),
+    initial_loss=(_LOG_10 - 1e-3, _LOG_10 + 1e-3),
+    mini="imagenet_vit_mini",
+    sources={
+        "targets": _UPSTREAM,
+        "budget": _UPSTREAM,
+        "model": "Dosovitskiy et al., An Image is Worth 16x16 Words, 2021; Beyer et al., Better plain ViT baselines, 2022",
+    },
+)
+
+
+def _variant(
+    name: str, title: str, validation: float, test: float, parameters: int, **switch: bool
+) -> WorkloadDefinition:
+    model = dataclasses.replace(_MODEL, **switch)
+    return dataclasses.replace(
+        BASE,
+        name=name,
+        title=title,
+        validation_target=validation,
+        test_target=test,
+        model=model,
+        small_model=dataclasses.replace(_SMALL, **switch),
+        parameter_count=parameters,
+        parameter_kinds=_kinds(model),
+        mini=None,
+    )
+
+
+GLU = _variant(
+    "imagenet_vit_glu", "Vision transformer with gated MLPs on ImageNet", 0.75738, 0.6359, 50_452_456, gated_mlp=True
+)
+POST_LN = _variant(
+    "imagenet_vit_post_ln",
+    "Vision transformer with layer norm after the residual sums on ImageNet",
+    0.75312,
+    0.6286,
+    22_121_704,
+    post_layer_norm=True,
+)
+MAP = _variant(
+    "imagenet_vit_map",
+    "Vision transformer with attention pooling on ImageNet",
+    0.77113,
+    0.6523,
+    23_896_552,
+    attention_pooling=True,
+)
+
+_MINI_MODEL = ViTModel(patch_size=4, width=64, depth=4, mlp_width=256, heads=4)
+
+MINI = dataclasses.replace(
+    BASE,
+    name="imagenet_vit_mini",
+    tier=Tier.MINI,
+    title="Small vision transformer on generated images of textured shapes",
+    dataset=MINI_DATASET,
+    validation_target=0.70,
+    test_target=0.68,
+    splits=MINI_SPLITS,
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=1600),
+    eval_batch_size=256,
+    model=_MINI_MODEL,
+    data=ImageNetData(
+        num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
+        image_size=32,
+        resize_size=36,
+        area_range=(0.4, 1.0),
+        rand_augment=True,
+        translate_px=14,
+        cutout_px=6,
+        mixup_alpha=0.2,
+        decoded=True,
+        generator=MINI_GENERATOR,
+    ),
+    small_model=None,
+    small_data=None,
+    parameter_count=208_464,
+    parameter_kinds=_kinds(_MINI_MODEL),
+    initial_loss=(math.log(16) - 1e-3, math.log(16) + 1e-3),
+    mini=None,
+    batch_size_scale=1 / 8,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (BASE, GLU, POST_LN, MAP, MINI)
