@@ -1,16 +1,23 @@
 """Framework-neutral input: prepared stores, batches by index, padding and masks."""
 
+from algoperf.data.array_source import ArraySource
 from algoperf.data.padding import pad_batch, pad_rows
+from algoperf.data.pipeline import EvalPipeline, TrainPipeline
+from algoperf.data.prefetch import Prefetcher
 from algoperf.data.source import Batch, BatchRequest, Source
 from algoperf.data.store import Store, StoreError, StoreWriter, is_complete
 
 __all__ = [
+    "ArraySource",
     "Batch",
     "BatchRequest",
+    "EvalPipeline",
+    "Prefetcher",
     "Source",
     "Store",
     "StoreError",
     "StoreWriter",
+    "TrainPipeline",
     "is_complete",
     "pad_batch",
     "pad_rows",

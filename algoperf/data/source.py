@@ -32,7 +32,11 @@ class BatchRequest:
 
 
 class Source(Protocol):
-    """One split of a dataset. Random access; `read` may be called from another thread."""
+    """One split of a dataset. Random access; `read` may be called from another thread.
+
+    A source whose rows depend on their own index alone (nothing is packed, mixed or padded across a batch) may have
+    an int attribute `rows_per_read`: training then reads up to that many rows at once, for several batches.
+    """
 
     def __len__(self) -> int: ...
 

@@ -1,7 +1,8 @@
 """A prepared dataset on disk: named arrays, memory-mapped, checksummed, complete or absent.
 
 A store is a folder of raw little-endian array files and a `store.json` with shapes, dtypes, checksums (CRC-32) and
-free-form metadata. It is written under a temporary name and renamed when complete, so that a reader never meets half a store.
+free-form metadata. It is written under a temporary name and renamed when complete, so that a reader never meets half a
+store.
 """
 
 import json

@@ -1,0 +1,93 @@
+"""Reading ahead in a background thread."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
+
+
+class _Item(NamedTuple):
+    value: Any
+
+
+class _End(NamedTuple):
+    error: BaseException | None
+
+
+class Prefetcher:
+    """Iterator that takes items from another one and transforms them, `depth` ahead, in a background thread.
+
+    An exception of the iterator or of `transform` is raised by `next()` in place of the item it prevented, and by
+    every later call. `close()` must be called (or the object be used as a context manager) to end the thread.
+
+    Args:
+      iterator: where items come from; used by the background thread alone from now on.
+      transform: applied to each item in the background thread, for example `Backend.put_batch`.
+      depth: items held ready.
+      batches_taken: what the count starts from, for a resumed run.
+    """
+
+    def __init__(
+        self,
+        iterator: Iterator[Any],
+        transform: Callable[[Any], Any] | None = None,
+        depth: int = 2,
+        batches_taken: int = 0,
+    ) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, got {depth}")
+        self.batches_taken = batches_taken
+        self._iterator = iter(iterator)
+        self._transform = transform
+        self._ready: queue.SimpleQueue[_Item | _End] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[bool] = queue.SimpleQueue()  # one token per free place; False ends the thread
+        for _ in range(depth):
+            self._free.put(True)
+        self._end: _End | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._fill, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def _fill(self) -> None:
+        try:
+            while self._free.get() and not self._closing:
+                value = next(self._iterator)
+                if self._transform is not None:
+                    value = self._transform(value)
+                self._ready.put(_Item(value))
+        except StopIteration:
+            self._ready.put(_End(None))
+        except BaseException as error:
+            self._ready.put(_End(error))
+        else:
+            self._ready.put(_End(None))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._end is None:
+            found = self._ready.get()
+            if isinstance(found, _Item):
+                self._free.put(True)
+                self.batches_taken += 1
+                return found.value
+            self._end = found
+        if self._end.error is not None:
+            raise self._end.error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Ends the thread after the item it is working on, and drops what is ready. Later `next()` calls stop."""
+        self._end = self._end or _End(None)
+        self._closing = True
+        self._free.put(False)
+        self._thread.join()
+        while not self._ready.empty():
+            self._ready.get_nowait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
