@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
 from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UserError
 
 ENTRY_POINT_GROUP = "algoperf.workloads"
 _NOT_WORKLOADS = frozenset({"common"})
 
 
-class UnknownWorkloadError(LookupError):
+class UnknownWorkloadError(UserError, LookupError):
     """No workload has the requested name."""
 
 

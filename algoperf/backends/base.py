@@ -9,6 +9,7 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UserError
 
 FRAMEWORKS = ("jax", "pytorch")
 _MODULES = {"jax": "jax", "pytorch": "torch"}
@@ -161,8 +162,12 @@ class Backend(Protocol):
         ...
 
 
-class UnsavableStateError(TypeError):
+class UnsavableStateError(UserError, TypeError):
     """A submission's optimizer state holds something that a checkpoint cannot keep."""
+
+
+class MissingFrameworkError(UserError, ImportError):
+    """The package of the chosen framework is not installed."""
 
 
 def load(framework: str, **options: Any) -> Backend:
@@ -173,7 +178,7 @@ def load(framework: str, **options: Any) -> Backend:
         module = importlib.import_module(f"algoperf.backends.{_MODULES[framework]}")
     except ImportError as error:
         extra = _MODULES[framework]
-        raise ImportError(
+        raise MissingFrameworkError(
             f"--framework={framework} needs a package that is not installed ({error}); "
             f"install it with: pip install 'algoperf[{extra}]'"
         ) from error

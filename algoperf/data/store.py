@@ -16,12 +16,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from algoperf.errors import UserError
+
 MANIFEST = "store.json"
 FORMAT_VERSION = 1
 _VERIFY_CHUNK_BYTES = 1 << 24
 
 
-class StoreError(Exception):
+class StoreError(UserError):
     """A prepared store is missing, incomplete or damaged."""
 
 

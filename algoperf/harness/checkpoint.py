@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from algoperf.backends.base import Backend
+from algoperf.errors import UserError
 
 _NAME = re.compile(r"checkpoint_(\d+)")
 _MANIFEST = "manifest.json"
 _KEPT = 2
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """A checkpoint could not be written or read."""
 
 

@@ -181,7 +181,7 @@ class TrainingLoop:
                     self._train_until_due(stop)
                     outcome = self._pause_and_evaluate(stop)
                 return LoopResult(outcome=outcome)
-            except Exception as error:  # noqa: BLE001 -- whatever a submission raises is the typed end of its trial
+            except Exception as error:
                 kind = Outcome.OUT_OF_MEMORY if self._backend.is_out_of_memory(error) else Outcome.CRASHED
                 trace = traceback.format_exc()
                 if kind is Outcome.OUT_OF_MEMORY:

@@ -1,16 +1,20 @@
 """What a person asked for, checked before anything expensive starts."""
 
-from dataclasses import dataclass, field
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from algoperf.backends.base import FRAMEWORKS
 from algoperf.definition import RULESETS, Ruleset
+from algoperf.errors import UserError
 
 DATA_CHOICES = ("auto", "full", "mini")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """The flags do not make sense together; the message says what would."""
 
 
@@ -28,7 +32,7 @@ class RunConfig:
     num_tuning_trials: int = 1
     hparam_start_index: int | None = None
     hparam_end_index: int | None = None
-    study: int = 0
+    study: int | None = None
     data_dir: Path
     data: str = "auto"
     imagenet_v2_data_dir: Path | None = None
@@ -55,15 +59,13 @@ class RunConfig:
             raise ConfigError(f"--tuning_ruleset must be one of {', '.join(RULESETS)}, got {self.tuning_ruleset!r}")
         if self.data not in DATA_CHOICES:
             raise ConfigError(f"--data must be one of {', '.join(DATA_CHOICES)}, got {self.data!r}")
-        if self.ruleset.tunable and self.tuning_search_space is None:
-            raise ConfigError("--tuning_ruleset=external needs --tuning_search_space, a JSON file")
         if not self.ruleset.tunable and self.tuning_search_space is not None:
             raise ConfigError("--tuning_ruleset=self takes no --tuning_search_space; leave it out")
         if self.num_tuning_trials < 1:
             raise ConfigError(f"--num_tuning_trials must be at least 1, got {self.num_tuning_trials}")
         if self.max_global_steps is not None and self.max_global_steps < 1:
             raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
-        if self.study < 0:
+        if self.study is not None and self.study < 0:
             raise ConfigError(f"--study must be 0 or more, got {self.study}")
         first, last = self.trial_range
         if not 0 <= first < last <= self.num_tuning_trials:
@@ -77,8 +79,37 @@ class RunConfig:
         return RULESETS[self.tuning_ruleset]
 
     @property
+    def study_index(self) -> int:
+        """The study that the trials belong to: `--study`, else the number at the end of `.../study_<number>`, else 0."""
+        if self.study is not None:
+            return self.study
+        match = re.search(r"study_(\d+)$", self.experiment_name or "")
+        return int(match[1]) if match else 0
+
+    @property
     def trial_range(self) -> tuple[int, int]:
         """Half-open range of trial indices (from 0) to run."""
         first = 0 if self.hparam_start_index is None else self.hparam_start_index
         last = self.num_tuning_trials if self.hparam_end_index is None else self.hparam_end_index
         return (first, last) if self.ruleset.tunable else (0, 1)
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the configuration from the runner's flag values by name; unknown flags are only recorded."""
+        names = {f.name for f in fields(cls)}
+        chosen = {name: value for name, value in values.items() if name in names}
+        for name in ("experiment_dir", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path"):
+            if chosen.get(name) is not None:
+                chosen[name] = Path(chosen[name]).expanduser()
+        if chosen.get("submission_path") is None:
+            chosen["submission_path"] = str(default_submission(values["framework"]))
+        return cls(**chosen, flag_values=dict(values))
+
+
+def default_submission(framework: str) -> Path:
+    """The reference NadamW of a framework."""
+    found = importlib.util.find_spec("reference_algorithms")
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError("no --submission_path was given and the package reference_algorithms is not installed")
+    name = "jax_submission.py" if framework == "jax" else "torch_submission.py"
+    return Path(found.submodule_search_locations[0]) / "nadamw" / name

@@ -37,9 +37,7 @@ class Stopping:
         if self.definition.test_target is None:
             self.test_goal_reached = self.validation_goal_reached
         else:
-            self.test_goal_reached |= metric.better(
-                metrics[f"{Split.TEST}/{metric.name}"], self.definition.test_target
-            )
+            self.test_goal_reached |= metric.better(metrics[f"{Split.TEST}/{metric.name}"], self.definition.test_target)
         finite = all(
             math.isfinite(value)
             for key, value in metrics.items()

@@ -1,0 +1,227 @@
+"""One call of the runner: resolves the workload and its data, draws hyperparameters, runs the trials in turn."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from algoperf.backends import base
+from algoperf.backends.base import Backend
+from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.harness import seeds
+from algoperf.harness.experiment import ExperimentPaths, prepare_experiment_dir
+from algoperf.harness.outcome import Outcome
+from algoperf.harness.recorder import write_json_atomic
+from algoperf.harness.run_config import ConfigError, RunConfig
+from algoperf.harness.submission import Submission, load_submission, resolve_batch_size
+from algoperf.harness.trial import TRIAL_FILE, TrialPlan, TrialResult, run_trial
+from algoperf.harness.tuning import Hyperparameters, SearchSpace
+from algoperf.prepare import MissingDatasetError, ensure_prepared
+from algoperf.registry import REGISTRY, Registry
+
+Report = Callable[[str], None]
+
+
+def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | None = None) -> list[TrialResult]:
+    """Runs every selected trial that is not finished yet and returns the results of all selected trials.
+
+    Raises:
+      ConfigError, UnknownWorkloadError, MissingDatasetError, SubmissionError, SearchSpaceError,
+      ExperimentExistsError: the request cannot be run; nothing was started.
+    """
+    report = report or _report_to_stderr
+    registry.get(config.workload)
+    backend = base.load(config.framework)
+    try:
+        submission = load_submission(config.submission_path)
+        definition = choose_definition(config, registry, report if backend.rank == 0 else _silent)
+        definition = _with_tokenizer(definition, config)
+        points = _hyperparameters(config, definition, submission)
+        batch_size = resolve_batch_size(submission, definition, backend.num_devices)
+        if submission.has_eval_batch_size and backend.rank == 0:
+            report(
+                "warning: get_eval_batch_size is ignored; the benchmark fixes the evaluation batch size "
+                f"({definition.eval_batch_size} for {definition.name})"
+            )
+        _prepare_data(definition, config, registry, backend, report)
+        return _run_trials(config, registry, backend, definition, submission, points, batch_size, report)
+    finally:
+        backend.close()
+
+
+def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:
+    """The workload to run: the one asked for, or its mini where the full dataset is not at hand and that is allowed."""
+    definition = registry.get(config.workload)
+    if definition.tier is Tier.MINI or definition.mini is None:
+        if config.data == "mini" and definition.tier is not Tier.MINI:
+            raise ConfigError(f"{definition.name} has no mini version; leave --data=mini out")
+        return definition
+    if config.data == "mini":
+        return registry.get(definition.mini)
+    try:
+        ensure_prepared(definition, config.data_dir, report=report, registry=registry)
+    except MissingDatasetError as error:
+        if config.data == "full":
+            raise
+        report(
+            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses {definition.mini} "
+            f"(generated data, its own target) and is logged under that name. --data=full insists on the full dataset.\n"
+            f"{error}"
+        )
+        return registry.get(definition.mini)
+    return definition
+
+
+def _with_tokenizer(definition: WorkloadDefinition, config: RunConfig) -> WorkloadDefinition:
+    path = config.librispeech_tokenizer_vocab_path
+    if path is None:
+        return definition
+    if not hasattr(definition.data, "tokenizer_vocab_path"):
+        raise ConfigError(f"--librispeech_tokenizer_vocab_path is for speech workloads, not for {definition.name}")
+    return dataclasses.replace(definition, data=dataclasses.replace(definition.data, tokenizer_vocab_path=str(path)))
+
+
+def _prepare_data(
+    definition: WorkloadDefinition, config: RunConfig, registry: Registry, backend: Backend, report: Report
+) -> None:
+    if backend.rank == 0:
+        ensure_prepared(definition, config.data_dir, report=report, registry=registry)
+    backend.barrier()
+
+
+def _hyperparameters(
+    config: RunConfig, definition: WorkloadDefinition, submission: Submission
+) -> list[Hyperparameters | None]:
+    if not config.ruleset.tunable:
+        return [None]
+    space = SearchSpace.load(config.tuning_search_space or _search_space_beside(submission, definition))
+    return list(space.draw(config.num_tuning_trials, study=config.study_index, seed=config.rng_seed or 0))
+
+
+def _search_space_beside(submission: Submission, definition: WorkloadDefinition) -> Path:
+    folder = Path(submission.path).parent
+    candidates = (
+        folder / "search_spaces" / f"{definition.name}.json",
+        folder / "search_spaces" / "default.json",
+        folder / "tuning_search_space.json",
+    )
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"--tuning_ruleset=external needs --tuning_search_space, a JSON file; none lies beside {submission.path} either "
+        f"({candidates[-1].name})"
+    )
+
+
+def _run_trials(
+    config: RunConfig,
+    registry: Registry,
+    backend: Backend,
+    definition: WorkloadDefinition,
+    submission: Submission,
+    points: list[Hyperparameters | None],
+    batch_size: int,
+    report: Report,
+) -> list[TrialResult]:
+    paths = _open_experiment(config, backend, definition)
+    run_seed = config.rng_seed if config.rng_seed is not None else backend.broadcast_object(seeds.fresh_seed())
+    first, last = config.trial_range
+    results = []
+    for index in range(first, last):
+        trial_dir = paths.trial_dir(index + 1)
+        finished = _finished_result(trial_dir)
+        if finished is not None:
+            if backend.rank == 0:
+                report(f"{trial_dir} is finished ({finished.outcome}); not run again")
+            results.append(finished)
+            continue
+        plan = TrialPlan(
+            config=config,
+            registry=registry,
+            definition=definition,
+            submission=submission,
+            hyperparameters=points[index],
+            batch_size=batch_size,
+            seed=_trial_seed(trial_dir, seeds.trial_seed(run_seed, index), backend),
+            trial_dir=trial_dir,
+        )
+        if backend.rank == 0:
+            _write_trial_inputs(plan)
+            report(
+                f"trial {index + 1} of {last}: {definition.name}, {backend.framework}, {points[index] or 'self-tuning'}"
+            )
+        backend.barrier()
+        result = run_trial(plan, backend, report if backend.rank == 0 else _silent)
+        results.append(result)
+        if result.outcome is Outcome.INTERRUPTED:
+            break
+    return results
+
+
+def _open_experiment(config: RunConfig, backend: Backend, definition: WorkloadDefinition) -> ExperimentPaths:
+    """Rank 0 makes the folders; a refusal is raised on every rank."""
+    answer: ExperimentPaths | Exception
+    if backend.rank == 0:
+        try:
+            answer = prepare_experiment_dir(
+                config.experiment_dir,
+                config.experiment_name,
+                workload=definition.name,
+                framework=config.framework,
+                overwrite=config.overwrite,
+                resume=config.resume_last_run,
+                append_timestamp=config.append_timestamp,
+            )
+        except Exception as error:
+            answer = error
+    else:
+        answer = RuntimeError("rank 0 gave no answer")
+    answer = backend.broadcast_object(answer)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _finished_result(trial_dir: Path) -> TrialResult | None:
+    path = trial_dir / TRIAL_FILE
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    outcome = Outcome(record["outcome"])
+    return TrialResult(outcome=outcome, trial_dir=trial_dir, record=record) if outcome.is_final else None
+
+
+_SEED_FILE = "seed.json"
+
+
+def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
+    """The seed that the trial started with, where it was started before; else the drawn one."""
+    path = trial_dir / _SEED_FILE
+    seed = json.loads(path.read_text())["seed"] if backend.rank == 0 and path.is_file() else drawn
+    return int(backend.broadcast_object(seed))
+
+
+def _write_trial_inputs(plan: TrialPlan) -> None:
+    """Records seed and hyperparameters before the first step, so that a resumed process continues the same trial."""
+    plan.trial_dir.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(plan.trial_dir / _SEED_FILE, {"seed": plan.seed})
+    if plan.hyperparameters is None:
+        return
+    path = plan.trial_dir / "hparams.json"
+    values = plan.hyperparameters.to_dict()
+    if path.is_file() and json.loads(path.read_text()) != values:
+        raise ConfigError(
+            f"{path} holds other hyperparameters than this run draws; resume with the search space and seed of the "
+            "first run, or choose another --experiment_name"
+        )
+    write_json_atomic(path, values)
+
+
+def _report_to_stderr(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _silent(message: str) -> None:
+    pass

@@ -1,0 +1,311 @@
+"""One trial from start to `trial.json`: builds what the loop needs, restores, runs, records."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf import spec
+from algoperf.backends import base
+from algoperf.backends.base import Backend
+from algoperf.data.pipeline import TrainPipeline
+from algoperf.data.prefetch import Prefetcher
+from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
+from algoperf.harness import provenance
+from algoperf.harness.checkpoint import Checkpointer, RestoredRun
+from algoperf.harness.clock import Clock
+from algoperf.harness.evaluator import Evaluator
+from algoperf.harness.loop import LoopOptions, LoopResult, TrainingLoop, TrainingState
+from algoperf.harness.outcome import Outcome
+from algoperf.harness.progress import Progress
+from algoperf.harness.recorder import NullRecorder, Recorder, start_wandb, write_json_atomic
+from algoperf.harness.run_config import RunConfig
+from algoperf.harness.schedule import EvaluationSchedule
+from algoperf.harness.seeds import Seeds
+from algoperf.harness.stopping import Stopping
+from algoperf.harness.submission import Submission
+from algoperf.registry import Registry
+
+TRIAL_FILE = "trial.json"
+TRIAL_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """Everything that is decided before a trial starts."""
+
+    config: RunConfig
+    registry: Registry
+    definition: WorkloadDefinition
+    submission: Submission
+    hyperparameters: Any
+    batch_size: int
+    seed: int
+    trial_dir: Path
+
+    @property
+    def data_dirs(self) -> dict[Split, Path]:
+        config = self.config
+        dirs = dict.fromkeys(Split, config.data_dir)
+        if config.imagenet_v2_data_dir is not None:
+            dirs[Split.TEST] = config.imagenet_v2_data_dir
+        return dirs
+
+    def part(self, name: str) -> Any:
+        return self.registry.module(self.definition.name, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What `trial.json` says, for the summary at the end of the command."""
+
+    outcome: Outcome
+    trial_dir: Path
+    record: dict[str, Any]
+
+
+def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) -> TrialResult:
+    """Runs or resumes one trial and writes its record.
+
+    Failures of the submission (crash, divergence, out of memory) end up in the outcome; mistakes that concern the
+    whole command (full disk, unreadable data) are raised.
+    """
+    clock = Clock(fence=backend.fence, max_over_ranks=backend.max_over_ranks)
+    backend.reset_memory()
+    seeds = Seeds(backend, plan.seed)
+    with contextlib.ExitStack() as cleanup:
+        try:
+            setup = _build(plan, backend, seeds, report)
+        except Exception as error:
+            if not backend.is_out_of_memory(error):
+                raise
+            return _finish(plan, backend, clock, LoopResult(outcome=Outcome.OUT_OF_MEMORY, error=str(error)), None, 0)
+        if setup.restored is not None and setup.restored.run:
+            clock = _resumed_clock(backend, setup.restored)
+        preemptions = setup.preemption_count
+        recorder = _open_recorder(plan, backend, setup)
+        cleanup.callback(recorder.close)
+        setup.workload.metrics_logger = recorder
+        _write_metadata(plan, backend, setup.workload, preemptions)
+        train_source = plan.part("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir)
+        batches = TrainPipeline(
+            train_source,
+            batch_size=plan.batch_size,
+            seed=seeds.data,
+            rank=backend.rank,
+            world_size=backend.world_size,
+            num_shards=backend.num_local_devices,
+            start_batch=setup.data_position,
+        )
+        queue = Prefetcher(batches, backend.put_batch, batches_taken=setup.data_position)
+        cleanup.callback(queue.close)
+        progress = Progress(plan.definition, setup.stopping.budget_s, enabled=backend.rank == 0)
+        loop = TrainingLoop(
+            definition=plan.definition,
+            ruleset=plan.config.ruleset,
+            workload=setup.workload,
+            submission=plan.submission,
+            hyperparameters=plan.hyperparameters,
+            backend=backend,
+            seeds=seeds,
+            state=setup.state,
+            input_queue=queue,
+            evaluate=_evaluator(plan, backend).evaluate,
+            clock=clock,
+            schedule=setup.schedule,
+            stopping=setup.stopping,
+            recorder=recorder,
+            checkpointer=setup.checkpointer,
+            observer=progress,
+            options=LoopOptions(
+                max_global_steps=plan.config.max_global_steps,
+                skip_evals=plan.config.skip_evals,
+                preemption_count=preemptions,
+            ),
+        )
+        result = loop.run()
+        progress.close(result.outcome)
+        if result.outcome is not Outcome.INTERRUPTED:
+            recorder.append_final(clock.submission_time_s(), loop.state.global_step)
+        return _finish(plan, backend, clock, result, loop.state, preemptions)
+
+
+@dataclass(kw_only=True)
+class _Setup:
+    """A trial's objects before the loop starts, fresh or restored."""
+
+    workload: spec.Workload
+    state: TrainingState
+    stopping: Stopping
+    schedule: EvaluationSchedule
+    checkpointer: Checkpointer | None
+    restored: RestoredRun | None
+    data_position: int = 0
+    preemption_count: int = 0
+
+
+def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[str], None]) -> _Setup:
+    model = plan.part(base.model_module(backend.framework)).build(plan.definition)
+    workload = backend.build_workload(plan.definition, model)
+    params, model_state = workload.init_model_fn(seeds.model_init)
+    params = backend.prepare_model(workload, params, compile_model=plan.config.torch_compile)
+    optimizer_state = plan.submission.init_optimizer_state(
+        workload=workload,
+        model_params=params,
+        model_state=model_state,
+        hyperparameters=plan.hyperparameters,
+        rng=seeds.optimizer_init,
+    )
+    setup = _Setup(
+        workload=workload,
+        state=TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state),
+        stopping=Stopping(definition=plan.definition, ruleset=plan.config.ruleset),
+        schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
+        checkpointer=(
+            Checkpointer(plan.trial_dir, backend, keep_all=plan.config.save_intermediate_checkpoints)
+            if plan.config.save_checkpoints
+            else None
+        ),
+        restored=None,
+    )
+    if setup.checkpointer is not None:
+        setup.restored = setup.checkpointer.restore(setup.state.for_checkpoint())
+    if setup.restored is not None:
+        _resume(setup, setup.restored, report)
+    return setup
+
+
+def _resume(setup: _Setup, restored: RestoredRun, report: Callable[[str], None]) -> None:
+    for reason in restored.skipped:
+        report(f"warning: {reason}; using the checkpoint before it")
+    if not restored.run:
+        report("warning: no intact checkpoint is left; starting this trial again from step 0")
+        return
+    run = restored.run
+    setup.state = TrainingState(
+        params=restored.state["model_params"],
+        model_state=restored.state["model_state"],
+        optimizer_state=restored.state["optimizer_state"],
+        global_step=run["global_step"],
+        complete=run["complete"],
+        eval_results=[(step, dict(metrics)) for step, metrics in run["eval_results"]],
+    )
+    setup.stopping.validation_goal_reached = run["validation_goal_reached"]
+    setup.stopping.test_goal_reached = run["test_goal_reached"]
+    setup.stopping.nonfinite_evaluations = run["nonfinite_evaluations"]
+    setup.schedule.last_s = run["last_evaluation_s"]
+    setup.data_position = run["data_position"]
+    setup.preemption_count = run["preemption_count"] + 1
+    report(f"resumed at step {run['global_step']} after {sum(run['ledger_s'].values()):.0f} s of earlier work")
+
+
+def _resumed_clock(backend: Backend, restored: RestoredRun) -> Clock:
+    return Clock(fence=backend.fence, max_over_ranks=backend.max_over_ranks, ledger_s=restored.run["ledger_s"])
+
+
+def _open_recorder(plan: TrialPlan, backend: Backend, setup: _Setup) -> Any:
+    if backend.rank != 0:
+        return NullRecorder()
+    rows = setup.restored.run.get("rows", {}) if setup.restored is not None else {}
+    wandb_run = None
+    if plan.config.use_wandb:
+        wandb_run = start_wandb(
+            plan.trial_dir,
+            name=f"{plan.definition.name}_{backend.framework}",
+            config={**plan.config.flag_values, **_hyperparameter_dict(plan.hyperparameters)},
+            tags=[plan.definition.name, backend.framework],
+        )
+    return Recorder(
+        plan.trial_dir,
+        tensorboard=plan.config.use_tensorboard,
+        wandb_run=wandb_run,
+        preemption_count=setup.preemption_count,
+        rows=rows,
+    )
+
+
+def _evaluator(plan: TrialPlan, backend: Backend) -> Evaluator:
+    return Evaluator(
+        definition=plan.definition,
+        data_module=plan.part("data"),
+        metrics_module=plan.part("metrics"),
+        data_dirs={split: plan.data_dirs[split] for split in EVAL_SPLITS},
+        backend=backend,
+    )
+
+
+def _write_metadata(plan: TrialPlan, backend: Backend, workload: spec.Workload, preemptions: int) -> None:
+    if backend.rank != 0:
+        return
+    meta = provenance.meta_data(
+        definition=plan.definition, workload=workload, device_report=backend.device_report(), seed=plan.seed
+    )
+    write_json_atomic(plan.trial_dir / f"meta_data_{preemptions}.json", meta)
+    write_json_atomic(plan.trial_dir / f"flags_{preemptions}.json", provenance.flags_json(plan.config.flag_values))
+
+
+def _finish(
+    plan: TrialPlan,
+    backend: Backend,
+    clock: Clock,
+    result: LoopResult,
+    state: TrainingState | None,
+    preemptions: int,
+) -> TrialResult:
+    """Writes `trial.json`, the typed end of the trial."""
+    definition = plan.definition
+    record = {
+        "schema_version": TRIAL_SCHEMA_VERSION,
+        "outcome": str(result.outcome),
+        "error": result.error,
+        "workload": definition.name,
+        "framework": backend.framework,
+        "definition_digest": definition.digest(),
+        "submission": str(plan.submission.path),
+        "ruleset": plan.config.tuning_ruleset,
+        "budget_s": definition.budget.max_runtime_s * plan.config.ruleset.budget_factor,
+        "seed": plan.seed,
+        "batch_size": plan.batch_size,
+        "hyperparameters": _hyperparameter_dict(plan.hyperparameters),
+        "global_step": state.global_step if state else 0,
+        "preemption_count": preemptions,
+        "submission_time_s": clock.submission_time_s(),
+        "best_validation": _best(definition, state),
+        "ledger": {f"{item}_s": seconds for item, seconds in clock.ledger_s().items()},
+        "provenance": provenance.collect(
+            device_report=backend.device_report(),
+            definition=definition,
+            seed=plan.seed,
+            extra={"submission_digest": plan.submission.source_digest},
+        ),
+    }
+    if backend.rank == 0:
+        write_json_atomic(plan.trial_dir / TRIAL_FILE, record)
+    return TrialResult(outcome=result.outcome, trial_dir=plan.trial_dir, record=record)
+
+
+def _best(definition: WorkloadDefinition, state: TrainingState | None) -> dict[str, float] | None:
+    """Best validation value and when it, and the target, were first met."""
+    if state is None or not state.eval_results:
+        return None
+    metric = definition.metric
+    key = f"{Split.VALIDATION}/{metric.name}"
+    best: dict[str, float] | None = None
+    reached_s: float | None = None
+    for step, row in state.eval_results:
+        if best is None or metric.better(row[key], best["value"]):
+            best = {"value": row[key], "global_step": step, "submission_time_s": row["score"]}
+        if reached_s is None and metric.reached(row[key], definition.validation_target):
+            reached_s = row["score"]
+    assert best is not None
+    return best if reached_s is None else {**best, "time_to_target_s": reached_s}
+
+
+def _hyperparameter_dict(hyperparameters: Any) -> dict[str, Any]:
+    if hyperparameters is None:
+        return {}
+    if dataclasses.is_dataclass(hyperparameters) and not isinstance(hyperparameters, type):
+        return dataclasses.asdict(hyperparameters)
+    return dict(hyperparameters._asdict())

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Trains one workload with one submission, against the clock.
+
+  python submission_runner.py --workload=mnist --framework=jax
+
+runs the reference NadamW. Every trial writes `<experiment_dir>/<experiment_name>/<workload>_<framework>/trial_<i>/`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+_INTERRUPTED_EXIT_CODE = 128 + 15
+
+flags.DEFINE_string(
+    "workload", None, "Workload, variant, mini or suite to run, for example wmt, wmt_mini, qualification."
+)
+flags.DEFINE_enum("framework", None, ["jax", "pytorch"], "Framework of the submission.")
+flags.DEFINE_string(
+    "submission_path",
+    None,
+    "The submission: a .py file anywhere on disk, or a dotted module. Default: reference NadamW.",
+)
+flags.DEFINE_string("experiment_dir", "./experiments", "Root folder of results.")
+flags.DEFINE_string("experiment_name", None, "Folder under experiment_dir, may contain '/'. Default: a timestamp.")
+flags.DEFINE_enum(
+    "tuning_ruleset",
+    "external",
+    ["external", "self"],
+    "external: trials over a search space; self: one run, 1.5 x time.",
+)
+flags.DEFINE_string(
+    "tuning_search_space",
+    None,
+    "JSON search space (external ruleset). Default: search_spaces/<workload>.json, search_spaces/default.json or "
+    "tuning_search_space.json beside the submission.",
+)
+flags.DEFINE_integer("num_tuning_trials", 1, "Hyperparameter points to draw.", lower_bound=1)
+flags.DEFINE_integer("hparam_start_index", None, "First point to run, from 0.")
+flags.DEFINE_integer("hparam_end_index", None, "Point to stop before.")
+flags.DEFINE_integer("study", None, "Study whose points are drawn. Default: the number in .../study_<number>, else 0.")
+flags.DEFINE_string("data_dir", "~/data", "Where prepared datasets lie (minis are generated there).")
+flags.DEFINE_enum(
+    "data",
+    "auto",
+    ["auto", "full", "mini"],
+    "full: a missing dataset is an error; mini: always the mini; auto: the mini where the full dataset is missing.",
+)
+flags.DEFINE_string("imagenet_v2_data_dir", None, "Data directory of the test split, if it differs.")
+flags.DEFINE_string("librispeech_tokenizer_vocab_path", None, "SentencePiece model of the speech workloads.")
+flags.DEFINE_boolean("torch_compile", False, "Compile model and loss where a probe at the start succeeds (PyTorch).")
+flags.DEFINE_boolean("save_checkpoints", True, "Checkpoint after every evaluation, at the end and on SIGTERM.")
+flags.DEFINE_boolean("save_intermediate_checkpoints", False, "Keep every checkpoint instead of the newest two.")
+flags.DEFINE_boolean("resume_last_run", False, "Continue in an existing experiment folder.")
+flags.DEFINE_boolean("overwrite", False, "Delete an existing experiment folder first; wins over resume_last_run.")
+flags.DEFINE_boolean("append_timestamp", False, "Append -YYYY-MM-DD-HH-MM-SS to experiment_name.")
+flags.DEFINE_boolean("use_wandb", False, "Also log to Weights & Biases.")
+flags.DEFINE_boolean("use_tensorboard", True, "Also write TensorBoard event files.")
+flags.DEFINE_boolean("profile", False, "Print at the end where the time of each trial went.")
+flags.DEFINE_integer("max_global_steps", None, "Stop after this many steps.", lower_bound=1)
+flags.DEFINE_integer("rng_seed", None, "Seed of everything random; 0 is a seed. Default: from the operating system.")
+flags.DEFINE_boolean("set_pytorch_max_split_size", False, "Set max_split_size_mb:256 of the CUDA allocator (PyTorch).")
+flags.DEFINE_integer("pytorch_eval_num_workers", 0, "Accepted for compatibility; evaluation reads ahead by itself.")
+flags.DEFINE_boolean("capture_jax_trace", False, "Write a JAX profiler trace to <trial>/traces.")
+flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
+flags.DEFINE_boolean("dry_run", False, "With a suite: print its runs and the estimated time, and stop.")
+flags.DEFINE_integer("num_studies", None, "With a suite: studies to run. Default: as the ruleset says.", lower_bound=1)
+flags.mark_flags_as_required(["workload", "framework"])
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+        print(f"error: unexpected argument {argv[1]!r}; flags are written --name=value", file=sys.stderr)
+        return 2
+    from algoperf.errors import UserError
+
+    try:
+        return _run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run() -> int:
+    from algoperf.harness import summary
+    from algoperf.harness.run_config import RunConfig
+
+    if FLAGS.set_pytorch_max_split_size:
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:256")
+    values = FLAGS.flag_values_dict()
+    config = RunConfig.from_flags(values)
+    from algoperf.harness import driver
+
+    results = driver.run(config)
+    summary.show(results, ledger=config.profile)
+    if any(result.outcome == "interrupted" for result in results):
+        return _INTERRUPTED_EXIT_CODE
+    return 1 if any(result.outcome.is_failure for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    app.run(main)
