@@ -1,7 +1,7 @@
 """Checkpoints of a trial: atomic, checksummed, and the newest kept until the next is complete.
 
-A checkpoint is a folder `checkpoint_<step>` with the backend's device state in `state/`, what the harness knows in `run.json`,
-and a `manifest.json` with the size and CRC-32 of every file. It is written under a temporary name and renamed.
+A checkpoint is a folder `checkpoint_<step>` with the backend's device state in `state/`, what the harness knows in
+`run.json`, and a `manifest.json` with size and CRC-32 of every file. It is written under a temporary name and renamed.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The submission clock and the ledger that says where the time went.
 
 The clock is monotonic. While the submission runs, time is charged to it; everything else happens while the clock is
-paused. The device is fenced at the end of every charged segment and not at every step, so that dispatch may run ahead and no
-queued work escapes into a pause. Under several processes a charged segment lasts as long as on the slowest rank.
+paused. The device is fenced at the end of every charged segment and not at every step, so that dispatch may run ahead
+and no queued work escapes into a pause. Under several processes a segment lasts as long as on the slowest rank.
 """
 
 import contextlib

@@ -65,7 +65,8 @@ def choose_definition(config: RunConfig, registry: Registry, report: Report) -> 
         if config.data == "full":
             raise
         report(
-            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses {definition.mini} "
+            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses "
+            f"{definition.mini} "
             f"(generated data, its own target) and is logged under that name. --data=full insists on the full dataset.\n"
             f"{error}"
         )

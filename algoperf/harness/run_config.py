@@ -80,7 +80,7 @@ class RunConfig:
 
     @property
     def study_index(self) -> int:
-        """The study that the trials belong to: `--study`, else the number at the end of `.../study_<number>`, else 0."""
+        """The study of the trials: `--study`, else the number at the end of `.../study_<number>`, else 0."""
         if self.study is not None:
             return self.study
         match = re.search(r"study_(\d+)$", self.experiment_name or "")

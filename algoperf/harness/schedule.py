@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(kw_only=True)
 class EvaluationSchedule:
-    """An evaluation is due after the first step, and then when `period_s` of submission time have passed since the last.
+    """Due after the first step, and then when `period_s` of submission time have passed since the last evaluation.
 
     Attributes:
       period_s: seconds of submission time between evaluations.
@@ -29,8 +29,8 @@ class EvaluationSchedule:
 class Agreement:
     """Lets ranks take the same decision at the same step without talking at every step.
 
-    Ranks compare clocks at agreed steps only. The distance to the next one follows from the agreed time per step, so that at
-    most `slack_s` seconds pass between comparisons. One process compares with nobody and always agrees.
+    Ranks compare clocks at agreed steps only. The distance to the next one follows from the agreed time per step, so
+    that at most `slack_s` seconds pass between comparisons. One process compares with nobody and always agrees.
     """
 
     def __init__(self, *, world_size: int, max_over_ranks: Callable[[float], float], slack_s: float) -> None:

@@ -16,7 +16,7 @@ class Stopping:
     """Remembers which goals were reached and whether the run diverged.
 
     Goals are sticky and strict (`>` or `<`), as in AlgoPerf's runner; scoring compares inclusively.
-    A self-tuning submission may restart itself after a divergence, so that only the external ruleset ends such a run early.
+    A self-tuning submission may restart itself after a divergence, so only the external ruleset ends such a run early.
     """
 
     definition: WorkloadDefinition
