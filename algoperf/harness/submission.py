@@ -12,7 +12,7 @@ import operator
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +49,6 @@ HOOK_ARGUMENTS: dict[str, tuple[str, ...]] = {
     ),
     "prepare_for_eval": tuple(name for name in _UPDATE_ARGUMENTS if name != "batch"),
 }
-_OPTIONAL_HOOKS = ("prepare_for_eval",)
 _OPTIONAL_ARGUMENTS = {"update_params": ("train_state",)}
 
 
@@ -98,18 +97,17 @@ def load_submission(path_or_module: str) -> Submission:
     if module.__file__ is None:
         raise SubmissionError(f"submission {path_or_module!r} is a folder, expected a .py file or a module")
     path = Path(module.__file__).resolve()
-    hooks = {name: _hook(module, name) for name in HOOK_ARGUMENTS}
-    get_batch_size = _function(module, "get_batch_size")
-    if get_batch_size is None:
-        raise SubmissionError(_missing(module, "get_batch_size", "workload_name"))
-    _check_takes_one_argument(module, get_batch_size)
+    update_params = _hook(module, "update_params")
     return Submission(
         module=module,
         path=path,
-        get_batch_size=get_batch_size,
-        **hooks,
-        wants_train_state="train_state" in _parameters(hooks["update_params"]),
-        has_eval_batch_size=_function(module, "get_eval_batch_size") is not None,
+        init_optimizer_state=_hook(module, "init_optimizer_state"),
+        update_params=update_params,
+        data_selection=_hook(module, "data_selection"),
+        get_batch_size=_batch_size_function(module),
+        prepare_for_eval=_hook(module, "prepare_for_eval") if hasattr(module, "prepare_for_eval") else None,
+        wants_train_state="train_state" in (_parameters(update_params) or {}),
+        has_eval_batch_size=hasattr(module, "get_eval_batch_size"),
         source_digest=_source_digest(path.parent),
     )
 
@@ -223,8 +221,8 @@ def _where(error: BaseException, folder: Path | None) -> str:
     outer = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]
     own = [f for f in outer if folder is not None and Path(f.filename).is_relative_to(folder)]
     local = [f for f in outer if "site-packages" not in f.filename]
-    frame = (own or local or outer or [None])[-1]
-    return f"{frame.filename}:{frame.lineno}" if frame else "an unknown line"
+    nearest = own or local or outer
+    return f"{nearest[-1].filename}:{nearest[-1].lineno}" if nearest else "an unknown line"
 
 
 def _one_line(error: BaseException) -> str:
@@ -232,44 +230,49 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(text).split())
 
 
-def _function(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    function = getattr(module, name, None)
-    if function is not None and not callable(function):
+def _function(module: ModuleType, name: str, arguments: tuple[str, ...]) -> Callable[..., Any]:
+    if not hasattr(module, name):
+        close = difflib.get_close_matches(name, vars(module), n=1, cutoff=0.8)
+        hint = f" (it has {close[0]!r})" if close else ""
+        raise SubmissionError(f"{module.__file__}: missing function {name}({', '.join(arguments)}){hint}")
+    function = getattr(module, name)
+    if not callable(function):
         raise SubmissionError(f"{module.__file__}: {name} must be a function, got {type(function).__name__}")
     return function
 
 
-def _hook(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    function = _function(module, name)
-    if function is None:
-        if name in _OPTIONAL_HOOKS:
-            return None
-        raise SubmissionError(_missing(module, name, ", ".join(HOOK_ARGUMENTS[name])))
+def _hook(module: ModuleType, name: str) -> Callable[..., Any]:
+    function = _function(module, name, HOOK_ARGUMENTS[name])
     _check_arguments(module, name, function)
     return function
 
 
-def _missing(module: ModuleType, name: str, arguments: str) -> str:
-    close = difflib.get_close_matches(name, [n for n in vars(module) if n != name], n=1, cutoff=0.8)
-    hint = f" (it has {close[0]!r})" if close else ""
-    return f"{module.__file__}: missing function {name}({arguments}){hint}"
-
-
-def _parameters(function: Callable[..., Any] | None) -> dict[str, inspect.Parameter]:
-    """Parameters by name; empty for a callable that does not tell."""
-    if function is None:
-        return {}
+def _batch_size_function(module: ModuleType) -> Callable[[str], int]:
+    function = _function(module, "get_batch_size", ("workload_name",))
     try:
-        return dict(inspect.signature(function).parameters)
+        inspect.signature(function).bind("workload")
+    except TypeError:
+        raise SubmissionError(
+            f"{module.__file__}:{_line(function)}: get_batch_size must take one argument, the workload's name"
+        ) from None
+    except ValueError:  # a callable that does not tell its signature
+        pass
+    return function
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Parameters by name; None for a callable that does not tell."""
+    try:
+        return inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return {}
+        return None
 
 
 def _check_arguments(module: ModuleType, name: str, function: Callable[..., Any]) -> None:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    named = _parameters(function)
+    if named is None:
         return
+    parameters = named.values()
     keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     accepted = {p.name for p in parameters if p.kind in keyword}
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
@@ -287,17 +290,6 @@ def _check_arguments(module: ModuleType, name: str, function: Callable[..., Any]
             f"{module.__file__}:{_line(function)}: {name} {' and '.join(p for p in problems if p)}; "
             f"the harness calls it with the keyword arguments {', '.join(HOOK_ARGUMENTS[name])}"
         )
-
-
-def _check_takes_one_argument(module: ModuleType, function: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(function).bind("workload")
-    except TypeError:
-        raise SubmissionError(
-            f"{module.__file__}:{_line(function)}: get_batch_size must take one argument, the workload's name"
-        ) from None
-    except ValueError:
-        return
 
 
 def _line(function: Callable[..., Any]) -> int:
