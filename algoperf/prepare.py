@@ -1,0 +1,188 @@
+"""Prepares datasets: `python -m algoperf.prepare NAME ... --data_dir=DIR [--source_dir=DIR] [--num_workers=N]`.
+
+Without a name, lists every dataset and whether it is prepared. Also what a run calls before it starts: minis are
+generated on the spot, a missing full dataset is an error that says how to get it.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from algoperf.data.store import MANIFEST, Store, StoreError, is_complete
+from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.errors import UserError
+from algoperf.registry import REGISTRY, Registry
+
+Report = Callable[[str], None]
+_MAX_DEFAULT_WORKERS = 32
+
+
+class MissingDatasetError(UserError):
+    """A dataset that a person has to fetch is not prepared; the message says how to get it."""
+
+
+class PreparationError(UserError):
+    """A dataset cannot be prepared: too little disk space, or preparation left no complete store."""
+
+
+def ensure_prepared(
+    definition: WorkloadDefinition, data_dir: Path, report: Report, *, registry: Registry = REGISTRY
+) -> None:
+    """Returns when the store of `definition` is complete; generates it first where that needs no download (minis).
+
+    Raises:
+      MissingDatasetError: a full dataset is not there.
+    """
+    if is_complete(data_dir / definition.dataset):
+        return
+    if definition.tier is Tier.MINI:
+        prepare_dataset(definition, data_dir, report=report, registry=registry)
+        return
+    module = registry.module(definition.name, "prepare")
+    raise MissingDatasetError(
+        f"no prepared data for {definition.name} at {data_dir / definition.dataset}\n{module.how_to_get(definition)}"
+    )
+
+
+def prepare_dataset(
+    definition: WorkloadDefinition,
+    data_dir: Path,
+    *,
+    report: Report,
+    source_dir: Path | None = None,
+    num_workers: int | None = None,
+    registry: Registry = REGISTRY,
+) -> Path:
+    """Prepares one dataset unless it is complete, and returns its store. One process at a time per dataset.
+
+    Raises:
+      PreparationError: too little disk space, or the store is not complete afterwards.
+    """
+    store = data_dir / definition.dataset
+    with _only_one_process(data_dir, definition.dataset, report):
+        if is_complete(store):
+            report(f"{definition.dataset}: already prepared at {store}")
+            return store
+        module = registry.module(definition.name, "prepare")
+        if hasattr(module, "required_bytes"):
+            _check_disk_space(data_dir, module.required_bytes(definition), definition.dataset)
+        started = time.monotonic()
+        report(f"{definition.dataset}: preparing at {store}")
+        module.prepare(
+            definition,
+            data_dir,
+            source_dir=source_dir,
+            num_workers=num_workers or _default_workers(),
+            report=report,
+        )
+        if not is_complete(store):
+            raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
+        report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
+    return store
+
+
+def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
+    """Compares every checksum of a prepared dataset; returns the number of stores it consists of.
+
+    Raises:
+      StoreError: it is missing, or a file is damaged (named).
+    """
+    root = data_dir / definition.dataset
+    stores = sorted(found.parent for found in root.rglob(MANIFEST))
+    if not stores:
+        raise StoreError(f"no prepared data at {root} ({MANIFEST} is missing)")
+    for path in stores:
+        Store(path).verify()
+    return len(stores)
+
+
+@contextlib.contextmanager
+def _only_one_process(data_dir: Path, dataset: str, report: Report) -> Iterator[None]:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / f".{dataset}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"{dataset}: another process is preparing it; waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check_disk_space(data_dir: Path, required_bytes: int, dataset: str) -> None:
+    free_bytes = shutil.disk_usage(data_dir).free
+    if free_bytes < required_bytes:
+        raise PreparationError(
+            f"preparing {dataset} needs {required_bytes / 1e9:.1f} GB, {data_dir} has {free_bytes / 1e9:.1f} GB free; "
+            "choose another --data_dir"
+        )
+
+
+def _default_workers() -> int:
+    return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def _list_datasets(data_dir: Path, registry: Registry) -> None:
+    workloads_of: dict[str, list[WorkloadDefinition]] = {}
+    for definition in registry.definitions():
+        workloads_of.setdefault(definition.dataset, []).append(definition)
+    width = max(map(len, workloads_of), default=0)
+    for dataset, definitions in sorted(workloads_of.items()):
+        state = "prepared" if is_complete(data_dir / dataset) else "-"
+        names = ", ".join(definition.name for definition in definitions)
+        print(f"{dataset:<{width}}  {definitions[0].tier:<11}  {state:<8}  used by {names}")
+    print(f"\nunder {data_dir}; prepare one with: python -m algoperf.prepare WORKLOAD --data_dir={data_dir}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m algoperf.prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads whose datasets to prepare; none: list all")
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data"), help="where prepared datasets live")
+    parser.add_argument("--source_dir", type=Path, default=None, help="where the raw dataset lies")
+    parser.add_argument("--num_workers", type=int, default=None, help="worker processes (default: one per core)")
+    parser.add_argument("--verify", action="store_true", help="compare checksums of prepared datasets, prepare nothing")
+    parser.add_argument("--how_to_get", action="store_true", help="say where the raw dataset comes from, and stop")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, *, registry: Registry = REGISTRY) -> int:
+    """Runs the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    data_dir = options.data_dir.expanduser()
+    started = time.monotonic()
+
+    def report(message: str) -> None:
+        print(f"[{time.monotonic() - started:7.1f} s] {message}", flush=True)
+
+    try:
+        if not options.names:
+            _list_datasets(data_dir, registry)
+        for name in options.names:
+            definition = registry.get(name)
+            if options.how_to_get:
+                print(registry.module(name, "prepare").how_to_get(definition))
+            elif options.verify:
+                count = verify_dataset(definition, data_dir)
+                report(f"{definition.dataset}: intact ({count} store{'s' if count > 1 else ''})")
+            else:
+                prepare_dataset(
+                    definition,
+                    data_dir,
+                    report=report,
+                    source_dir=options.source_dir and options.source_dir.expanduser(),
+                    num_workers=options.num_workers,
+                    registry=registry,
+                )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
