@@ -1,0 +1,182 @@
+"""Click-through prediction on the Criteo 1TB click logs with DLRM-small: the task, its variants and its mini."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from algoperf.definition import (
+    Budget,
+    Direction,
+    LossType,
+    MetricSpec,
+    SplitSizes,
+    Tier,
+    WorkloadDefinition,
+)
+
+NUM_INTEGERS = 13
+NUM_CATEGORIES = 26
+NUM_FIELDS = 1 + NUM_INTEGERS + NUM_CATEGORIES
+
+# Hash buckets of the 26 categorical columns. Source: AlgoPerf v0.6, input pipeline of criteo1tb.
+BUCKET_COUNTS = (
+    *(39_884_406, 39_043, 17_289, 7_420, 20_263, 3, 7_120, 1_543, 63, 38_532_951, 2_953_546, 403_346, 10),
+    *(2_208, 11_938, 155, 4, 976, 14, 39_979_771, 25_641_295, 39_664_984, 585_935, 12_972, 108, 36),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DlrmConfig:
+    """Deep learning recommendation model (Naumov et al. 2019) with one embedding table for all categorical columns.
+
+    Attributes:
+      table_rows: rows of the table; an id selects row id mod table_rows, whatever its column.
+      embedding_width: size of an embedding. With the dot interaction, also the width of the last bottom layer.
+      bottom_widths: layers on the 13 dense features.
+      top_widths: layers on the interactions; the last one is the logit.
+      residual: residual layers on the plain concatenation, in place of the pairwise dot products.
+      layer_norm: layer norm after each hidden layer and on the embeddings.
+      embedding_scale: embeddings start uniform on [0, embedding_scale); None means 1 / sqrt(table_rows).
+    """
+
+    table_rows: int = 4_194_304
+    embedding_width: int = 128
+    bottom_widths: tuple[int, ...] = (512, 256, 128)
+    top_widths: tuple[int, ...] = (1024, 1024, 512, 256, 1)
+    residual: bool = False
+    layer_norm: bool = False
+    embedding_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.residual and self.bottom_widths[-1] != self.embedding_width:
+            raise ValueError(
+                f"the dot interaction needs a last bottom layer of embedding_width {self.embedding_width}, "
+                f"got bottom_widths {self.bottom_widths}"
+            )
+        hidden = {*self.bottom_widths}, {*self.top_widths[:-1]}
+        if self.residual and (len(hidden[0]) > 1 or len(hidden[1]) > 1):
+            raise ValueError(f"residual layers have one width, got {self.bottom_widths} and {self.top_widths[:-1]}")
+
+    @property
+    def initial_embedding_scale(self) -> float:
+        return self.embedding_scale if self.embedding_scale is not None else self.table_rows**-0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickLogConfig:
+    """How the raw day files become a store, and the order of training.
+
+    Attributes:
+      num_days: day files 0 ... num_days - 1. All but the last are training data; the last day begins with the test
+        split and goes on with the validation split.
+      shuffle_block_rows: training visits blocks of so many consecutive rows in random order, and the rows of a block in
+        their order (the raw data comes in pieces of 5,000,000 lines and batches are consecutive lines).
+      click_seed: seed of the generated click logs; None means the real ones.
+    """
+
+    num_days: int = 24
+    shuffle_block_rows: int = 5_000_000
+    click_seed: int | None = None
+
+
+def _tensor_kinds(model: DlrmConfig) -> dict[str, dict[str, int]]:
+    dense = len(model.bottom_widths) + len(model.top_widths)
+    kinds = {"EMBEDDING": 1, "WEIGHT": dense, "BIAS": dense}
+    if model.layer_norm:
+        # One after each hidden layer and one on the embeddings.
+        kinds |= {"LAYER_NORM_SCALE": dense, "LAYER_NORM_BIAS": dense}
+    return {"jax": kinds, "pytorch": kinds}
+
+
+_SMALL_MODEL = DlrmConfig(table_rows=64, embedding_width=8, bottom_widths=(16, 8, 8), top_widths=(16, 16, 12, 8, 1))
+_SMALL_LOG = ClickLogConfig(num_days=3, shuffle_block_rows=64)
+_PUBLISHED = "AlgoPerf v0.6 workload properties"
+
+CRITEO1TB = WorkloadDefinition(
+    name="criteo1tb",
+    base="criteo1tb",
+    tier=Tier.FULL,
+    title="Criteo 1TB click-through prediction, DLRM-small",
+    dataset="criteo1tb",
+    loss_type=LossType.SIGMOID_CROSS_ENTROPY,
+    metric=MetricSpec(name="loss", direction=Direction.MINIMIZE),
+    validation_target=0.123735,
+    test_target=0.126041,
+    splits=SplitSizes(train=4_195_197_692, eval_train=83_361_792, validation=83_274_637, test=95_000_000),
+    budget=Budget(max_runtime_s=7_703, eval_period_s=120, step_hint=10_666),
+    eval_batch_size=131_072,
+    default_dropout=0.0,
+    model=DlrmConfig(),
+    data=ClickLogConfig(),
+    small_model=_SMALL_MODEL,
+    small_data=_SMALL_LOG,
+    parameter_count=539_267_457,
+    parameter_kinds=_tensor_kinds(DlrmConfig()),
+    initial_loss=(0.1, 5.0),
+    mini="criteo1tb_mini",
+    sources={
+        "targets": _PUBLISHED,
+        "budget": _PUBLISHED,
+        "splits": f"{_PUBLISHED}; eval_train fills whole evaluation batches of the JAX workload",
+        "eval_batch_size": f"{_PUBLISHED} (JAX)",
+        "parameter_count": "536,870,912 embedding + 171,392 bottom + 2,225,153 top",
+        "initial_loss": "the bias of the logit starts with standard deviation 1, so the loss depends on the seed",
+    },
+)
+
+
+def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
+    model = dataclasses.replace(CRITEO1TB.model, **switches)
+    small_switches = switches | ({"bottom_widths": (8, 8, 8), "top_widths": (8, 8, 8, 8, 1)} if model.residual else {})
+    return dataclasses.replace(
+        CRITEO1TB,
+        name=name,
+        title=f"{CRITEO1TB.title}, {title}",
+        validation_target=targets[0],
+        test_target=targets[1],
+        model=model,
+        small_model=dataclasses.replace(_SMALL_MODEL, **small_switches),
+        parameter_count=parameters,
+        parameter_kinds=_tensor_kinds(model),
+    )
+
+
+LAYER_NORM = _variant("criteo1tb_layernorm", "layer norm", (0.123757, 0.126152), 539_275_137, layer_norm=True)
+RESNET = _variant(
+    "criteo1tb_resnet",
+    "residual layers",
+    (0.12415, 0.12648),
+    538_121_473,
+    residual=True,
+    bottom_widths=(256, 256, 256),
+    top_widths=(256, 256, 256, 256, 1),
+)
+EMBED_INIT = _variant(
+    "criteo1tb_embed_init", "large initial embeddings", (0.129657, 0.131967), 539_267_457, embedding_scale=1.0
+)
+
+_MINI_MODEL = DlrmConfig(
+    table_rows=16_384, embedding_width=16, bottom_widths=(64, 32, 16), top_widths=(128, 128, 64, 32, 1)
+)
+
+MINI = dataclasses.replace(
+    CRITEO1TB,
+    name="criteo1tb_mini",
+    tier=Tier.MINI,
+    title="Click-through prediction on generated click logs, DLRM",
+    dataset="criteo1tb_mini",
+    validation_target=0.43,
+    test_target=0.43,
+    splits=SplitSizes(train=200_000, eval_train=16_384, validation=24_000, test=24_000),
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=2_000),
+    eval_batch_size=8_192,
+    model=_MINI_MODEL,
+    data=ClickLogConfig(num_days=4, shuffle_block_rows=1, click_seed=29),
+    small_data=dataclasses.replace(_SMALL_LOG, click_seed=29),
+    parameter_count=343_089,
+    parameter_kinds=_tensor_kinds(_MINI_MODEL),
+    mini=None,
+    batch_size_scale=1 / 128,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (CRITEO1TB, LAYER_NORM, RESNET, EMBED_INIT, MINI)
