@@ -216,6 +216,21 @@ class WorkloadDefinition:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Workloads that are run and scored together.
+
+    Attributes:
+      studies: per ruleset name, the number of studies that the rules ask for.
+      mini: the suite that stands in where full datasets are missing.
+    """
+
+    name: str
+    workloads: tuple[str, ...]
+    studies: Mapping[str, int]
+    mini: str | None = None
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -12,11 +12,16 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import Suite, WorkloadDefinition
 from algoperf.errors import UserError
 
 ENTRY_POINT_GROUP = "algoperf.workloads"
 _NOT_WORKLOADS = frozenset({"common"})
+
+
+def suites() -> Mapping[str, Suite]:
+    """The suites by name."""
+    return importlib.import_module("workloads.suites").SUITES
 
 
 class UnknownWorkloadError(UserError, LookupError):

@@ -1,33 +1,20 @@
-"""Named lists of workloads that are run and scored together."""
+"""The suites: which workloads are run and scored together. Numbers of studies are those of AlgoPerf v0.6."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """Workloads that one command runs and one score covers.
-
-    Attributes:
-      name: what `--workload` takes; never the name of a workload.
-      title: one line for tables.
-      workloads: names in the order of running.
-    """
-
-    name: str
-    title: str
-    workloads: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.workloads or len(set(self.workloads)) != len(self.workloads):
-            raise ValueError(f"suite {self.name!r} must list at least one workload and each once, got {self.workloads}")
-
+from algoperf.definition import Suite
 
 _QUALIFICATION = ("criteo1tb", "ogbg", "wmt")
 _FULL = (
-    *("criteo1tb", "fastmri", "imagenet_resnet", "imagenet_vit"),
-    *("librispeech_conformer", "librispeech_deepspeech", "ogbg", "wmt"),
+    "criteo1tb",
+    "fastmri",
+    "imagenet_resnet",
+    "imagenet_vit",
+    "librispeech_conformer",
+    "librispeech_deepspeech",
+    "ogbg",
+    "wmt",
 )
 
 
@@ -39,12 +26,15 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         suite.name: suite
         for suite in (
-            Suite(name="full", title="The eight workloads", workloads=_FULL),
-            Suite(name="qualification", title="The three workloads of the qualification set", workloads=_QUALIFICATION),
-            Suite(name="mini", title="The eight minis", workloads=_minis(_FULL)),
+            Suite(name="full", workloads=_FULL, studies={"external": 3, "self": 3}, mini="mini"),
             Suite(
-                name="mini_qualification", title="The minis of the qualification set", workloads=_minis(_QUALIFICATION)
+                name="qualification",
+                workloads=_QUALIFICATION,
+                studies={"external": 1, "self": 3},
+                mini="mini_qualification",
             ),
+            Suite(name="mini", workloads=_minis(_FULL), studies={"external": 3, "self": 3}),
+            Suite(name="mini_qualification", workloads=_minis(_QUALIFICATION), studies={"external": 1, "self": 3}),
         )
     }
 )
