@@ -7,10 +7,15 @@ runs the reference NadamW. Every trial writes `<experiment_dir>/<experiment_name
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+    from algoperf.harness.run_config import RunConfig
 
 FLAGS = flags.FLAGS
 _INTERRUPTED_EXIT_CODE = 128 + 15
@@ -68,6 +73,7 @@ flags.DEFINE_boolean("capture_jax_trace", False, "Write a JAX profiler trace to 
 flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
 flags.DEFINE_boolean("dry_run", False, "With a suite: print its runs and the estimated time, and stop.")
 flags.DEFINE_integer("num_studies", None, "With a suite: studies to run. Default: as the ruleset says.", lower_bound=1)
+flags.DEFINE_string("launcher", "", "With a suite: command before each run, for example 'torchrun --nproc_per_node=8'.")
 flags.mark_flags_as_required(["workload", "framework"])
 
 
@@ -87,11 +93,14 @@ def main(argv: list[str]) -> int:
 def _run() -> int:
     from algoperf.harness import summary
     from algoperf.harness.run_config import RunConfig
+    from algoperf.registry import suites
 
     if FLAGS.set_pytorch_max_split_size:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:256")
     values = FLAGS.flag_values_dict()
     config = RunConfig.from_flags(values)
+    if values["workload"] in suites():
+        return _run_suite(config, values)
     from algoperf.harness import driver
 
     results = driver.run(config)
@@ -99,6 +108,23 @@ def _run() -> int:
     if any(result.outcome == "interrupted" for result in results):
         return _INTERRUPTED_EXIT_CODE
     return 1 if any(result.outcome.is_failure for result in results) else 0
+
+
+def _run_suite(config: "RunConfig", values: dict[str, Any]) -> int:
+    from algoperf.harness.driver import report_to_stderr
+    from algoperf.harness.suite import SuiteRun, choose_suite
+
+    run = SuiteRun(
+        choose_suite(config.workload, config, report_to_stderr),
+        config,
+        num_studies=values["num_studies"],
+        launcher=shlex.split(values["launcher"]),
+        report=report_to_stderr,
+    )
+    if values["dry_run"]:
+        run.show_plan()
+        return 0
+    return run.run()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from algoperf.harness.outcome import Outcome
 from algoperf.harness.recorder import write_json_atomic
 from algoperf.harness.run_config import ConfigError, RunConfig
 from algoperf.harness.submission import Submission, load_submission, resolve_batch_size
-from algoperf.harness.trial import TRIAL_FILE, TrialPlan, TrialResult, run_trial
+from algoperf.harness.trial import TrialPlan, TrialResult, run_trial
+from algoperf.harness.trial_record import read_trial_record
 from algoperf.harness.tuning import Hyperparameters, SearchSpace
 from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.registry import REGISTRY, Registry
@@ -30,7 +31,7 @@ def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | No
       ConfigError, UnknownWorkloadError, MissingDatasetError, SubmissionError, SearchSpaceError,
       ExperimentExistsError: the request cannot be run; nothing was started.
     """
-    report = report or _report_to_stderr
+    report = report or report_to_stderr
     registry.get(config.workload)
     backend = base.load(config.framework)
     try:
@@ -186,10 +187,9 @@ def _open_experiment(config: RunConfig, backend: Backend, definition: WorkloadDe
 
 
 def _finished_result(trial_dir: Path) -> TrialResult | None:
-    path = trial_dir / TRIAL_FILE
-    if not path.is_file():
+    record = read_trial_record(trial_dir)
+    if record is None:
         return None
-    record = json.loads(path.read_text())
     outcome = Outcome(record["outcome"])
     return TrialResult(outcome=outcome, trial_dir=trial_dir, record=record) if outcome.is_final else None
 
@@ -220,7 +220,7 @@ def _write_trial_inputs(plan: TrialPlan) -> None:
     write_json_atomic(path, values)
 
 
-def _report_to_stderr(message: str) -> None:
+def report_to_stderr(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 

@@ -26,10 +26,8 @@ from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
 from algoperf.harness.submission import Submission
+from algoperf.harness.trial_record import TRIAL_FILE, TRIAL_SCHEMA_VERSION
 from algoperf.registry import Registry
-
-TRIAL_FILE = "trial.json"
-TRIAL_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)

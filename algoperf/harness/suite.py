@@ -1,0 +1,266 @@
+"""Runs every workload, study and trial of a suite in turn, each in a process of its own.
+
+A cell is one trial. Finished cells are skipped, interrupted and crashed ones go on from their last checkpoint, and the
+failure of one cell does not stop the others.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.harness.experiment import workload_folder
+from algoperf.harness.outcome import Outcome
+from algoperf.harness.run_config import RunConfig
+from algoperf.harness.trial_record import read_trial_record
+from algoperf.prepare import MissingDatasetError, ensure_prepared
+from algoperf.registry import REGISTRY, Registry, suites
+
+# Building a model, compiling it and the final evaluation, per cell: a round figure for the estimate only.
+_SET_UP_S = 30.0
+_PASSED_ON = (
+    "framework",
+    "submission_path",
+    "tuning_ruleset",
+    "tuning_search_space",
+    "data_dir",
+    "imagenet_v2_data_dir",
+    "librispeech_tokenizer_vocab_path",
+    "torch_compile",
+    "save_checkpoints",
+    "save_intermediate_checkpoints",
+    "use_wandb",
+    "use_tensorboard",
+    "max_global_steps",
+    "set_pytorch_max_split_size",
+    "capture_jax_trace",
+    "skip_evals",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One trial of one study of one workload; `trial` counts from 1 and is 1 under the self-tuning rules."""
+
+    definition: WorkloadDefinition
+    study: int
+    trial: int
+    folder: Path
+    budget_s: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.definition.name} study_{self.study} trial_{self.trial}"
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        return read_trial_record(self.folder)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        record = self.record
+        return Outcome(record["outcome"]) if record else None
+
+    @property
+    def is_finished(self) -> bool:
+        outcome = self.outcome
+        return outcome is not None and outcome.is_final
+
+
+class SuiteRun:
+    """All cells of a suite for one submission, under `<experiment_dir>/<experiment_name>/study_<s>/`.
+
+    Args:
+      suite: what to run.
+      config: flags of the command; those that belong to a single trial are chosen per cell.
+      num_studies: studies to run; None means as many as the rules ask for.
+      launcher: words put before the runner's path, for example `torchrun --nproc_per_node=8`; empty means Python.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        config: RunConfig,
+        *,
+        num_studies: int | None = None,
+        launcher: Sequence[str] = (),
+        registry: Registry = REGISTRY,
+        report: Callable[[str], None],
+    ) -> None:
+        self.suite = suite
+        self._config = config
+        self._launcher = list(launcher) or [sys.executable]
+        self._report = report
+        submission = Path(config.submission_path)
+        self.name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
+        studies = num_studies or suite.studies[config.tuning_ruleset]
+        trials = config.num_tuning_trials if config.ruleset.tunable else 1
+        self.cells = [
+            Cell(
+                definition=definition,
+                study=study,
+                trial=trial,
+                folder=self.root
+                / f"study_{study}"
+                / workload_folder(definition.name, config.framework)
+                / f"trial_{trial}",
+                budget_s=definition.budget.max_runtime_s * config.ruleset.budget_factor,
+            )
+            for study in range(studies)
+            for definition in map(registry.get, suite.workloads)
+            for trial in range(1, trials + 1)
+        ]
+
+    @property
+    def root(self) -> Path:
+        return self._config.experiment_dir / self.name
+
+    def longest_s(self) -> float:
+        """Upper bound on the time that the unfinished cells need: budgets, plus set-up and paused time."""
+        return sum(_longest_s(cell) for cell in self.cells if not cell.is_finished)
+
+    def show_plan(self) -> None:
+        """Reports every cell and the estimate; starts nothing."""
+        for cell in self.cells:
+            state = f"finished ({cell.outcome})" if cell.is_finished else f"at most {cell.budget_s:.0f} s"
+            self._report(f"{cell.label:44s} {state}")
+        finished = sum(cell.is_finished for cell in self.cells)
+        self._report(
+            f"{len(self.cells)} trials, {finished} finished; the rest takes at most {_duration(self.longest_s())}; "
+            f"results under {self.root}"
+        )
+
+    def run(self) -> int:
+        """Runs the unfinished cells and scores the suite. Returns the exit status: 0 when every cell has finished."""
+        failed = []
+        for number, cell in enumerate(self.cells, start=1):
+            if cell.is_finished:
+                self._report(f"[{number}/{len(self.cells)}] {cell.label}: finished before ({cell.outcome})")
+                continue
+            self._report(
+                f"[{number}/{len(self.cells)}] {cell.label}: starts; all that is left takes at most "
+                f"{_duration(self.longest_s())}"
+            )
+            status = self._run_cell(cell)
+            if status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
+                self._report(f"{cell.label} was interrupted; the same command goes on from here")
+                return 128 + signal.SIGTERM
+            if not cell.is_finished:
+                failed.append(cell)
+            self._report(f"[{number}/{len(self.cells)}] {self._result_line(cell, status)}")
+        self._show_table()
+        status = self._score()
+        for cell in failed:
+            self._report(f"not finished: {cell.label} ({cell.outcome or 'no record'}); the same command tries it again")
+        return 1 if failed else status
+
+    def _run_cell(self, cell: Cell) -> int:
+        process = subprocess.Popen(self._command(cell))
+        with _forward_signals(process):
+            return process.wait()
+
+    def _command(self, cell: Cell) -> list[str]:
+        config = self._config
+        runner = Path(sys.argv[0]).resolve()
+        flags = {name: config.flag_values.get(name) for name in _PASSED_ON}
+        flags |= {
+            "workload": cell.definition.name,
+            "experiment_dir": str(config.experiment_dir),
+            "experiment_name": f"{self.name}/study_{cell.study}",
+            "resume_last_run": True,
+            "study": cell.study,
+            "data": "full",
+        }
+        if config.rng_seed is not None:
+            flags["rng_seed"] = config.rng_seed + cell.study
+        if config.ruleset.tunable:
+            flags["num_tuning_trials"] = config.num_tuning_trials
+            flags["hparam_start_index"] = cell.trial - 1
+            flags["hparam_end_index"] = cell.trial
+        words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+        return [*self._launcher, str(runner), *words]
+
+    def _result_line(self, cell: Cell, status: int) -> str:
+        record = cell.record
+        if record is None:
+            return f"{cell.label}: failed with exit status {status}"
+        best = record.get("best_validation") or {}
+        reached = f", target after {best['time_to_target_s']:.1f} s" if "time_to_target_s" in best else ""
+        return f"{cell.label}: {record['outcome']} after {record['submission_time_s']:.1f} s{reached}"
+
+    def _show_table(self) -> None:
+        """One row per workload: times to target of its trials in order of study and trial."""
+        self._report("")
+        self._report(f"{'workload':32s} times to target (s); '-' means not reached")
+        for name in self.suite.workloads:
+            times = [_time_to_target(cell.record) for cell in self.cells if cell.definition.name == name]
+            self._report(f"{name:32s} " + "  ".join("-" if t is None else f"{t:.1f}" for t in times))
+
+    def _score(self) -> int:
+        command = [
+            sys.executable,
+            "-m",
+            "scoring.score_submissions",
+            f"--submission_directory={self.root.parent}",
+            f"--include_submissions={self.root.name}",
+            f"--rules={self.suite.name if self.suite.name != 'full' else 'v0.6'}",
+            f"--tuning_ruleset={self._config.tuning_ruleset}",
+            f"--output_dir={self.root.parent / (self.root.name + '_scores')}",
+        ]
+        return subprocess.run(command, check=False, cwd=Path(sys.argv[0]).resolve().parent).returncode
+
+
+def choose_suite(name: str, config: RunConfig, report: Callable[[str], None], registry: Registry = REGISTRY) -> Suite:
+    """The suite called `name`, or its mini where a full dataset is missing and `--data` allows it."""
+    suite = suites()[name]
+    if config.data == "mini" and suite.mini:
+        return suites()[suite.mini]
+    if suite.mini is None:
+        return suite
+    try:
+        for workload in suite.workloads:
+            ensure_prepared(registry.get(workload), config.data_dir, report, registry=registry)
+    except MissingDatasetError as error:
+        if config.data == "full":
+            raise
+        report(
+            f"{suite.name}: not every full dataset is under {config.data_dir}, so this runs the suite {suite.mini} "
+            f"(generated data, its own targets); --data=full insists on the full datasets.\n{error}"
+        )
+        return suites()[suite.mini]
+    return suite
+
+
+class _forward_signals:
+    """Passes SIGTERM and SIGINT on to a child process, which writes its checkpoint and ends."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, lambda n, frame: self._process.send_signal(signal.SIGTERM))
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _longest_s(cell: Cell) -> float:
+    record = cell.record
+    spent_s = record["submission_time_s"] if record else 0.0
+    return max(cell.budget_s - spent_s, 0.0) * 1.25 + _SET_UP_S
+
+
+def _time_to_target(record: Mapping[str, Any] | None) -> float | None:
+    return ((record or {}).get("best_validation") or {}).get("time_to_target_s")
+
+
+def _duration(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
