@@ -66,9 +66,8 @@ def choose_definition(config: RunConfig, registry: Registry, report: Report) -> 
         if config.data == "full":
             raise
         report(
-            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses "
-            f"{definition.mini} "
-            f"(generated data, its own target) and is logged under that name. --data=full insists on the full dataset.\n"
+            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses {definition.mini} "
+            "(generated data, its own target) and is logged under that name; --data=full insists on the full dataset.\n"
             f"{error}"
         )
         return registry.get(definition.mini)
@@ -112,8 +111,8 @@ def _search_space_beside(submission: Submission, definition: WorkloadDefinition)
         if path.is_file():
             return path
     raise ConfigError(
-        f"--tuning_ruleset=external needs --tuning_search_space, a JSON file; none lies beside {submission.path} either "
-        f"({candidates[-1].name})"
+        "--tuning_ruleset=external needs --tuning_search_space, a JSON file; none lies beside "
+        f"{submission.path} either ({candidates[-1].name})"
     )
 
 
