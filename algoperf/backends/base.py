@@ -186,5 +186,5 @@ def load(framework: str, **options: Any) -> Backend:
 
 
 def model_module(framework: str) -> str:
-    """Name of the module of a workload package that holds the model of `framework`."""
-    return f"{_MODULES[framework]}_model"
+    """Name of the module of a workload package that holds the model of `framework` (a test's own framework too)."""
+    return f"{_MODULES.get(framework, framework)}_model"

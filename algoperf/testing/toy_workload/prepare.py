@@ -1,0 +1,53 @@
+"""Raw file (`toy.csv`: features and target per line) to store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from algoperf.data import StoreError, StoreWriter
+from algoperf.definition import Tier, WorkloadDefinition
+
+RAW_FILE = "toy.csv"
+OFFSET = 1.0
+
+
+def prepare(
+    definition: WorkloadDefinition,
+    data_dir: Path,
+    *,
+    source_dir: Path | None,
+    num_workers: int,
+    report: Callable[[str], None],
+) -> None:
+    """Writes the store; the mini first writes its own raw file."""
+    if definition.tier is Tier.MINI:
+        source_dir = data_dir / f"{definition.dataset}_raw"
+        source_dir.mkdir(parents=True, exist_ok=True)
+        np.savetxt(source_dir / RAW_FILE, generate(definition), delimiter=",")
+    if source_dir is None or not (source_dir / RAW_FILE).is_file():
+        raise StoreError(f"{RAW_FILE} is not in --source_dir={source_dir}; {how_to_get(definition)}")
+    rows = np.loadtxt(source_dir / RAW_FILE, delimiter=",", ndmin=2).astype(np.float32)
+    report(f"{len(rows)} rows")
+    with StoreWriter(data_dir / definition.dataset, {"source": RAW_FILE}) as writer:
+        writer.add("inputs", rows[:, :-1])
+        writer.add("targets", rows[:, -1])
+
+
+def generate(definition: WorkloadDefinition) -> np.ndarray:
+    """Returns float64 [rows, features + 1] of train, validation and test rows, the target in the last column."""
+    sizes, data = definition.splits, definition.data
+    generator = np.random.default_rng(data.seed)
+    num_rows = sizes.train + sizes.validation + (sizes.test or 0)
+    inputs = generator.normal(size=(num_rows, definition.model.num_features))
+    weights = generator.normal(size=definition.model.num_features)
+    targets = inputs @ weights + OFFSET + data.noise * generator.normal(size=num_rows)
+    return np.column_stack([inputs, targets])
+
+
+def how_to_get(definition: WorkloadDefinition) -> str:
+    return f"write {RAW_FILE} yourself, then: python -m algoperf.prepare {definition.name} --source_dir=FOLDER"
+
+
+def required_bytes(definition: WorkloadDefinition) -> int:
+    return 10_000
