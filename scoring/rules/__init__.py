@@ -1,0 +1,230 @@
+"""Rule sets: which workloads count, with which targets and budgets, in how many studies and trials.
+
+A rule set is a TOML file; five are shipped beside this module and a user can write another (docs/scoring.md).
+What a file leaves out about a workload comes from the workload's definition.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from algoperf.definition import RULESETS, Direction, MetricSpec, WorkloadDefinition
+
+SCHEMA_VERSION = 1
+BUILT_IN = ("v0.5", "v0.6", "qualification", "mini", "mini_qualification")
+_TOP_LEVEL_KEYS = frozenset(
+    {
+        "schema_version",
+        "name",
+        "description",
+        "base_workloads",
+        "held_out",
+        "profile",
+        "external",
+        "self",
+        "workloads",
+    }
+)
+_WORKLOAD_KEYS = frozenset({"metric", "direction", "validation_target", "test_target", "max_runtime_s", "step_hint"})
+
+
+class RulesError(ValueError):
+    """A rule set cannot be found, read or completed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadRule:
+    """What scoring needs to know of a workload. `max_runtime_s` is the budget before the tuning ruleset's factor."""
+
+    name: str
+    base: str
+    metric: MetricSpec
+    validation_target: float
+    test_target: float | None
+    max_runtime_s: float
+    step_hint: int
+
+    def __post_init__(self) -> None:
+        if not self.max_runtime_s > 0:
+            raise RulesError(f"{self.name}: max_runtime_s must be positive, got {self.max_runtime_s}")
+
+    @property
+    def validation_column(self) -> str:
+        return f"validation/{self.metric.name}"
+
+    @property
+    def test_column(self) -> str:
+        return f"test/{self.metric.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningRule:
+    """Studies of a submission, trials of a study, and the factor on each workload's budget."""
+
+    name: str
+    studies: int
+    trials_per_study: int
+    budget_factor: float
+
+    def __post_init__(self) -> None:
+        if self.studies < 1 or self.trials_per_study < 1 or not self.budget_factor > 0:
+            raise RulesError(f"studies, trials and budget factor must be positive, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """A rule set.
+
+    Attributes:
+      name, description: for tables.
+      base_workloads: names that enter the score, sorted.
+      held_out: held-out workload -> its base workload. A base time counts only if the held-out time does.
+      workloads: every workload that may appear in logs (base, held-out and others known), by name.
+      tuning: the tuning rule by name, `external` and `self`.
+      tau_max: upper limit of the performance profile; its lower limit is 1.
+      cutoff_factor: a time above this multiple of the fastest counts as a miss.
+    """
+
+    name: str
+    description: str
+    base_workloads: tuple[str, ...]
+    held_out: Mapping[str, str]
+    workloads: Mapping[str, WorkloadRule]
+    tuning: Mapping[str, TuningRule]
+    tau_max: float = 4.0
+    cutoff_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not self.base_workloads:
+            raise RulesError(f"rule set {self.name!r} has no base workloads")
+        if not (self.tau_max > 1 and self.cutoff_factor > 1):
+            raise RulesError(f"tau_max and cutoff_factor must exceed 1, got {self.tau_max} and {self.cutoff_factor}")
+        for held_out, base in self.held_out.items():
+            if base not in self.base_workloads:
+                raise RulesError(f"held-out workload {held_out!r} names base {base!r}, which is no base workload")
+
+    @property
+    def scored_workloads(self) -> tuple[str, ...]:
+        """Base and held-out workloads, sorted."""
+        return tuple(sorted((*self.base_workloads, *self.held_out)))
+
+    def with_counts(self, *, studies: int | None, trials: int | None) -> "Rules":
+        """The same rules with other numbers of studies and trials per study (None keeps the number)."""
+        tuning = {
+            name: replace(rule, studies=studies or rule.studies, trials_per_study=trials or rule.trials_per_study)
+            for name, rule in self.tuning.items()
+        }
+        return replace(self, tuning=tuning)
+
+
+def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefinition]] | None = None) -> Rules:
+    """Reads a rule set by name (`BUILT_IN`) or from a TOML file.
+
+    `definitions` returns the known workload definitions; the registry serves by default.
+    Raises RulesError when the set is unknown, malformed, or names a workload that neither the file nor a
+    definition describes.
+    """
+    raw = _parse(name_or_path)
+    unknown = set(raw) - _TOP_LEVEL_KEYS
+    if unknown:
+        raise RulesError(f"{name_or_path}: unknown keys {sorted(unknown)}; known are {sorted(_TOP_LEVEL_KEYS)}")
+    if raw.get("schema_version") != SCHEMA_VERSION:
+        raise RulesError(f"{name_or_path}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
+    try:
+        known, registry_problem = _known_workloads(definitions or _registry_definitions)
+        held_out = dict(sorted(raw.get("held_out", {}).items()))
+        base_workloads = tuple(sorted(raw["base_workloads"]))
+        workloads = dict(known)
+        for name, entry in raw.get("workloads", {}).items():
+            workloads[name] = _workload_rule(name, held_out.get(name, name), entry, known.get(name))
+        missing = [name for name in (*base_workloads, *held_out) if name not in workloads]
+        if missing:
+            raise RulesError(
+                f"no targets and budgets for {', '.join(missing)}: neither a [workloads.<name>] table nor a workload "
+                f"definition describes them{registry_problem}"
+            )
+        return Rules(
+            name=str(raw["name"]),
+            description=str(raw.get("description", "")),
+            base_workloads=base_workloads,
+            held_out=held_out,
+            workloads=workloads,
+            tuning={name: _tuning_rule(name, raw.get(name, {})) for name in RULESETS},
+            **{key: float(value) for key, value in raw.get("profile", {}).items()},
+        )
+    except KeyError as error:
+        raise RulesError(f"{name_or_path}: the key {error} is missing") from error
+    except RulesError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise RulesError(f"{name_or_path}: a value has the wrong kind: {error}") from error
+
+
+def _parse(name_or_path: str) -> dict[str, Any]:
+    if name_or_path in BUILT_IN:
+        text = resources.files(__package__).joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
+    else:
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise RulesError(
+                f"no rule set {name_or_path!r}: expected one of {', '.join(BUILT_IN)}, or the path of a TOML file"
+            )
+        text = path.read_text(encoding="utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RulesError(f"{name_or_path} is not valid TOML: {error}") from error
+
+
+def _registry_definitions() -> list[WorkloadDefinition]:
+    from algoperf.registry import REGISTRY
+
+    return REGISTRY.definitions()
+
+
+def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tuple[dict[str, WorkloadRule], str]:
+    """Rules from definitions; one broken workload package must not keep logs of others from being scored."""
+    try:
+        found = definitions()
+    except Exception as error:
+        return {}, f" (the workload definitions could not be read: {error})"
+    return {d.name: _rule_from_definition(d) for d in found}, ""
+
+
+def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:
+    return WorkloadRule(
+        name=definition.name,
+        base=definition.base,
+        metric=definition.metric,
+        validation_target=definition.validation_target,
+        test_target=definition.test_target,
+        max_runtime_s=definition.budget.max_runtime_s,
+        step_hint=definition.budget.step_hint,
+    )
+
+
+def _workload_rule(name: str, base: str, entry: Mapping[str, Any], known: WorkloadRule | None) -> WorkloadRule:
+    unknown = set(entry) - _WORKLOAD_KEYS
+    if unknown:
+        raise RulesError(f"[workloads.{name}] has unknown keys {sorted(unknown)}; known are {sorted(_WORKLOAD_KEYS)}")
+    required = _WORKLOAD_KEYS - {"test_target"}
+    if known is None and not required <= set(entry):
+        raise RulesError(f"[workloads.{name}] lacks {sorted(required - set(entry))} and no definition declares it")
+    declared = {"metric": known.metric.name, "direction": known.metric.direction} if known else {}
+    merged = declared | dict(entry)
+    metric = MetricSpec(name=merged["metric"], direction=Direction(merged["direction"]))
+    fields = {key: entry.get(key, getattr(known, key, None)) for key in _WORKLOAD_KEYS - {"metric", "direction"}}
+    return WorkloadRule(name=name, base=base if known is None else known.base, metric=metric, **fields)
+
+
+def _tuning_rule(name: str, entry: Mapping[str, Any]) -> TuningRule:
+    defaults = RULESETS[name]
+    return TuningRule(
+        name=name,
+        studies=int(entry.get("studies", 3)),
+        trials_per_study=int(entry.get("trials_per_study", defaults.trials_per_study)),
+        budget_factor=float(entry.get("budget_factor", defaults.budget_factor)),
+    )

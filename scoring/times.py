@@ -1,0 +1,188 @@
+"""Times to target: of a trial, of a study (its best trial), and of a workload (the median study)."""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algoperf.definition import Direction
+from scoring.findings import Finding, Severity
+from scoring.logs import LogStatus, LogTree, Trial
+from scoring.rules import Rules, TuningRule, WorkloadRule
+
+
+class Mode(enum.StrEnum):
+    """The written rules, or what AlgoPerf's scorer computes, its departures from the rules included."""
+
+    RULES = "rules"
+    ALGOPERF = "algoperf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeTable:
+    """Times to target in seconds; inf is a miss.
+
+    Shapes: n submissions, w workloads, S studies, T trials of a study.
+
+    Attributes:
+      trial_s: [n, w, S, T].
+      present: [n, w, S, T], whether the trial was logged and read.
+      study_s: [n, w, S]; NaN where AlgoPerf's scorer would not see the study.
+      workload_s: [n, w]; NaN where AlgoPerf's scorer would not see the workload.
+      evaluations: [n, w, S, T], 0-based number of the first evaluation on target, inf for a miss.
+    """
+
+    submissions: tuple[str, ...]
+    workloads: tuple[str, ...]
+    trial_s: np.ndarray
+    present: np.ndarray
+    study_s: np.ndarray
+    workload_s: np.ndarray
+    evaluations: np.ndarray
+
+    def index(self, submission: str, workload: str) -> tuple[int, int]:
+        return self.submissions.index(submission), self.workloads.index(workload)
+
+
+def on_target(values: np.ndarray, target: float, direction: Direction) -> np.ndarray:
+    """Where `values` meet `target`, inclusive; NaN never does."""
+    return values <= target if direction is Direction.MINIMIZE else values >= target
+
+
+def first_passage(trial: Trial, rule: WorkloadRule, target: float | None = None) -> int | None:
+    """Index of the first evaluation whose validation metric meets the target; None when there is none."""
+    target = rule.validation_target if target is None else target
+    hits = on_target(trial.validation, target, rule.metric.direction)
+    first = int(hits.argmax()) if len(hits) else 0
+    return first if len(hits) and hits[first] else None
+
+
+def numbering_offset(trials: Iterable[Trial]) -> int:
+    """0, or 1 where nobody has a study_0: then studies are counted from 1."""
+    return int(min((t.study for t in trials), default=0) == 1)
+
+
+def outside_the_rules(tree: LogTree, tuning: TuningRule) -> tuple[set[str], list[Finding]]:
+    """Names of trials beyond the allowed studies and trials, with a finding for each.
+
+    The allowed ones are fixed by their numbers, so that nobody gains by adding attempts or by deleting some.
+    """
+    offset = numbering_offset(tree.trials)
+    names, findings = set(), []
+    for trial in tree.trials:
+        study, number = trial.study - offset, trial.number - 1
+        if 0 <= study < tuning.studies and 0 <= number < tuning.trials_per_study:
+            continue
+        names.add(trial.name)
+        message = (
+            f"the rules know studies {offset} to {offset + tuning.studies - 1} and trials 1 to "
+            f"{tuning.trials_per_study}; this one does not count"
+        )
+        findings.append(Finding(path=trial.name, code="extra_trial", severity=Severity.WARNING, message=message))
+    return names, findings
+
+
+def rules_times(tree: LogTree, rules: Rules, tuning: TuningRule, workloads: Sequence[str] | None = None) -> TimeTable:
+    """Times by the written rules.
+
+    A trial counts if it meets the target within the budget; a study takes its fastest trial; a workload takes the
+    median of the prescribed number of studies. What is missing or unreadable is a miss.
+    """
+    workloads = tuple(workloads if workloads is not None else rules.scored_workloads)
+    offset = numbering_offset(tree.trials)
+    excluded, _ = outside_the_rules(tree, tuning)
+    trial_s, present, evaluations = _collect(
+        (t for t in tree.trials if t.name not in excluded),
+        (tree.submissions, workloads, range(offset, offset + tuning.studies), range(1, tuning.trials_per_study + 1)),
+        rules,
+        tuning.budget_factor,
+    )
+    study_s = trial_s.min(axis=-1)
+    return TimeTable(
+        submissions=tree.submissions,
+        workloads=workloads,
+        trial_s=trial_s,
+        present=present,
+        study_s=study_s,
+        workload_s=median_of_studies(study_s),
+        evaluations=evaluations,
+    )
+
+
+def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
+    """Times as AlgoPerf's scorer computes them.
+
+    A study takes the trial with the fewest evaluations before the target (not the least time), the median runs over
+    the studies that are there, and no crossing is checked against the budget. Without held-out workloads, every known
+    workload in the logs takes part.
+    """
+    read = [t for t in tree.trials if t.status is LogStatus.READ]
+    logged = {t.workload for t in read}
+    workloads = rules.scored_workloads if rules.held_out else tuple(sorted(logged | set(rules.base_workloads)))
+    studies = sorted({t.study for t in read}) or [0]
+    numbers = sorted({t.number for t in read}) or [1]
+    trial_s, present, evaluations = _collect(read, (tree.submissions, workloads, studies, numbers), rules, None)
+    chosen = evaluations.argmin(axis=-1)
+    study_s = np.take_along_axis(trial_s, chosen[..., None], axis=-1)[..., 0]
+    study_s = np.where(present.any(axis=-1), study_s, np.nan)
+    return TimeTable(
+        submissions=tree.submissions,
+        workloads=workloads,
+        trial_s=trial_s,
+        present=present,
+        study_s=study_s,
+        workload_s=_median_of_present(study_s),
+        evaluations=evaluations,
+    )
+
+
+def _collect(
+    trials: Iterable[Trial],
+    axes: tuple[Sequence[str], Sequence[str], Sequence[int], Sequence[int]],
+    rules: Rules,
+    budget_factor: float | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arrays [n, w, S, T] of times, presence and evaluation numbers; `budget_factor` None leaves budgets unchecked."""
+    places = [{value: i for i, value in enumerate(axis)} for axis in axes]
+    shape = tuple(len(axis) for axis in axes)
+    trial_s, evaluations = np.full(shape, np.inf), np.full(shape, np.inf)
+    present = np.zeros(shape, bool)
+    for trial in trials:
+        keys = (trial.submission, trial.workload, trial.study, trial.number)
+        if trial.status is not LogStatus.READ or any(k not in place for k, place in zip(keys, places, strict=True)):
+            continue
+        at = tuple(place[k] for k, place in zip(keys, places, strict=True))
+        rule = rules.workloads[trial.workload]
+        present[at] = True
+        time_s, evaluation = _reached(trial, rule, budget_factor)
+        trial_s[at], evaluations[at] = time_s, evaluation
+    return trial_s, present, evaluations
+
+
+def _reached(trial: Trial, rule: WorkloadRule, budget_factor: float | None) -> tuple[float, float]:
+    if budget_factor is None:
+        values, times = trial.raw_validation, trial.raw_time_s
+        hits = on_target(values, rule.validation_target, rule.metric.direction)
+        return (float(times[hits.argmax()]), float(hits.argmax())) if hits.any() else (np.inf, np.inf)
+    first = first_passage(trial, rule)
+    if first is None or trial.time_s[first] > budget_factor * rule.max_runtime_s:
+        return np.inf, np.inf
+    return float(trial.time_s[first]), float(first)
+
+
+def median_of_studies(study_s: np.ndarray) -> np.ndarray:
+    """Median over the last axis; inf where the middle, or either of two middle values, is inf."""
+    ordered = np.sort(study_s, axis=-1)
+    count = ordered.shape[-1]
+    return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
+
+
+def _median_of_present(study_s: np.ndarray) -> np.ndarray:
+    """Median over the last axis of the values that are not NaN; NaN where there are none."""
+    result = np.full(study_s.shape[:-1], np.nan)
+    for at in np.ndindex(result.shape):
+        there = study_s[at][~np.isnan(study_s[at])]
+        if len(there):
+            result[at] = median_of_studies(there)
+    return result
