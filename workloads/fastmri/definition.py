@@ -59,7 +59,7 @@ class FastMRIData:
       acceleration: reciprocal of the fraction of k-space columns that are kept, on average.
       centre_fraction: fraction of the columns, around zero frequency, that are always kept.
       clip: normalised intensities are limited to [-clip, clip].
-      validation_volumes: of the sorted volumes of the `val` folder, the first ones that are validation; the rest is test.
+      validation_volumes: of the sorted volumes of the `val` folder, the first are validation, the rest test.
       generator: how the mini's volumes are made; None for the real dataset.
     """
 
@@ -171,7 +171,7 @@ MINI = dataclasses.replace(
     ),
     small_model=None,
     small_data=None,
-    parameter_count=120_905,
+    parameter_count=120_273,
     parameter_kinds=_kinds(_MINI_MODEL),
     initial_loss=(0.4, 3.0),
     mini=None,

@@ -145,7 +145,7 @@ MINI = dataclasses.replace(
     ),
     small_model=None,
     small_data=None,
-    parameter_count=82_768,
+    parameter_count=131_104,
     parameter_kinds=_kinds(_MINI_BLOCKS),
     initial_loss=(math.log(16) - 0.2, math.log(16) + 0.2),
     mini=None,

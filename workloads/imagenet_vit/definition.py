@@ -105,7 +105,8 @@ BASE = WorkloadDefinition(
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
-        "model": "Dosovitskiy et al., An Image is Worth 16x16 Words, 2021; Beyer et al., Better plain ViT baselines, 2022",
+        "model": "Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, size S/16; "
+        "Beyer et al., Better plain ViT baselines for ImageNet-1k, 2022",
     },
 )
 
@@ -176,7 +177,7 @@ MINI = dataclasses.replace(
     ),
     small_model=None,
     small_data=None,
-    parameter_count=208_464,
+    parameter_count=208_400,
     parameter_kinds=_kinds(_MINI_MODEL),
     initial_loss=(math.log(16) - 1e-3, math.log(16) + 1e-3),
     mini=None,
