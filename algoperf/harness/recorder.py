@@ -1,0 +1,246 @@
+"""Records what a trial measures: CSV files in the layout of AlgoPerf v0.6, TensorBoard, Weights & Biases.
+
+`measurements.csv` holds a row for each call of the submission, for each evaluation and for the final score;
+`eval_measurements.csv` holds the evaluations alone. Time that a submission spends here is charged to it, so its
+rows are only buffered; the slow consumers get them between steps that count.
+"""
+
+import contextlib
+import enum
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from algoperf.harness.csv_log import CsvLog, Number, replace_file
+from algoperf.harness.tensorboard import TensorBoardLog
+
+MEASUREMENTS = "measurements.csv"
+EVALUATIONS = "eval_measurements.csv"
+_FLUSH_PERIOD_S = 1.0
+_MAX_WAITING = 100_000
+
+
+class RecorderError(Exception):
+    """Results cannot be written; one line that names the file and the reason."""
+
+
+class Recorder:
+    """Writes the records of one trial. Only one process may have a trial's recorder.
+
+    Args:
+      trial_dir: existing folder of the trial.
+      tensorboard: also write TensorBoard event files.
+      wandb_run: also send to this run, as `start_wandb` returns it; it is finished at `close`.
+      preemption_count: how often the trial was resumed; a column of evaluations and of the final row.
+      rows: rows per file at the checkpoint that the trial resumes from (`row_counts` of then). Later rows are
+        moved to `<stem>.lost-<k>.csv`. None leaves all rows.
+
+    Every method raises RecorderError when the disk is full or not writable.
+    """
+
+    def __init__(
+        self,
+        trial_dir: Path,
+        *,
+        tensorboard: bool = True,
+        wandb_run: Any = None,
+        preemption_count: int = 0,
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
+        self._trial_dir = trial_dir
+        self._preemption_count = preemption_count
+        self._wandb_run = wandb_run
+        self._waiting: list[tuple[dict[str, Number], int, float]] = []
+        self._flushed_s = 0.0
+        self._closed = False
+        keep = dict(rows or {})
+        with _explained(trial_dir):
+            self._measurements = CsvLog(trial_dir / MEASUREMENTS, keep_rows=keep.get(MEASUREMENTS))
+            self._evaluations = CsvLog(trial_dir / EVALUATIONS, sort_columns=True, keep_rows=keep.get(EVALUATIONS))
+            self._tensorboard = TensorBoardLog(trial_dir) if tensorboard else None
+
+    def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None:
+        """Records scalars of one step; the call that submissions make.
+
+        Args:
+          metrics: numbers, or arrays with one element of any framework; not changed.
+          global_step: the step they belong to.
+
+        Raises:
+          TypeError: a value is not a number; names it.
+        """
+        numbers, step, now_s = _numbers(metrics), int(global_step), time.time()
+        try:
+            self._measurements.append({"global_step": step, **numbers})
+            if abs(now_s - self._flushed_s) >= _FLUSH_PERIOD_S:
+                self._flushed_s = now_s
+                self._measurements.flush()
+        except OSError as error:
+            raise _unwritable(self._measurements.path, error) from error
+        self._waiting.append((numbers, step, now_s))
+        if len(self._waiting) >= _MAX_WAITING:
+            self._deliver()
+
+    def append_evaluation(self, row: Mapping[str, Any], global_step: int) -> None:
+        """Records one evaluation in both files and waits until it is on the disk."""
+        numbers = _numbers(row)
+        labelled = {**numbers, "global_step": int(global_step), "preemption_count": self._preemption_count}
+        if not self._measurements.num_rows:
+            labelled = dict(sorted(labelled.items()))
+        with _explained(self._trial_dir):
+            self._evaluations.append(labelled)
+            self._measurements.append(labelled)
+            self._evaluations.sync()
+            self._measurements.sync()
+        self._waiting.append((numbers, int(global_step), time.time()))
+        self._deliver()
+
+    def append_final(self, score: float, global_step: int) -> None:
+        """Records the end of the trial: `score` is its submission time in seconds."""
+        numbers = {"score": _number("score", score)}
+        labelled = {**numbers, "global_step": int(global_step), "preemption_count": self._preemption_count}
+        with _explained(self._trial_dir):
+            self._measurements.append(labelled)
+            self._measurements.sync()
+        self._waiting.append((numbers, int(global_step), time.time()))
+        self._deliver()
+
+    def row_counts(self) -> dict[str, int]:
+        """Returns the rows per file, all of them on the disk: what `rows` takes when the trial is resumed."""
+        with _explained(self._trial_dir):
+            self._measurements.sync()
+            self._evaluations.sync()
+        return {MEASUREMENTS: self._measurements.num_rows, EVALUATIONS: self._evaluations.num_rows}
+
+    def close(self) -> None:
+        """Writes what is buffered and ends the consumers; the recorder is unusable afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        with _explained(self._trial_dir), contextlib.ExitStack() as stack:  # backwards, each whatever the others do
+            if self._wandb_run is not None:
+                stack.callback(self._wandb_run.finish)
+            if self._tensorboard is not None:
+                stack.callback(self._tensorboard.close)
+            stack.callback(self._deliver)
+            stack.callback(self._evaluations.close)
+            stack.callback(self._measurements.close)
+
+    def _deliver(self) -> None:
+        """Gives the rows since the last call to TensorBoard and Weights & Biases."""
+        waiting, self._waiting = self._waiting, []
+        if self._tensorboard is not None and waiting:
+            with _explained(self._trial_dir):
+                for numbers, step, wall_time_s in waiting:
+                    self._tensorboard.write(numbers, step, wall_time_s)
+                self._tensorboard.flush()
+        if self._wandb_run is not None:
+            for numbers, step, _ in waiting:
+                self._wandb_run.log(numbers, step=step)
+
+
+class NullRecorder:
+    """Takes the place of a Recorder on ranks other than 0; does nothing."""
+
+    def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None: ...
+
+    def append_evaluation(self, row: Mapping[str, Any], global_step: int) -> None: ...
+
+    def append_final(self, score: float, global_step: int) -> None: ...
+
+    def row_counts(self) -> dict[str, int]:
+        return {}
+
+    def close(self) -> None: ...
+
+
+def write_json_atomic(path: Path, content: Any) -> None:
+    """Writes JSON (indented, keys in order): `path` holds either the old content or all of the new.
+
+    Paths, enum members and arrays with one element become strings and numbers.
+
+    Raises:
+      RecorderError: the disk is full or not writable.
+      TypeError: something in `content` has no JSON form.
+    """
+    text = json.dumps(content, indent=2, default=_jsonable)
+    with _explained(path):
+        replace_file(path, f"{text}\n".encode())
+
+
+def start_wandb(*, trial_dir: Path, workload: str, framework: str, config: Mapping[str, Any], name: str) -> Any:
+    """Starts a Weights & Biases run for a trial; never prompts.
+
+    Args:
+      trial_dir: where its files go.
+      workload, framework: tags of the run.
+      config: flags and hyperparameters.
+      name: of the run.
+
+    Raises:
+      RecorderError: the package is not installed, or there is no account; says what to do.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise RecorderError(
+            "--use_wandb needs a package that is not installed; install it with: pip install 'algoperf[wandb]'"
+        ) from error
+    if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
+        raise RecorderError(
+            "--use_wandb needs an account: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline"
+        )
+    plain = json.loads(json.dumps(dict(config), default=_jsonable))
+    try:
+        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=[workload, framework], config=plain)
+    except wandb.errors.Error as error:
+        raise RecorderError(f"Weights & Biases cannot start: {' '.join(str(error).split())}") from error
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Number]:
+    return {
+        name: value if type(value) is float else _number(name, value)
+        for name, value in metrics.items()
+        if name != "global_step"
+    }
+
+
+def _number(name: str, value: Any) -> Number:
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, str):
+            raise TypeError
+        return int(number) if isinstance(number, int) else float(number)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"metric {name!r} must be a number or an array with one element, got {type(value).__name__}"
+        ) from error
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RecorderError:
+    return RecorderError(f"cannot write {error.filename or path}: {error.strerror or error}")
