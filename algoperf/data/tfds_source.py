@@ -72,17 +72,6 @@ class TfdsSplit(Sequence[dict[str, Any]]):
             yield from self._source.__getitems__(range(start, min(start + _READ_RECORDS, len(self))))
 
 
-def download_tfds_dataset(directory: Path, name: str) -> Path:
-    """Downloads and prepares dataset `name` with TFDS as ArrayRecord files under `directory`; returns its folder.
-
-    For the datasets that TFDS generates without TensorFlow (MNIST is one).
-    """
-    tfds = _import_tfds()
-    builder = tfds.builder(name, data_dir=str(directory), file_format="array_record")
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
-
-
 def write_tfds_dataset(
     directory: Path,
     name: str,

@@ -18,17 +18,27 @@ class ImageClassifier:
       image_size: height and width of the images of the initialising call.
       output_key: top-level parameter key of the output layer.
       takes_dropout: whether the module has an option `dropout_rate`.
+      num_channels: channels of the images.
     """
 
-    def __init__(self, module: nn.Module, *, image_size: int, output_key: str, takes_dropout: bool = False) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        image_size: int,
+        output_key: str,
+        takes_dropout: bool = False,
+        num_channels: int = 3,
+    ) -> None:
         self._module = module
+        self._num_channels = num_channels
         self._image_size = image_size
         self._output_key = output_key
         self._takes_dropout = takes_dropout
         self._evaluate = jax.jit(self._evaluate_untraced)
 
     def init(self, rng: Any) -> tuple[Any, Any]:
-        images = jnp.zeros((1, self._image_size, self._image_size, 3))
+        images = jnp.zeros((1, self._image_size, self._image_size, self._num_channels))
         return forward.init(self._module, rng, images, train=False)
 
     def forward(
