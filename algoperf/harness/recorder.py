@@ -10,10 +10,11 @@ import enum
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from algoperf.errors import UserError
 from algoperf.harness.csv_log import CsvLog, Number, replace_file
 from algoperf.harness.tensorboard import TensorBoardLog
 
@@ -23,7 +24,7 @@ _FLUSH_PERIOD_S = 1.0
 _MAX_WAITING = 100_000
 
 
-class RecorderError(Exception):
+class RecorderError(UserError):
     """Results cannot be written; one line that names the file and the reason."""
 
 
@@ -35,8 +36,8 @@ class Recorder:
       tensorboard: also write TensorBoard event files.
       wandb_run: also send to this run, as `start_wandb` returns it; it is finished at `close`.
       preemption_count: how often the trial was resumed; a column of evaluations and of the final row.
-      rows: rows per file at the checkpoint that the trial resumes from (`row_counts` of then). Later rows are
-        moved to `<stem>.lost-<k>.csv`. None leaves all rows.
+      rows: rows per file at the checkpoint that the trial resumes from (`row_counts` of then); a file that is not named
+        had none. Later rows are moved to `<stem>.lost-<k>.csv`. None leaves all rows.
 
     Every method raises RecorderError when the disk is full or not writable.
     """
@@ -56,10 +57,10 @@ class Recorder:
         self._waiting: list[tuple[dict[str, Number], int, float]] = []
         self._flushed_s = 0.0
         self._closed = False
-        keep = dict(rows or {})
+        keep = {name: None if rows is None else rows.get(name, 0) for name in (MEASUREMENTS, EVALUATIONS)}
         with _explained(trial_dir):
-            self._measurements = CsvLog(trial_dir / MEASUREMENTS, keep_rows=keep.get(MEASUREMENTS))
-            self._evaluations = CsvLog(trial_dir / EVALUATIONS, sort_columns=True, keep_rows=keep.get(EVALUATIONS))
+            self._measurements = CsvLog(trial_dir / MEASUREMENTS, keep_rows=keep[MEASUREMENTS])
+            self._evaluations = CsvLog(trial_dir / EVALUATIONS, sort_columns=True, keep_rows=keep[EVALUATIONS])
             self._tensorboard = TensorBoardLog(trial_dir) if tensorboard else None
 
     def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None:
@@ -171,14 +172,14 @@ def write_json_atomic(path: Path, content: Any) -> None:
         replace_file(path, f"{text}\n".encode())
 
 
-def start_wandb(*, trial_dir: Path, workload: str, framework: str, config: Mapping[str, Any], name: str) -> Any:
+def start_wandb(trial_dir: Path, *, name: str, config: Mapping[str, Any], tags: Sequence[str]) -> Any:
     """Starts a Weights & Biases run for a trial; never prompts.
 
     Args:
       trial_dir: where its files go.
-      workload, framework: tags of the run.
-      config: flags and hyperparameters.
       name: of the run.
+      config: flags and hyperparameters.
+      tags: workload and framework.
 
     Raises:
       RecorderError: the package is not installed, or there is no account; says what to do.
@@ -195,7 +196,7 @@ def start_wandb(*, trial_dir: Path, workload: str, framework: str, config: Mappi
         )
     plain = json.loads(json.dumps(dict(config), default=_jsonable))
     try:
-        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=[workload, framework], config=plain)
+        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=plain)
     except wandb.errors.Error as error:
         raise RecorderError(f"Weights & Biases cannot start: {' '.join(str(error).split())}") from error
 

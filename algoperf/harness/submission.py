@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UserError
 from algoperf.harness.submission_finder import add_working_directory, import_file
 
 _UPDATE_ARGUMENTS = (
@@ -52,7 +53,7 @@ HOOK_ARGUMENTS: dict[str, tuple[str, ...]] = {
 _OPTIONAL_ARGUMENTS = {"update_params": ("train_state",)}
 
 
-class SubmissionError(Exception):
+class SubmissionError(UserError):
     """A submission cannot be loaded or used; one line that says what is wrong with it."""
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from algoperf.errors import UserError
+
 STUDY_STRIDE = 10_000
 _BURN_IN = 100
 _PRIME_LIMIT = 1000
@@ -28,7 +30,7 @@ _CHOICE_KEY = "feasible_points"
 _SCALINGS = ("linear", "log")
 
 
-class SearchSpaceError(ValueError):
+class SearchSpaceError(UserError, ValueError):
     """A search space cannot be used; one line that names the file, the key and the reason."""
 
 

@@ -143,6 +143,15 @@ def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
     assert [r["preemption_count"] for r in table(tmp_path / "eval_measurements.lost-2.csv")[1]] == ["1"]
 
 
+def test_a_restart_without_a_checkpoint_sets_all_rows_aside(tmp_path):
+    for rows in (None, {}):
+        recorder = Recorder(tmp_path, tensorboard=False, rows=rows)
+        recorder.append_scalar_metrics({"loss": 1.0}, 0)
+        recorder.close()
+    assert len(table(tmp_path / MEASUREMENTS)[1]) == 1
+    assert len(table(tmp_path / "measurements.lost-1.csv")[1]) == 1
+
+
 def test_missing_rows_are_reported_and_do_not_stop_a_resume(tmp_path, caplog):
     Recorder(tmp_path, tensorboard=False, rows={MEASUREMENTS: 4, EVALUATIONS: 0}).close()
     Recorder(tmp_path, tensorboard=False, rows={MEASUREMENTS: 5, EVALUATIONS: 0}).close()
@@ -330,7 +339,7 @@ def test_wandb_gets_rows_in_order_and_is_finished_once(tmp_path):
 
 
 def start(tmp_path):
-    return start_wandb(trial_dir=tmp_path, workload="toy", framework="jax", config={"path": tmp_path}, name="n")
+    return start_wandb(tmp_path, name="n", config={"path": tmp_path}, tags=["toy", "jax"])
 
 
 def test_wandb_without_package_or_account_says_what_to_do(tmp_path, monkeypatch):

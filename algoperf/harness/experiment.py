@@ -1,0 +1,171 @@
+"""Where results go: `<experiment_dir>/<experiment_name>/<workload>_<framework>/trial_<i>/`, as in AlgoPerf v0.6."""
+
+import datetime
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from algoperf.errors import UserError
+
+DEFAULT_NAME = "run"
+_TIMESTAMP = "%Y-%m-%d-%H-%M-%S"
+_TIMESTAMP_PATTERN = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?"
+_RECORD = re.compile(r"(?:flags|meta_data)_(\d+)\.json")
+_TRIAL = re.compile(r"trial_(\d+)")
+
+
+class ExperimentError(UserError):
+    """The experiment directory cannot be used; one line that says why."""
+
+
+class ExperimentExistsError(ExperimentError):
+    """Results are there already, and nothing says what to do with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentPaths:
+    """Folders of one workload in one experiment.
+
+    Attributes:
+      experiment_dir: root of all experiments, absolute.
+      experiment_name: name of the experiment; may contain `/`.
+      workload_dir: folder of the workload and framework, which holds the trials.
+    """
+
+    experiment_dir: Path
+    experiment_name: str
+    workload_dir: Path
+
+    def trial_dir(self, number: int) -> Path:
+        """Folder of trial `number`, counted from 1. It may not exist yet."""
+        if number < 1:
+            raise ValueError(f"trials are counted from 1, got {number}")
+        return self.workload_dir / f"trial_{number}"
+
+    def trials(self) -> list[int]:
+        """Numbers of the trials that have a folder, in order."""
+        matches = (_TRIAL.fullmatch(path.name) for path in self.workload_dir.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+
+def workload_folder(workload: str, framework: str) -> str:
+    """Name of the folder of a workload in a framework."""
+    return f"{workload}_{framework}"
+
+
+def next_record_index(trial_dir: Path) -> int:
+    """Index of the next `flags_<k>.json` and `meta_data_<k>.json`: 0 at first, then one more at every resume."""
+    if not trial_dir.is_dir():
+        return 0
+    matches = (_RECORD.fullmatch(path.name) for path in trial_dir.iterdir())
+    return max((int(match[1]) + 1 for match in matches if match), default=0)
+
+
+def prepare_experiment_dir(
+    experiment_dir: str | Path,
+    experiment_name: str | None,
+    *,
+    workload: str,
+    framework: str,
+    overwrite: bool = False,
+    resume: bool = False,
+    append_timestamp: bool = False,
+    trials: Iterable[int] | None = None,
+) -> ExperimentPaths:
+    """Makes the folder of a workload in an experiment and returns the paths. Only one process may call it.
+
+    Args:
+      experiment_dir: root of all experiments; `~` is expanded.
+      experiment_name: may contain `/`; None means `run` and a timestamp.
+      workload, framework: of the run.
+      overwrite: delete what is there; goes before `resume`.
+      resume: go on with what is there. Where the name gets a timestamp, that is the newest experiment of this
+        name, workload and framework.
+      append_timestamp: append `-YYYY-MM-DD-HH-MM-SS` to the name.
+      trials: numbers of the trials that will run; None means any. Others are neither in the way nor deleted, so
+        that several processes can share the trials of one experiment.
+
+    Raises:
+      ExperimentExistsError: results are there, and neither `overwrite` nor `resume` is set.
+      ExperimentError: the name is unusable, or the folder cannot be written.
+    """
+    root = Path(os.path.abspath(Path(experiment_dir).expanduser()))
+    _check_name(experiment_name)
+    name = experiment_name or DEFAULT_NAME
+    folder = workload_folder(workload, framework)
+    if append_timestamp or not experiment_name:
+        found = _newest(root, name, folder) if resume and not overwrite else None
+        name = found or _fresh_name(root, name, folder)
+    paths = ExperimentPaths(experiment_dir=root, experiment_name=name, workload_dir=root / name / folder)
+    try:
+        taken = _taken(paths, trials)
+        if taken and overwrite:
+            for path in taken:
+                _delete(path)
+        elif taken and not resume:
+            raise ExperimentExistsError(
+                f"{taken[0]} exists; --resume_last_run goes on with it, --overwrite deletes it, "
+                "another --experiment_name leaves it alone"
+            )
+        paths.workload_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=paths.workload_dir) as probe:
+            probe.write(b"\0")
+    except OSError as error:
+        raise ExperimentError(
+            f"cannot write {error.filename or paths.workload_dir}: {error.strerror or error}; "
+            "choose another --experiment_dir"
+        ) from error
+    return paths
+
+
+def _check_name(name: str | None) -> None:
+    if name is None:
+        return
+    parts = PurePath(name).parts
+    if not parts or PurePath(name).is_absolute() or ".." in parts or "~" in parts[0] or "\0" in name:
+        raise ExperimentError(
+            f"--experiment_name must be a name such as 'tuned/study_0' below --experiment_dir, got {name!r}"
+        )
+
+
+def _taken(paths: ExperimentPaths, trials: Iterable[int] | None) -> list[Path]:
+    """What is in the way of a fresh start; an empty folder is not."""
+    if paths.workload_dir.exists() and not paths.workload_dir.is_dir():
+        raise ExperimentError(f"{paths.workload_dir} is a file, expected a folder; move it away")
+    folders = [paths.workload_dir] if trials is None else [paths.trial_dir(number) for number in sorted(trials)]
+    return [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+def _fresh_name(root: Path, name: str, folder: str) -> str:
+    stamped = f"{name}-{datetime.datetime.now().strftime(_TIMESTAMP)}"
+    fresh, number = stamped, 1
+    while (root / fresh / folder).exists():
+        number += 1
+        fresh = f"{stamped}-{number}"
+    return fresh
+
+
+def _newest(root: Path, name: str, folder: str) -> str | None:
+    """The latest timestamped name under which this workload has results."""
+    place, stem = (root / name).parent, PurePath(name).name
+    pattern = re.compile(rf"{re.escape(stem)}-{_TIMESTAMP_PATTERN}")
+    if not place.is_dir():
+        return None
+    names = [p.name for p in place.iterdir() if pattern.fullmatch(p.name) and (p / folder).is_dir()]
+    newest = max(names, key=_age_key, default=None)
+    return newest and str(PurePath(name).with_name(newest))
+
+
+def _age_key(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
