@@ -1,0 +1,178 @@
+"""Prints what the timed loop costs per step over a bare loop that calls the same submission with the same batches.
+
+  python benchmarks/loop_overhead.py [--framework=numpy|jax|pytorch] [--steps=2000] [--repeats=7]
+
+numpy runs the toy workload, jax and pytorch run mnist_mini with the reference NadamW. Bare and timed loops alternate;
+the medians are compared.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import statistics
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from algoperf.harness.progress import Progress
+
+from algoperf.backends import base
+from algoperf.data.pipeline import TrainPipeline
+from algoperf.definition import EXTERNAL, Budget, Split
+from algoperf.harness.clock import Clock
+from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
+from algoperf.harness.recorder import NullRecorder
+from algoperf.harness.run_config import default_submission
+from algoperf.harness.schedule import EvaluationSchedule
+from algoperf.harness.seeds import Seeds
+from algoperf.harness.stopping import Stopping
+from algoperf.harness.submission import load_submission, resolve_batch_size
+from algoperf.harness.tuning import SearchSpace
+from algoperf.prepare import ensure_prepared
+from algoperf.registry import REGISTRY, Registry
+
+
+class CyclingQueue:
+    """A few batches that lie on the device already, again and again."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._batches = itertools.cycle(batches)
+        self.batches_taken = 0
+
+    def __iter__(self) -> "CyclingQueue":
+        return self
+
+    def __next__(self) -> Any:
+        self.batches_taken += 1
+        return next(self._batches)
+
+
+class Bench:
+    def __init__(self, framework: str, data_dir: Path) -> None:
+        self.framework = framework
+        if framework == "numpy":
+            from algoperf.testing.fake_backend import FakeBackend
+
+            registry = Registry(("algoperf.testing.toy_workload",))
+            definition = registry.get("toy_mini")
+            self.backend: Any = FakeBackend()
+            self.submission = load_submission("algoperf.testing.numpy_submission")
+            model_module, self.hyperparameters = "numpy_model", SimpleNamespace(learning_rate=1e-4, momentum=0.5)
+        else:
+            registry = REGISTRY
+            definition = registry.get("mnist_mini")
+            self.backend = base.load(framework)
+            path = default_submission(framework)
+            self.submission = load_submission(str(path))
+            model_module = base.model_module(framework)
+            space = path.parent / "search_spaces" / "default.json"
+            self.hyperparameters = SearchSpace.load(space).draw(1)[0]
+        self.definition = dataclasses.replace(
+            definition, budget=Budget(max_runtime_s=1e6, eval_period_s=1e6, step_hint=10**6)
+        )
+        ensure_prepared(definition, data_dir, report=print, registry=registry)
+        model = registry.module(definition.name, model_module).build(self.definition)
+        self.workload = self.backend.build_workload(self.definition, model)
+        source = registry.module(definition.name, "data").open_split(definition, Split.TRAIN, data_dir)
+        size = resolve_batch_size(self.submission, definition, self.backend.num_devices)
+        pipeline = TrainPipeline(source, batch_size=size, seed=0)
+        self.batches = [self.backend.put_batch(next(pipeline)) for _ in range(8)]
+        self.seeds = Seeds(self.backend, 0)
+
+    def fresh_state(self) -> TrainingState:
+        params, model_state = self.workload.init_model_fn(self.seeds.model_init)
+        params = self.backend.prepare_model(self.workload, params, compile_model=False)
+        optimizer_state = self.submission.init_optimizer_state(
+            workload=self.workload,
+            model_params=params,
+            model_state=model_state,
+            hyperparameters=self.hyperparameters,
+            rng=self.seeds.optimizer_init,
+        )
+        return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
+
+    def bare(self, num_steps: int) -> float:
+        """Seconds of the loop that a person would write without a harness."""
+        state, queue = self.fresh_state(), CyclingQueue(self.batches)
+        submission, workload = self.submission, self.workload
+        key = self.seeds.step(0)
+        results: list[Any] = []
+        types = workload.model_params_types
+        started = time.perf_counter()
+        for step in range(num_steps):
+            batch = submission.data_selection(
+                workload=workload,
+                input_queue=queue,
+                optimizer_state=state.optimizer_state,
+                current_param_container=state.params,
+                model_state=state.model_state,
+                hyperparameters=self.hyperparameters,
+                global_step=step,
+                rng=key.data_selection,
+            )
+            state.optimizer_state, state.params, state.model_state = submission.update_params(
+                workload=workload,
+                current_param_container=state.params,
+                current_params_types=types,
+                model_state=state.model_state,
+                hyperparameters=self.hyperparameters,
+                batch=batch,
+                loss_type=workload.loss_type,
+                optimizer_state=state.optimizer_state,
+                eval_results=results,
+                global_step=step,
+                rng=key.update,
+            )
+        self.backend.fence(state.device_trees)
+        return time.perf_counter() - started
+
+    def timed(self, num_steps: int) -> float:
+        """Seconds of the harness's loop, with its progress line, for the same steps."""
+        stopping = Stopping(definition=self.definition, ruleset=EXTERNAL)
+        loop = TrainingLoop(
+            definition=self.definition,
+            ruleset=EXTERNAL,
+            workload=self.workload,
+            submission=self.submission,
+            hyperparameters=self.hyperparameters,
+            backend=self.backend,
+            seeds=self.seeds,
+            state=self.fresh_state(),
+            input_queue=CyclingQueue(self.batches),
+            evaluate=lambda *arguments: {},
+            clock=Clock(fence=self.backend.fence),
+            schedule=EvaluationSchedule(period_s=1e6, last_s=0.0),
+            stopping=stopping,
+            recorder=NullRecorder(),
+            checkpointer=None,
+            observer=Progress(self.definition, stopping.budget_s),
+            options=LoopOptions(max_global_steps=num_steps, skip_evals=True),
+        )
+        started = time.perf_counter()
+        result = loop.run()
+        elapsed_s = time.perf_counter() - started
+        if result.error:
+            raise RuntimeError(result.error)
+        return elapsed_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--framework", choices=("numpy", "jax", "pytorch"), default="numpy")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
+    options = parser.parse_args()
+    bench = Bench(options.framework, options.data_dir)
+    bench.bare(50)
+    pairs = [(bench.bare(options.steps), bench.timed(options.steps)) for _ in range(options.repeats)]
+    bare_us, timed_us = (1e6 * statistics.median(column) / options.steps for column in zip(*pairs, strict=True))
+    print(
+        f"{options.framework}: bare loop {bare_us:.1f} us/step, timed loop {timed_us:.1f} us/step, "
+        f"overhead {timed_us - bare_us:.1f} us/step"
+    )
+
+
+if __name__ == "__main__":
+    main()
