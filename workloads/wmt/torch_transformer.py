@@ -130,7 +130,7 @@ class DecoderLayer(Layer):
     def step(
         self, hidden: Tensor, cache: SlotCache, visible: Tensor, cross: tuple[Tensor, ...], cross_mask: Tensor
     ) -> Tensor:
-        """One position of every beam: `hidden` [B, K, W], `visible` [B, 1, K, filled slots], `cross_mask` [B, 1, 1, S]."""
+        """One position of every beam: `hidden` [B, K, W], `visible` [B, 1, K, filled], `cross_mask` [B, 1, 1, S]."""
 
         def self_attention(x: Tensor) -> Tensor:
             queries, keys, values = self.self_attn.heads(self.self_attn.in_proj(x), 3)

@@ -1,0 +1,86 @@
+"""Batches of the translation workloads: packed rows in training, one sentence pair per row in evaluation."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
+from algoperf.definition import Split, WorkloadDefinition
+from workloads.wmt.packing import TOKEN_DTYPE
+
+PACKED = (
+    "inputs",
+    "inputs_position",
+    "inputs_segmentation",
+    "targets",
+    "targets_position",
+    "targets_segmentation",
+)
+PAIRS = ("inputs", "targets")
+_SHORTEST_FAKE = 3
+
+
+def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> ArraySource:
+    """Opens one split. Training examples are packed rows; those of the other splits are sentence pairs.
+
+    Batches hold int32 [batch, max_length] `inputs` and `targets` (0 is padding) and float32 `weights` (1 where there is
+    a target token); in training also positions within sentences and numbers of sentences within rows.
+
+    Raises:
+      StoreError: the store is missing, damaged, or was prepared with other settings.
+    """
+    store = open_store(definition, data_dir)
+    names = PACKED if split == Split.TRAIN else PAIRS
+    return ArraySource({name: store[f"{split}_{name}"] for name in names}, transform=_as_batch)
+
+
+def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
+    """Opens the store of `definition` and compares the settings that it was prepared with."""
+    path = data_dir / definition.dataset
+    store = Store(path)
+    for name, expected in recipe(definition).items():
+        found = store.meta.get("recipe", {}).get(name)
+        if found != expected:
+            raise StoreError(
+                f"{path} was prepared with {name} = {found}, {definition.name} needs {expected}; "
+                f"delete {path} and run: python -m algoperf.prepare {definition.name} --data_dir={data_dir}"
+            )
+    return store
+
+
+def recipe(definition: WorkloadDefinition) -> dict[str, object]:
+    """Everything that the contents of the store depend on, besides the raw data."""
+    generator = None
+    if definition.data.pair_seed is not None:
+        source = (Path(__file__).parent / "language_pair.py").read_bytes()
+        generator = hashlib.sha256(source).hexdigest()[:16]
+    settings = {
+        "vocab_size": definition.model.vocab_size,
+        "max_length": definition.model.max_length,
+        "pairs": dataclasses.asdict(definition.splits),
+        **dataclasses.asdict(definition.data),
+        "generator": generator,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:
+    """Random sentences of random lengths, one pair in a row; the last row is padding where there are several."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, batch_size - 1)
+    length = definition.model.max_length
+    batch = {}
+    for name in PAIRS:
+        tokens = rng.integers(1, definition.model.vocab_size, (rows, length), TOKEN_DTYPE)
+        lengths = rng.integers(_SHORTEST_FAKE, length + 1, (rows, 1))
+        batch[name] = np.where(np.arange(length) < lengths, tokens, 0).astype(TOKEN_DTYPE)
+    return pad_batch(_as_batch(batch), batch_size)
+
+
+def _as_batch(rows: Batch) -> Batch:
+    batch = {name: array.astype(np.int32) for name, array in rows.items()}
+    batch["weights"] = (rows["targets"] > 0).astype(np.float32)
+    return batch

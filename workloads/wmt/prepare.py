@@ -1,0 +1,290 @@
+"""Sentence pairs in the TFDS layout -> tokenizer -> packed rows in a store; also generates the raw data of the mini.
+
+The corpus is worked through in chunks whose results are kept until the store is complete, so that an interrupted
+preparation goes on where it was.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from algoperf.data import StoreError, StoreWriter
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
+from algoperf.definition import WorkloadDefinition
+from workloads.wmt.data import PACKED, PAIRS, recipe
+from workloads.wmt.language_pair import LanguagePair
+from workloads.wmt.packing import TOKEN_DTYPE, Ragged, pack
+from workloads.wmt.tokenizer import Tokenizer, train_tokenizer
+
+CHUNK_PAIRS = 1 << 18  # a multiple of every pack_group
+_BYTES_PER_PAIR = 1_000  # store and intermediate results, with a margin
+_EVAL_SPLITS = ("validation", "test")
+
+Report = Callable[[str], None]
+
+
+def prepare(
+    definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
+) -> None:
+    """Writes the store `data_dir / definition.dataset`.
+
+    Reads `source_dir`, or `data_dir / (dataset + "_raw")`, where the mini generates its raw data first.
+    `num_workers` threads tokenise.
+
+    Raises:
+      StoreError: the raw data are missing, are not those of the definition, or lie where the store goes.
+    """
+    source_dir = source_dir or data_dir / f"{definition.dataset}_raw"
+    destination = data_dir / definition.dataset
+    if destination.exists() and not (destination / "store.json").exists() and any(destination.iterdir()):
+        raise StoreError(
+            f"{destination} holds other files, and the store goes there; move them to {source_dir} and give that "
+            "as --source_dir"
+        )
+    if definition.data.pair_seed is not None:
+        generate_raw(definition, source_dir, report)
+    train_dir = find_tfds_dataset(source_dir, definition.data.train_builder)
+    eval_dir = find_tfds_dataset(source_dir, definition.data.eval_builder)
+    corpus = {"train": (train_dir, "train")} | {split: (eval_dir, split) for split in _EVAL_SPLITS}
+    for split, (directory, name) in corpus.items():
+        _check_count(definition, split, len(TfdsSplit(directory, name)), directory)
+
+    work = _WorkFolder(data_dir / f".{definition.dataset}.work", recipe(definition))
+    tokenizer = Tokenizer(work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, num_workers, report)))
+    chunks = list(_train_chunks(definition, train_dir, tokenizer, work, num_workers, report))
+    report(f"writing {destination}")
+    with StoreWriter(destination, _meta(definition, chunks)) as store:
+        store.add("tokenizer", np.frombuffer(tokenizer.model, np.uint8))
+        for split, (directory, name) in corpus.items():
+            if split != "train":
+                inputs, targets, _ = _encode(definition, TfdsSplit(directory, name), tokenizer, num_workers)
+                _add_pairs(definition, store, split, inputs, targets)
+        _add_train(definition, store, chunks)
+    work.remove()
+
+
+def required_bytes(definition: WorkloadDefinition) -> int:
+    """Disk space that preparation needs beside the raw data."""
+    return definition.splits.train * _BYTES_PER_PAIR
+
+
+def how_to_get(definition: WorkloadDefinition) -> str:
+    """Returns instructions for people."""
+    config = definition.data
+    if config.pair_seed is not None:
+        return f"generated on demand: python -m algoperf.prepare {definition.name} --data_dir=DATA_DIR"
+    return (
+        f"The raw data are the TFDS datasets {config.train_builder} and {config.eval_builder} (about 3.3 GB; 2.5 GB of "
+        "downloads).\n"
+        "TFDS builds them with TensorFlow, in an environment of its own:\n"
+        "  pip install tensorflow tensorflow-datasets\n"
+        f"  tfds build {config.train_builder.rsplit('/', 1)[0]} --file_format=array_record --data_dir=RAW_DIR\n"
+        f"  tfds build {config.eval_builder.rsplit('/', 1)[0]} --file_format=array_record --data_dir=RAW_DIR\n"
+        "Then, without TensorFlow:\n"
+        f"  python -m algoperf.prepare {definition.name} --data_dir=DATA_DIR --source_dir=RAW_DIR\n"
+        f"which needs {required_bytes(definition) / 1e9:.0f} GB under DATA_DIR while it runs."
+    )
+
+
+def generate_raw(definition: WorkloadDefinition, raw_dir: Path, report: Report) -> None:
+    """Writes the generated language pair in the TFDS layout, unless the same one lies there."""
+    marker, settings = raw_dir / "generated.json", json.dumps(recipe(definition), sort_keys=True)
+    if marker.exists() and marker.read_text() == settings:
+        return
+    shutil.rmtree(raw_dir, ignore_errors=True)
+    report(f"generating sentence pairs into {raw_dir}")
+    pair, sizes, config = LanguagePair(definition.data.pair_seed), definition.splits, definition.data
+
+    def examples(split: str, count: int, held_out: bool) -> Iterator[dict[str, str]]:
+        for source, target in pair.sentences(split, count, held_out=held_out):
+            yield {config.source_key: source, config.target_key: target}
+
+    contents = {
+        config.train_builder: {"train": examples("train", sizes.train, False)},
+        config.eval_builder: {split: examples(split, sizes[split], True) for split in _EVAL_SPLITS},
+    }
+    for builder, splits in contents.items():
+        name, languages, version = builder.split("/")
+        write_tfds_dataset(
+            raw_dir,
+            name,
+            version,
+            lambda features: {key: features.Text() for key in (config.source_key, config.target_key)},
+            splits,
+            config=languages,
+        )
+    marker.write_text(settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """A finished part of the training corpus: an .npz file of packed rows, and what went into it."""
+
+    path: Path
+    num_rows: int
+    num_tokens: int
+    num_too_long: int
+
+
+class _WorkFolder:
+    """Intermediate results that survive an interruption; emptied when they were made for another recipe."""
+
+    def __init__(self, path: Path, made_for: dict) -> None:
+        self.path = path
+        marker, settings = path / "recipe.json", json.dumps(made_for, sort_keys=True)
+        if not marker.exists() or marker.read_text() != settings:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+            marker.write_text(settings)
+
+    def file(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Returns the contents of file `name`, made on first use."""
+        path = self.path / name
+        if not path.exists():
+            partial = path.with_name(name + ".partial")
+            partial.write_bytes(make())
+            partial.rename(path)
+        return path.read_bytes()
+
+    def arrays(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> Path:
+        """Returns the path of the .npz file `name`, made on first use."""
+        path = self.path / name
+        if not path.exists():
+            partial = path.with_name("partial-" + name)
+            np.savez(partial, **make())
+            partial.rename(path)
+        return path
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+
+def _check_count(definition: WorkloadDefinition, split: str, found: int, directory: Path) -> None:
+    if found != definition.splits[split]:
+        raise StoreError(
+            f"{directory} has {found} sentence pairs in {split!r}, {definition.name} needs {definition.splits[split]}; "
+            "check the version and the configuration of the raw dataset"
+        )
+
+
+def _tokenizer(definition: WorkloadDefinition, train_dir: Path, num_workers: int, report: Report) -> bytes:
+    config = definition.data
+    report(f"training a tokenizer of {definition.model.vocab_size} pieces on {config.tokenizer_bytes:,} bytes")
+
+    def lines() -> Iterator[str]:
+        taken = 0
+        for example in TfdsSplit(train_dir, "train"):
+            for key in (config.source_key, config.target_key):
+                if taken >= config.tokenizer_bytes:
+                    return
+                taken += len(example[key]) + 1
+                yield example[key].decode()
+
+    return train_tokenizer(lines(), definition.model.vocab_size, num_threads=num_workers)
+
+
+def _encode(
+    definition: WorkloadDefinition, examples: TfdsSplit, tokenizer: Tokenizer, num_workers: int
+) -> tuple[Ragged, Ragged, int]:
+    """Tokenises pairs and drops those with a side that is too long; returns inputs, targets and the number dropped."""
+    config = definition.data
+    sources, translations = [], []
+    for example in examples:
+        sources.append(example[config.source_key].decode())
+        translations.append(example[config.target_key].decode())
+    inputs = Ragged.from_lists(tokenizer.encode(sources, num_threads=num_workers))
+    targets = Ragged.from_lists(tokenizer.encode(translations, num_threads=num_workers))
+    kept = np.flatnonzero(np.maximum(inputs.lengths, targets.lengths) <= definition.model.max_length)
+    return inputs.take(kept), targets.take(kept), len(inputs) - len(kept)
+
+
+def _train_chunks(
+    definition: WorkloadDefinition,
+    train_dir: Path,
+    tokenizer: Tokenizer,
+    work: _WorkFolder,
+    num_workers: int,
+    report: Report,
+) -> Iterator[_Chunk]:
+    total, started, tokens_made = definition.splits.train, time.monotonic(), 0
+    for start in range(0, total, CHUNK_PAIRS):
+        stop = min(start + CHUNK_PAIRS, total)
+        made_now = not (work.path / f"train-{start:09d}.npz").exists()
+        path = work.arrays(
+            f"train-{start:09d}.npz",
+            lambda start=start, stop=stop: _train_chunk(definition, train_dir, start, stop, tokenizer, num_workers),
+        )
+        with np.load(path) as arrays:
+            num_rows, num_tokens, num_too_long = (int(number) for number in arrays["counts"])
+        if made_now:
+            tokens_made += num_tokens
+            rate = tokens_made / (time.monotonic() - started)
+            report(f"tokenised and packed {stop:,} of {total:,} pairs, {rate:,.0f} tokens/s")
+        yield _Chunk(path=path, num_rows=num_rows, num_tokens=num_tokens, num_too_long=num_too_long)
+
+
+def _train_chunk(
+    definition: WorkloadDefinition, train_dir: Path, start: int, stop: int, tokenizer: Tokenizer, num_workers: int
+) -> dict[str, np.ndarray]:
+    """Packed rows of one stretch of the corpus; the first chunk also keeps the pairs of the eval_train split."""
+    examples = TfdsSplit(train_dir, f"train[{start}:{stop}]")
+    inputs, targets, num_too_long = _encode(definition, examples, tokenizer, num_workers)
+    if len(inputs) == 0:
+        raise StoreError(f"no sentence pair of train[{start}:{stop}] fits into {definition.model.max_length} tokens")
+    arrays: dict[str, np.ndarray] = {}
+    if start == 0:
+        first = np.arange(min(definition.splits.eval_train, len(inputs)))
+        pairs = zip(PAIRS, (inputs, targets), strict=True)
+        arrays = {f"eval_train_{name}": _padded(definition, side.take(first)) for name, side in pairs}
+    order = _local_shuffle(len(inputs), definition.data.shuffle_window, seed=start)
+    rows = pack(
+        inputs.take(order).truncated_by_zeros(),
+        targets.take(order).truncated_by_zeros(),
+        definition.model.max_length,
+        definition.data.pack_group,
+    )
+    num_tokens = int(inputs.lengths.sum() + targets.lengths.sum())
+    counts = np.array([len(rows["inputs"]), num_tokens, num_too_long])
+    return arrays | {f"train_{name}": rows[name] for name in PACKED} | {"counts": counts}
+
+
+def _local_shuffle(count: int, window: int, seed: int) -> np.ndarray:
+    """A permutation that moves nothing further than about two windows (sorts positions with noise added)."""
+    rng = np.random.default_rng(seed)
+    return np.argsort(np.arange(count) + rng.uniform(0, 2 * window, count), kind="stable")
+
+
+def _padded(definition: WorkloadDefinition, sequences: Ragged) -> np.ndarray:
+    return sequences.padded(definition.model.max_length)
+
+
+def _add_pairs(definition: WorkloadDefinition, store: StoreWriter, split: str, inputs: Ragged, targets: Ragged) -> None:
+    for name, side in zip(PAIRS, (inputs, targets), strict=True):
+        store.add(f"{split}_{name}", _padded(definition, side))
+
+
+def _add_train(definition: WorkloadDefinition, store: StoreWriter, chunks: list[_Chunk]) -> None:
+    row_shape = (definition.model.max_length,)
+    appenders = {name: store.appender(f"train_{name}", TOKEN_DTYPE, row_shape) for name in PACKED}
+    for number, chunk in enumerate(chunks):
+        with np.load(chunk.path) as arrays:
+            for name, appender in appenders.items():
+                appender.append(arrays[f"train_{name}"])
+            if number == 0:
+                for name in PAIRS:
+                    store.add(f"eval_train_{name}", arrays[f"eval_train_{name}"])
+
+
+def _meta(definition: WorkloadDefinition, chunks: list[_Chunk]) -> dict:
+    return {
+        "format": "wmt",
+        "recipe": recipe(definition),
+        "train_rows": sum(chunk.num_rows for chunk in chunks),
+        "train_tokens": sum(chunk.num_tokens for chunk in chunks),
+        "train_pairs_too_long": sum(chunk.num_too_long for chunk in chunks),
+    }
