@@ -58,6 +58,9 @@ class Model(Protocol):
 
     def is_output_params(self, param_key: str) -> bool: ...
 
+    # A model may also define `param_type(name: str) -> ParameterType | None` (JAX names joined by "/", PyTorch
+    # names by "."): None leaves the decision to `algoperf.param_types`.
+
     def export_weights(self, params: Any, model_state: Any) -> Weights:
         """Returns every parameter and running statistic under its neutral name."""
         ...
@@ -97,8 +100,8 @@ class Backend(Protocol):
 
     # -- randomness (see algoperf.harness.seeds)
     def as_keys(self, words: np.ndarray) -> Any:
-        """Turns random words, int64 [..., 2] in [0, 2**31 - 1), into keys of the framework, indexable on the leading axes
-        without device work (JAX accepts a uint32 NumPy array [2] as a key; PyTorch's facade uses int32)."""
+        """Turns random words, int64 [..., 2] in [0, 2**31 - 1), into keys of the framework, indexable on the leading
+        axes without device work (JAX accepts a uint32 NumPy array [2] as a key; PyTorch's facade uses int32)."""
         ...
 
     def key(self, seed: int) -> Any: ...
@@ -126,7 +129,8 @@ class Backend(Protocol):
 
     # -- data and models
     def put_batch(self, batch: spec.Batch) -> spec.Batch:
-        """Moves this rank's share of a batch (NumPy leaves) to the devices: JAX gives global arrays sharded on axis 0."""
+        """Moves this rank's share of a batch (NumPy leaves, not changed afterwards) to the devices: JAX gives global
+        arrays sharded on axis 0. May be called from another thread."""
         ...
 
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> spec.Workload: ...
@@ -137,8 +141,19 @@ class Backend(Protocol):
         """Yields (host batch, this rank's outputs as NumPy) for each host batch; keeps one batch in flight."""
         ...
 
-    def prepare_model(self, workload: spec.Workload, params: Any, *, compile_model: bool) -> Any:
-        """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile)."""
+    def prepare_model(
+        self,
+        workload: spec.Workload,
+        params: Any,
+        *,
+        compile_model: bool,
+        probe_batch: spec.Batch | None = None,
+    ) -> Any:
+        """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile).
+
+        With `compile_model`, PyTorch first tries to compile and train on `probe_batch` (the workload's `fake_batch`,
+        NumPy leaves) with a copy of the model, and goes on uncompiled, with a warning, where that fails. JAX ignores
+        both."""
         ...
 
     # -- checkpoints
@@ -149,7 +164,10 @@ class Backend(Protocol):
         ...
 
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads them back; `template` is freshly initialised state of the same run."""
+        """Reads them back; `template` is freshly initialised state of the same run.
+
+        Raises `StateMismatchError` where the checkpoint is intact but of another structure, and `ValueError` where it
+        cannot be read. PyTorch restores into the template's objects."""
         ...
 
     # -- provenance
@@ -164,6 +182,10 @@ class Backend(Protocol):
 
 class UnsavableStateError(UserError, TypeError):
     """A submission's optimizer state holds something that a checkpoint cannot keep."""
+
+
+class StateMismatchError(UserError):
+    """An intact checkpoint was written by another submission, workload or number of processes."""
 
 
 class MissingFrameworkError(UserError, ImportError):

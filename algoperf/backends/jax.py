@@ -1,0 +1,219 @@
+"""JAX on all devices of this machine, or of several processes joined by `jax.distributed`."""
+
+import gc
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from algoperf import jax_sharding_utils, spec
+from algoperf.backends import nvidia
+from algoperf.backends.base import Model
+from algoperf.backends.jax_workload import JaxWorkload
+from algoperf.definition import WorkloadDefinition
+
+__all__ = ["JaxBackend", "JaxWorkload", "create"]
+
+_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
+
+
+def create() -> "JaxBackend":
+    """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes."""
+    jax.config.update("jax_threefry_partitionable", True)
+    return JaxBackend(joined=_join_processes())
+
+
+def _join_processes() -> bool:
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if not address or jax.distributed.is_initialized():
+        return False
+    missing = [name for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID") if not os.environ.get(name, "").isdigit()]
+    if missing:
+        raise ValueError(f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(missing)} must be whole numbers")
+    jax.distributed.initialize(
+        coordinator_address=address,
+        num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
+        process_id=int(os.environ["JAX_PROCESS_ID"]),
+    )
+    return True
+
+
+class JaxBackend:
+    """See `algoperf.backends.base.Backend`. Keys are JAX's raw ones: uint32 arrays [2]."""
+
+    framework = "jax"
+
+    def __init__(self, *, joined: bool = False) -> None:
+        self._joined = joined
+        self.rank = jax.process_index()
+        self.world_size = jax.process_count()
+        self.num_devices = jax.device_count()
+        self.num_local_devices = jax.local_device_count()
+        self._touch_all = jax.jit(lambda x: x + 1)
+        self._fence_inputs = _fence_inputs()
+
+    # -- clock and memory
+
+    def fence(self, *trees: Any) -> None:
+        """Waits until `trees` are computed and all device work that this process has queued is done.
+
+        Devices run what one thread queues in order, so a trivial computation queued now ends last: one on each
+        device, and one over all of them, which on CPU go through different queues. Arrays that other threads queued
+        are waited for one by one. (Only what another thread queued on a CPU and threw away goes unnoticed.)
+        """
+        jax.block_until_ready(trees)
+        jax.block_until_ready([self._touch_all(x) for x in self._fence_inputs])
+        for array in jax.live_arrays():
+            try:
+                array.block_until_ready()
+            except RuntimeError:
+                continue  # donated or failed: nothing is left to wait for
+        jax.effects_barrier()
+
+    def reset_memory(self) -> None:
+        gc.collect()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or (
+            isinstance(error, jax.errors.JaxRuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+        )
+
+    # -- randomness
+
+    def as_keys(self, words: np.ndarray) -> np.ndarray:
+        return np.asarray(words).astype(np.uint32)
+
+    def key(self, seed: int) -> jax.Array:
+        return jax.random.PRNGKey(seed % 2**32)
+
+    def split(self, key: Any, num: int) -> jax.Array:
+        return jax.random.split(key, num)
+
+    def fold_in(self, key: Any, data: int) -> jax.Array:
+        return jax.random.fold_in(key, data)
+
+    def seed_global(self, seed: int, step: int) -> None:
+        pass
+
+    # -- processes
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            multihost_utils.sync_global_devices("algoperf")
+
+    def max_over_ranks(self, value: float) -> float:
+        if self.world_size == 1:
+            return float(value)
+        words = np.frombuffer(np.float64(value).tobytes(), np.uint32)
+        return float(np.ascontiguousarray(self._gather(words)).view(np.float64).max())
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        if self.world_size == 1:
+            return [value]
+        message = np.frombuffer(pickle.dumps(value), np.uint8)
+        lengths = self._gather(np.array([len(message)], np.int32))[:, 0]
+        padded = np.zeros(lengths.max(), np.uint8)
+        padded[: len(message)] = message
+        rows = self._gather(padded)
+        return [pickle.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
+
+    def broadcast_object(self, value: Any) -> Any:
+        return self.gather_objects(value if self.rank == 0 else None)[0]
+
+    def _gather(self, array: np.ndarray) -> np.ndarray:
+        """Stacks every rank's array of one shape: [world_size, *shape]."""
+        return np.asarray(multihost_utils.process_allgather(array)).reshape(self.world_size, *array.shape)
+
+    # -- data and models
+
+    def put_batch(self, batch: spec.Batch) -> spec.Batch:
+        """Global arrays split on axis 0 from this rank's rows. The NumPy arrays must not change afterwards."""
+        sharding = jax_sharding_utils.get_batch_dim_sharding()
+        if self.world_size == 1:
+            return jax.device_put(batch, sharding)
+        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
+
+    def build_workload(self, definition: WorkloadDefinition, model: Model) -> JaxWorkload:
+        return JaxWorkload(definition, model)
+
+    def evaluate(
+        self, workload: JaxWorkload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
+    ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
+        previous = None
+        for batch in batches:
+            outputs = workload.evaluate_batch(params, self.put_batch(batch), model_state)
+            for leaf in jax.tree.leaves(outputs):
+                leaf.copy_to_host_async()
+            if previous is not None:
+                yield previous[0], _local_rows(previous[1])
+            previous = batch, outputs
+        if previous is not None:
+            yield previous[0], _local_rows(previous[1])
+
+    def prepare_model(
+        self, workload: JaxWorkload, params: Any, *, compile_model: bool, probe_batch: spec.Batch | None = None
+    ) -> Any:
+        return params
+
+    # -- checkpoints
+
+    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
+        from algoperf.backends import jax_checkpoint  # Orbax takes a quarter of a second to import
+
+        jax_checkpoint.save(directory, state)
+
+    def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        from algoperf.backends import jax_checkpoint
+
+        return jax_checkpoint.load(directory, template)
+
+    # -- provenance
+
+    def device_report(self) -> dict[str, Any]:
+        devices = jax.local_devices()
+        statistics = [device.memory_stats() or {} for device in devices]
+        return {
+            "framework": "jax",
+            "framework_version": jax.__version__,
+            "platform": devices[0].platform,
+            "platform_version": devices[0].client.platform_version,
+            "device_names": [device.device_kind for device in devices],
+            "num_devices": self.num_devices,
+            "num_local_devices": self.num_local_devices,
+            "num_processes": self.world_size,
+            "memory_bytes": [stats.get("bytes_limit") for stats in statistics],
+            "peak_memory_bytes": [stats.get("peak_bytes_in_use") for stats in statistics],
+            "driver_version": nvidia.driver_version() if devices[0].platform in ("gpu", "cuda") else None,
+        }
+
+    def close(self) -> None:
+        if self._joined:
+            jax.distributed.shutdown()
+            self._joined = False
+
+
+def _fence_inputs() -> list[jax.Array]:
+    """A scalar on each local device and an array over all of them."""
+    devices = jax.local_devices()
+    mesh = jax.sharding.Mesh(np.array(devices), ("device",))
+    over_all = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("device"))
+    return [*(jax.device_put(jnp.float32(0), d) for d in devices), jax.device_put(np.zeros(len(devices)), over_all)]
+
+
+def _local_rows(tree: Any) -> Any:
+    """NumPy copies of this process's rows of arrays that are split on axis 0."""
+    return jax.tree.map(_rows_of_array, tree)
+
+
+def _rows_of_array(array: jax.Array) -> np.ndarray:
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    parts = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(part.data) for part in parts])

@@ -1,0 +1,178 @@
+"""Device state of a JAX run on disk: arrays through Orbax, everything else as JSON beside them.
+
+The tree's structure is that of the template on reading; paths, kinds, shapes and dtypes must agree with it.
+"""
+
+import contextlib
+import functools
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from algoperf import jax_sharding_utils
+from algoperf.backends.base import StateMismatchError, UnsavableStateError
+
+_ARRAYS = "arrays"
+_LEAVES = "leaves.json"
+_ENTRIES = ("model_params", "model_state", "optimizer_state")
+
+
+def save(directory: Path, state: Mapping[str, Any]) -> None:
+    """Writes `state` into `directory`; all processes call it. Functions are not written (see `load`).
+
+    Raises:
+      UnsavableStateError: a leaf is neither an array nor a number, string, None or function.
+    """
+    leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in _flatten(state)[0]]
+    records = [{"path": path, **_record(path, leaf)} for path, leaf in leaves]
+    arrays = {
+        f"{index:06d}": _raw(leaf)
+        for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True))
+        if record["kind"] in ("device", "host")
+    }
+    if jax.process_index() == 0:
+        (directory / _LEAVES).write_text(json.dumps(records))
+    if arrays:
+        with _quiet():
+            _checkpointer().save(directory.absolute() / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+
+
+def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads what `save` wrote: arrays with the template's placement, functions taken from the template.
+
+    Raises:
+      StateMismatchError: the template has another structure, shape or dtype.
+      ValueError: the files are unreadable.
+    """
+    records = json.loads((directory / _LEAVES).read_text())
+    leaves, structure = _flatten(template)
+    _check_paths([record["path"] for record in records], [jax.tree_util.keystr(path) for path, _ in leaves])
+    wanted = {
+        f"{index:06d}": _restore_args(record, leaf)
+        for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True))
+        if record["kind"] in ("device", "host")
+    }
+    arrays = _read_arrays(directory, wanted) if wanted else {}
+    values = []
+    for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True)):
+        values.append(_value(record, leaf, arrays.get(f"{index:06d}")))
+    return jax.tree.unflatten(structure, values)
+
+
+def _flatten(state: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
+    return jax.tree_util.tree_flatten_with_path({name: state[name] for name in _ENTRIES})
+
+
+def _record(path: str, leaf: Any) -> dict[str, Any]:
+    """How a leaf is stored, as JSON."""
+    if isinstance(leaf, jax.Array):
+        if _is_key(leaf):
+            return {"kind": "device", "shape": leaf.shape, "dtype": _dtype_name(leaf), "impl": _impl_name(leaf)}
+        return {"kind": "device", "shape": leaf.shape, "dtype": leaf.dtype.name}
+    if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind not in "OUSM":
+        return {"kind": "host", "shape": leaf.shape, "dtype": leaf.dtype.name, "scalar": isinstance(leaf, np.generic)}
+    if isinstance(leaf, (bool, int, str)):
+        return {"kind": "value", "value": leaf}
+    if isinstance(leaf, float):
+        return {"kind": "float", "value": leaf.hex()}
+    if callable(leaf):
+        return {"kind": "function"}
+    raise UnsavableStateError(
+        f"{path} is a {type(leaf).__module__}.{type(leaf).__qualname__}, which a checkpoint cannot keep; "
+        f"use arrays, numbers, strings, None, functions, or containers of them that are JAX pytrees"
+    )
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _impl_name(key: jax.Array) -> str:
+    return str(jax.random.key_impl(key))
+
+
+def _raw(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array) and _is_key(leaf):
+        return jax.random.key_data(leaf)
+    return np.asarray(leaf) if isinstance(leaf, np.generic) else leaf
+
+
+def _check_paths(saved: list[str], expected: list[str]) -> None:
+    if saved == expected:
+        return
+    missing, unexpected = sorted(set(expected) - set(saved)), sorted(set(saved) - set(expected))
+    raise StateMismatchError(
+        f"the checkpoint does not fit this run: it lacks {missing[:3] or 'nothing'} and has "
+        f"{unexpected[:3] or 'nothing'} besides; resume with the submission and workload that wrote it"
+    )
+
+
+def _restore_args(record: dict[str, Any], leaf: Any) -> ocp.RestoreArgs:
+    if isinstance(leaf, (jax.Array, np.ndarray)) and (list(leaf.shape), _dtype_name(leaf)) != (
+        list(record["shape"]),
+        record["dtype"],
+    ):
+        raise StateMismatchError(
+            f"{record['path']} has shape {tuple(record['shape'])} and dtype {record['dtype']} in the checkpoint, "
+            f"{tuple(leaf.shape)} and {_dtype_name(leaf)} in this run; resume with the submission and workload that "
+            f"wrote it"
+        )
+    if record["kind"] == "host":
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    is_placed = isinstance(leaf, jax.Array) and not _is_key(leaf)
+    sharding = leaf.sharding if is_placed else jax_sharding_utils.get_replicate_sharding()
+    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=sharding)
+
+
+def _dtype_name(leaf: Any) -> str:
+    return str(leaf.dtype) if isinstance(leaf, jax.Array) and _is_key(leaf) else leaf.dtype.name
+
+
+def _read_arrays(directory: Path, wanted: dict[str, ocp.RestoreArgs]) -> dict[str, Any]:
+    arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(wanted, 0), restore_args=wanted)
+    try:
+        with _quiet():
+            return _checkpointer().restore(directory.absolute() / _ARRAYS, args=arguments)
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        raise ValueError(f"{directory / _ARRAYS} cannot be read: {error}") from error
+
+
+def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:
+    match record["kind"]:
+        case "function":
+            return leaf
+        case "float":
+            return float.fromhex(record["value"])
+        case "value":
+            return record["value"]
+        case "host":
+            return array[()] if record["scalar"] else array
+        case _ if "impl" in record:
+            return jax.random.wrap_key_data(array, impl=record["impl"])
+        case _:
+            return array
+
+
+@functools.cache
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax's progress reports and advice off the screen."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)

@@ -1,0 +1,105 @@
+"""The workload that a JAX submission sees."""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from algoperf import jax_sharding_utils, spec
+from algoperf.backends.base import Model
+from algoperf.definition import LossType, WorkloadDefinition
+from algoperf.param_types import parameter_type
+
+
+class JaxWorkload(spec.Workload):
+    """A workload with parameters in a nested dict, whole on every device, and batches split over the devices."""
+
+    def __init__(self, definition: WorkloadDefinition, model: Model) -> None:
+        super().__init__(definition)
+        self._model = model
+
+    @functools.cached_property
+    def _abstract_params(self) -> Any:
+        return jax.eval_shape(self._model.init, np.zeros(2, np.uint32))[0]
+
+    @functools.cached_property
+    def param_shapes(self) -> spec.ParameterShapeTree:
+        return jax.tree.map(lambda leaf: spec.ShapeTuple(leaf.shape), self._abstract_params)
+
+    @functools.cached_property
+    def model_params_types(self) -> spec.ParameterTypeTree:
+        return jax.tree_util.tree_map_with_path(self._param_type, self._abstract_params)
+
+    def _param_type(self, path: tuple[Any, ...], _: Any) -> spec.ParameterType:
+        names = [str(entry.key) for entry in path]
+        chosen = self._model.param_type("/".join(names)) if hasattr(self._model, "param_type") else None
+        return chosen if chosen is not None else parameter_type(names)
+
+    def init_model_fn(self, rng: spec.RandomState) -> spec.ModelInitState:
+        """Returns (params, model_state), equal on every device."""
+        return jax.jit(self._model.init, out_shardings=jax_sharding_utils.get_replicate_sharding())(rng)
+
+    def model_fn(
+        self,
+        params: spec.ParameterContainer,
+        augmented_and_preprocessed_input_batch: spec.Batch,
+        model_state: spec.ModelAuxiliaryState,
+        mode: spec.ForwardPassMode,
+        rng: spec.RandomState,
+        update_batch_norm: bool,
+        dropout_rate: float | None = None,
+        use_running_average_bn: bool | None = None,
+    ) -> tuple[spec.Tensor, spec.ModelAuxiliaryState]:
+        """Returns (logits, new model state); pure, may be traced.
+
+        Args:
+          augmented_and_preprocessed_input_batch: dict of arrays with the global batch on axis 0.
+          mode: alone decides between training and evaluation.
+          update_batch_norm: in training, whether running statistics change.
+          dropout_rate: may be traced; None is the workload's default.
+          use_running_average_bn: accepted for AlgoPerf v0.6 submissions. True in training runs a model that has
+            batch statistics in evaluation mode; None and False change nothing.
+        """
+        train = mode == spec.ForwardPassMode.TRAIN
+        if train and use_running_average_bn and model_state:
+            warnings.warn(
+                "use_running_average_bn=True in training evaluates the model with running statistics, "
+                "and without dropout or augmentation",
+                stacklevel=2,
+            )
+            train = False
+        return self._model.forward(
+            params,
+            augmented_and_preprocessed_input_batch,
+            model_state,
+            train=train,
+            rng=rng,
+            update_batch_norm=update_batch_norm,
+            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
+        )
+
+    def loss_fn(
+        self,
+        label_batch: Any,
+        logits_batch: Any,
+        mask_batch: spec.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> dict[str, spec.Tensor]:
+        return self._model.loss(label_batch, logits_batch, mask_batch, label_smoothing)
+
+    def output_activation_fn(self, logits_batch: spec.Tensor) -> spec.Tensor:
+        if self.loss_type in (LossType.SOFTMAX_CROSS_ENTROPY, LossType.CTC_LOSS):
+            return jax.nn.softmax(logits_batch, axis=-1)
+        if self.loss_type is LossType.SIGMOID_CROSS_ENTROPY:
+            return jax.nn.sigmoid(logits_batch)
+        return logits_batch
+
+    def is_output_params(self, param_key: spec.ParameterKey) -> bool:
+        return self._model.is_output_params(param_key)
+
+    @functools.cached_property
+    def evaluate_batch(self) -> Any:
+        """Jitted `Model.evaluate`: (params, batch, model_state) to arrays split over the devices on axis 0."""
+        return jax.jit(self._model.evaluate, out_shardings=jax_sharding_utils.get_batch_dim_sharding())

@@ -1,0 +1,61 @@
+"""Trains and evaluates the small model on whatever devices and processes there are; prints facts as JSON.
+
+Run by the tests in a process of its own: `python jax_worker.py WEIGHTS_FILE [STATE_DIR]`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import small_model
+
+from algoperf.backends.base import load
+
+
+def main(weights_file: Path, state_dir: Path | None) -> None:
+    backend = load("jax")
+    import jax
+    import small_model_jax
+
+    model = small_model_jax.Model()
+    workload = backend.build_workload(small_model.DEFINITION, model)
+    batches = [small_model.rows(small_model.make_batch(8, seed), backend.rank, backend.world_size) for seed in range(3)]
+    params, model_state, losses = small_model_jax.train(backend, workload, 6, batches, dropout_rate=0.1)
+    outputs = [out for _, out in backend.evaluate(workload, params, model_state, iter(batches))]
+    everyone = backend.gather_objects({"rank": backend.rank, "losses": [out["loss"] for out in outputs]})
+    state = {"model_params": params, "model_state": model_state, "optimizer_state": None}
+    restored_equal = None
+    if state_dir is not None:
+        backend.save_state(state_dir, state)
+        restored = backend.load_state(state_dir, state)
+        pairs = zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True)
+        restored_equal = all(
+            a.sharding == b.sharding and np.array_equal(a.addressable_data(0), b.addressable_data(0)) for a, b in pairs
+        )
+    batch = backend.put_batch(batches[0])
+    facts = {
+        "num_devices": backend.num_devices,
+        "num_local_devices": backend.num_local_devices,
+        "world_size": backend.world_size,
+        "losses": losses,
+        "ranks": [item["rank"] for item in everyone],
+        "evaluated": [np.concatenate([item["losses"][i] for item in everyone]).tolist() for i in range(len(batches))],
+        "max_over_ranks": backend.max_over_ranks(0.1 + backend.rank),
+        "broadcast": backend.broadcast_object(["rank", backend.rank]),
+        "global_batch": list(batch["inputs"].shape),
+        "rows_per_device": [shard.data.shape[0] for shard in batch["inputs"].addressable_shards],
+        "replicated": all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves((params, model_state))),
+        "restored_equal": restored_equal,
+        "torch_imported": "torch" in sys.modules,
+    }
+    backend.fence(params)
+    backend.barrier()
+    if backend.rank == 0:
+        np.savez(weights_file, **model.export_weights(params, model_state))
+        print(json.dumps(facts))
+    backend.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
