@@ -69,10 +69,10 @@ MINI = dataclasses.replace(
     tier=Tier.MINI,
     title="One hidden layer on 8x8 digits",
     dataset="mnist_mini",
-    validation_target=0.95,
-    test_target=None,
+    validation_target=0.965,
+    test_target=0.96,
     splits=SplitSizes(train=1_197, eval_train=300, validation=300, test=300),
-    budget=Budget(max_runtime_s=60, eval_period_s=1, step_hint=20_000),
+    budget=Budget(max_runtime_s=60, eval_period_s=0.5, step_hint=1_500),
     eval_batch_size=300,
     model=MnistModel(num_inputs=64),
     data=MnistData(image_size=8, train_mean=4.9, train_stddev=6.0),
@@ -81,6 +81,8 @@ MINI = dataclasses.replace(
     mini=None,
     sources={
         "data": "the 1,797 digits of scikit-learn (UCI optical recognition of handwritten digits, test part)",
+        "targets": "NadamW of reference_algorithms, its mnist_mini.json, seeds 0 to 9, PyTorch on CPU, evaluated every "
+        "50 steps: validation 0.965 exceeded after 300 to 450 steps, test 0.96 after 150 to 300",
         "data constants": "mean and standard deviation of the training pixels (0 to 16), rounded",
     },
 )
