@@ -1,20 +1,12 @@
 import dataclasses
 import sys
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
-from algoperf.definition import (
-    Budget,
-    Direction,
-    LossType,
-    MetricSpec,
-    SplitSizes,
-    Tier,
-    WorkloadDefinition,
-)
+from algoperf.definition import WorkloadDefinition
 from algoperf.harness.submission import HOOK_ARGUMENTS, SubmissionError, load_submission, resolve_batch_size
+from algoperf.testing.toy_workload.definition import MINI
 
 COMPLETE = """
 def get_batch_size(workload_name):
@@ -50,26 +42,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def definition(**changes) -> WorkloadDefinition:
-    base = WorkloadDefinition(
-        name="toy",
-        base="toy",
-        tier=Tier.DEVELOPMENT,
-        title="",
-        dataset="toy",
-        loss_type=LossType.MEAN_SQUARED_ERROR,
-        metric=MetricSpec(name="loss", direction=Direction.MINIMIZE),
-        validation_target=0.1,
-        test_target=None,
-        splits=SplitSizes(train=8, eval_train=4, validation=4, test=None),
-        budget=Budget(max_runtime_s=60, eval_period_s=5, step_hint=100),
-        eval_batch_size=4,
-        default_dropout=None,
-        model=None,
-        parameter_count=1,
-        parameter_kinds=MappingProxyType({}),
-        initial_loss=(0.0, 1.0),
-    )
-    return dataclasses.replace(base, **changes)
+    return dataclasses.replace(MINI, **{"name": "toy", "base": "toy", **changes})
 
 
 def test_loads_by_absolute_relative_and_home_path_and_by_module_name(tmp_path, monkeypatch):
