@@ -174,6 +174,7 @@ def _open_experiment(config: RunConfig, backend: Backend, definition: WorkloadDe
                 overwrite=config.overwrite,
                 resume=config.resume_last_run,
                 append_timestamp=config.append_timestamp,
+                trials=range(config.trial_range[0] + 1, config.trial_range[1] + 1),
             )
         except Exception as error:
             answer = error
