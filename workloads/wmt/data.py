@@ -1,6 +1,7 @@
 """Batches of the translation workloads: packed rows in training, one sentence pair per row in evaluation."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
 from algoperf.definition import Split, WorkloadDefinition
+from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE
 
 PACKED = (
@@ -21,6 +23,7 @@ PACKED = (
 )
 PAIRS = ("inputs", "targets")
 _SHORTEST_FAKE = 3
+_SAMPLED_PAIRS = 500
 
 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> ArraySource:
@@ -52,19 +55,23 @@ def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
 
 
 def recipe(definition: WorkloadDefinition) -> dict[str, object]:
-    """Everything that the contents of the store depend on, besides the raw data."""
-    generator = None
-    if definition.data.pair_seed is not None:
-        source = (Path(__file__).parent / "language_pair.py").read_bytes()
-        generator = hashlib.sha256(source).hexdigest()[:16]
+    """Everything that the contents of the store depend on, besides a real dataset."""
+    seed = definition.data.pair_seed
     settings = {
         "vocab_size": definition.model.vocab_size,
         "max_length": definition.model.max_length,
         "pairs": dataclasses.asdict(definition.splits),
         **dataclasses.asdict(definition.data),
-        "generator": generator,
+        "language": None if seed is None else _language_digest(seed),
     }
     return json.loads(json.dumps(settings))
+
+
+@functools.cache
+def _language_digest(seed: int) -> str:
+    """Hash of a sample, so that a changed generator is noticed."""
+    sample = "\n".join(map("\t".join, LanguagePair(seed).sentences("sample", _SAMPLED_PAIRS, held_out=False)))
+    return hashlib.sha256(sample.encode()).hexdigest()[:16]
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:
