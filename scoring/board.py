@@ -37,6 +37,12 @@ class Board:
     def submissions(self) -> tuple[str, ...]:
         return self.times.submissions
 
+    @property
+    def budgets_s(self) -> np.ndarray:
+        """[w] budgets of `times.workloads`, the tuning ruleset's factor included."""
+        limits = [self.rules.workloads[w].max_runtime_s for w in self.times.workloads]
+        return self.tuning.budget_factor * np.array(limits)
+
     def ranking(self) -> list[int]:
         """Positions of submissions from best to worst; equal scores in the order of names."""
         return sorted(range(len(self.submissions)), key=lambda i: (-round(self.scores[i], 12), self.submissions[i]))

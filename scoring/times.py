@@ -26,6 +26,7 @@ class TimeTable:
     Shapes: n submissions, w workloads, S studies, T trials of a study.
 
     Attributes:
+      studies, trial_numbers: numbers in the folder names along the last two axes.
       trial_s: [n, w, S, T].
       present: [n, w, S, T], whether the trial was logged and read.
       study_s: [n, w, S]; NaN where AlgoPerf's scorer would not see the study.
@@ -35,6 +36,8 @@ class TimeTable:
 
     submissions: tuple[str, ...]
     workloads: tuple[str, ...]
+    studies: tuple[int, ...]
+    trial_numbers: tuple[int, ...]
     trial_s: np.ndarray
     present: np.ndarray
     study_s: np.ndarray
@@ -63,24 +66,23 @@ def numbering_offset(trials: Iterable[Trial]) -> int:
     return int(min((t.study for t in trials), default=0) == 1)
 
 
-def outside_the_rules(tree: LogTree, tuning: TuningRule) -> tuple[set[str], list[Finding]]:
-    """Names of trials beyond the allowed studies and trials, with a finding for each.
+def outside_the_rules(tree: LogTree, tuning: TuningRule) -> list[Finding]:
+    """A finding for each trial beyond the allowed studies and trials; these do not count.
 
     The allowed ones are fixed by their numbers, so that nobody gains by adding attempts or by deleting some.
     """
     offset = numbering_offset(tree.trials)
-    names, findings = set(), []
+    findings = []
     for trial in tree.trials:
         study, number = trial.study - offset, trial.number - 1
         if 0 <= study < tuning.studies and 0 <= number < tuning.trials_per_study:
             continue
-        names.add(trial.name)
         message = (
             f"the rules know studies {offset} to {offset + tuning.studies - 1} and trials 1 to "
             f"{tuning.trials_per_study}; this one does not count"
         )
         findings.append(Finding(path=trial.name, code="extra_trial", severity=Severity.WARNING, message=message))
-    return names, findings
+    return findings
 
 
 def rules_times(tree: LogTree, rules: Rules, tuning: TuningRule, workloads: Sequence[str] | None = None) -> TimeTable:
@@ -91,17 +93,16 @@ def rules_times(tree: LogTree, rules: Rules, tuning: TuningRule, workloads: Sequ
     """
     workloads = tuple(workloads if workloads is not None else rules.scored_workloads)
     offset = numbering_offset(tree.trials)
-    excluded, _ = outside_the_rules(tree, tuning)
-    trial_s, present, evaluations = _collect(
-        (t for t in tree.trials if t.name not in excluded),
-        (tree.submissions, workloads, range(offset, offset + tuning.studies), range(1, tuning.trials_per_study + 1)),
-        rules,
-        tuning.budget_factor,
-    )
+    studies = tuple(range(offset, offset + tuning.studies))
+    numbers = tuple(range(1, tuning.trials_per_study + 1))
+    axes = (tree.submissions, workloads, studies, numbers)
+    trial_s, present, evaluations = _collect(tree.trials, axes, rules, tuning.budget_factor)
     study_s = trial_s.min(axis=-1)
     return TimeTable(
         submissions=tree.submissions,
         workloads=workloads,
+        studies=tuple(studies),
+        trial_numbers=tuple(numbers),
         trial_s=trial_s,
         present=present,
         study_s=study_s,
@@ -129,6 +130,8 @@ def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
     return TimeTable(
         submissions=tree.submissions,
         workloads=workloads,
+        studies=tuple(studies),
+        trial_numbers=tuple(numbers),
         trial_s=trial_s,
         present=present,
         study_s=study_s,
