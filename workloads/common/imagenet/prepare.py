@@ -1,0 +1,154 @@
+"""Raw ImageNet to a prepared store; the mini's images come from a generator and go the same way.
+
+The store of the real dataset has `<split>_labels` int32 [n]; its JPEG bytes are in parts beside it, each a store of its
+own with `bytes` uint8 [total] and `offsets` int64 [n + 1], so that an interrupted preparation continues with the next
+part. The store of a mini (`decoded`) has `<split>_labels` and `<split>_images` uint8 [n, side, side, 3].
+"""
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from algoperf.data import StoreError, StoreWriter, is_complete
+from algoperf.data.store import Store
+from algoperf.definition import Split, WorkloadDefinition
+from workloads.common.imagenet import shapes
+from workloads.common.imagenet.images import decode, part_dir
+from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
+
+STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+IMAGES_PER_PART = 16_384
+_REENCODING_QUALITY = 95
+
+Report = Callable[[str], None]
+
+
+def prepare(
+    definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
+) -> None:
+    """See `algoperf.data.source.PrepareModule`. Raises RawDataError that names the offending file or folder."""
+    store_dir = data_dir / definition.dataset
+    if is_complete(store_dir):
+        report(f"{store_dir} is complete")
+        return
+    if definition.data.generator is not None:
+        source_dir = data_dir / f"{definition.dataset}_raw"
+        shapes.write_raw(definition, source_dir, report)
+    elif source_dir is None:
+        raise RawDataError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+    if definition.data.decoded:
+        _prepare_decoded(definition, source_dir, store_dir, num_workers, report)
+    else:
+        _prepare_encoded(definition, source_dir, store_dir, num_workers, report)
+
+
+def how_to_get(definition: WorkloadDefinition) -> str:
+    if definition.data.generator is not None:
+        return f"{definition.name} is generated: python -m algoperf.prepare {definition.name} --data_dir=DIR"
+    return (
+        "ImageNet-2012 (ILSVRC2012_img_train.tar, 138 GB, and ILSVRC2012_img_val.tar, 6.3 GB) comes from "
+        "https://image-net.org after registration; ImageNet-v2 (matched frequency, 1.2 GB) from "
+        "https://github.com/modestyachts/ImageNetV2. Put TFDS folders (imagenet2012/5.1.0, "
+        "imagenet_v2/matched-frequency/3.0.0) or class folders (train/<class>, val/<class>, "
+        "imagenetv2-matched-frequency-format-val/<label>) into one directory and run: "
+        f"python -m algoperf.prepare {definition.name} --data_dir=DIR --source_dir=THAT_DIRECTORY. "
+        "The prepared copy takes another 146 GB."
+    )
+
+
+def checked_jpeg(raw: RawImage) -> bytes:
+    """Returns the bytes of a JPEG file with one or three colour components.
+
+    Other forms (PNG, whatever the file is called, and CMYK) are converted to RGB JPEG. Raises RawDataError for bytes
+    that cannot be decoded to the end.
+    """
+    try:
+        with Image.open(io.BytesIO(raw.encoded)) as image:
+            image.load()
+            if image.format == "JPEG" and image.mode in ("L", "RGB"):
+                return raw.encoded
+            converted = io.BytesIO()
+            image.convert("RGB").save(converted, "JPEG", quality=_REENCODING_QUALITY, subsampling=0)
+            return converted.getvalue()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise RawDataError(f"{raw.name} is no readable image ({error}); download or extract it again") from error
+
+
+def _prepare_encoded(
+    definition: WorkloadDefinition, source_dir: Path, store_dir: Path, num_workers: int, report: Report
+) -> None:
+    with StoreWriter(store_dir, {"source": str(source_dir), "images_per_part": IMAGES_PER_PART}) as writer:
+        for split in STORED_SPLITS:
+            images = read_split(source_dir, split, definition.data.num_classes)
+            labels = writer.appender(f"{split}_labels", np.int32)
+            for number, part in enumerate(_chunks(images, IMAGES_PER_PART)):
+                path = part_dir(store_dir, split, number)
+                labels.append(np.array([image.label for image in part], np.int32))
+                if not _is_finished(path, part):
+                    _write_part(path, part, num_workers)
+                report(f"{split}: {labels.rows} of {definition.splits[split]} images")
+            _check_count(split, labels.rows, definition)
+
+
+def _write_part(path: Path, part: list[RawImage], num_workers: int) -> None:
+    with StoreWriter(path, _part_meta(part)) as writer:
+        encoded_bytes = writer.appender("bytes", np.uint8)
+        ends = [0]
+        for encoded in _in_threads(checked_jpeg, part, num_workers):
+            encoded_bytes.append(np.frombuffer(encoded, np.uint8))
+            ends.append(encoded_bytes.rows)
+        writer.add("offsets", np.array(ends, np.int64))
+
+
+def _is_finished(path: Path, part: list[RawImage]) -> bool:
+    """Whether an earlier, interrupted preparation finished this part."""
+    try:
+        return Store(path).meta == _part_meta(part)
+    except StoreError:
+        return False
+
+
+def _part_meta(part: list[RawImage]) -> dict[str, object]:
+    return {"images": len(part), "first": part[0].name, "last": part[-1].name}
+
+
+def _prepare_decoded(
+    definition: WorkloadDefinition, source_dir: Path, store_dir: Path, num_workers: int, report: Report
+) -> None:
+    side = definition.data.generator.side
+    with StoreWriter(store_dir, {"source": str(source_dir)}) as writer:
+        for split in STORED_SPLITS:
+            labels = writer.appender(f"{split}_labels", np.int32)
+            pixels = writer.appender(f"{split}_images", np.uint8, (side, side, 3))
+            images = read_split(source_dir, split, definition.data.num_classes)
+            for part in _chunks(images, IMAGES_PER_PART):
+                labels.append(np.array([image.label for image in part], np.int32))
+                pixels.append(np.stack(list(_in_threads(_checked_pixels, part, num_workers))))
+            _check_count(split, labels.rows, definition)
+            report(f"{split}: {labels.rows} images")
+
+
+def _checked_pixels(raw: RawImage) -> np.ndarray:
+    return decode(np.frombuffer(checked_jpeg(raw), np.uint8))
+
+
+def _in_threads(function: Callable, items: Iterable, num_workers: int) -> Iterator:
+    """Maps in order. Threads suffice: decoders release the interpreter lock."""
+    with ThreadPoolExecutor(max(1, num_workers)) as pool:
+        yield from pool.map(function, items)
+
+
+def _chunks(images: Iterator[RawImage], size: int) -> Iterator[list[RawImage]]:
+    while chunk := list(itertools.islice(images, size)):
+        yield chunk
+
+
+def _check_count(split: Split, found: int, definition: WorkloadDefinition) -> None:
+    expected = definition.splits[split]
+    if found != expected:
+        raise RawDataError(f"{definition.dataset}: split {split} should have {expected} images, found {found}")

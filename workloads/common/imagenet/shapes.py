@@ -1,0 +1,238 @@
+"""Generator of the mini's raw images: textured shapes, written as JPEG in the TFDS folder layout of ImageNet.
+
+A class is a pair (outline, texture). Everything else varies freely: position, size, rotation, aspect, colours of shape
+and background, frequency, phase and direction of the texture, shading, clutter, an occluding bar, noise. Training
+labels are wrong with a small probability, so that memorising the training images does not pay.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from algoperf.definition import Split, WorkloadDefinition
+from workloads.common.imagenet.definition import TexturedShapes
+
+_JPEG_QUALITY = 90
+_BLOCK = 512  # images rendered together
+_EDGE = 0.06  # softness of outlines, relative to half the image
+_STREAMS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
+_LAYOUT = {
+    Split.TRAIN: ("imagenet2012", "5.1.0", "train"),
+    Split.VALIDATION: ("imagenet2012", "5.1.0", "validation"),
+    Split.TEST: ("imagenet_v2/matched-frequency", "3.0.0", "test"),
+}
+
+Field = np.ndarray  # float32 [n, side, side]
+
+
+def render(settings: TexturedShapes, split: Split, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images uint8 [count, side, side, 3] and true labels int64 [count] of one block of a split."""
+    rng = np.random.default_rng([settings.seed, _STREAMS[split], first])
+    labels = rng.integers(0, settings.outlines * settings.textures, count)
+    outline, texture = labels // settings.textures, labels % settings.textures
+    axis = (np.arange(settings.side, dtype=np.float32) + 0.5) / settings.side * 2 - 1
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+
+    u, v = _placed(rng, x, y, count, scale=(0.42, 0.72), shift=0.3)
+    inside = _soft(_select(OUTLINES, outline, u, v))
+    pattern = _select(TEXTURES, texture, *_placed(rng, x, y, count, scale=(0.16, 0.24), shift=1.0))
+    background = _background(rng, x, y, count)
+
+    dark, light = _two_colours(rng, count)
+    pattern = pattern[..., None]
+    shape = dark * (1 - pattern) + light * pattern
+    image = background * (1 - inside[..., None]) + shape * inside[..., None]
+    image = _with_bar(rng, x, y, image)
+    image *= 1 + 0.35 * _ramp(rng, x, y, count)[..., None]
+    image += rng.normal(0, 1, image.shape).astype(np.float32) * rng.uniform(0.02, 0.10, (count, 1, 1, 1))
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), labels
+
+
+def _placed(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int, *, scale: tuple[float, float], shift: float
+) -> tuple[Field, Field]:
+    """Coordinates of the pixels in a randomly moved, rotated, stretched frame."""
+    angle, size = rng.uniform(0, 2 * np.pi, (count, 1, 1)), rng.uniform(*scale, (count, 1, 1))
+    stretch = np.exp(rng.uniform(-0.2, 0.2, (count, 1, 1)))
+    dx, dy = rng.uniform(-shift, shift, (2, count, 1, 1))
+    cos, sin = np.cos(angle), np.sin(angle)
+    u = ((x - dx) * cos + (y - dy) * sin) / (size * stretch)
+    v = ((y - dy) * cos - (x - dx) * sin) / (size / stretch)
+    return u.astype(np.float32), v.astype(np.float32)
+
+
+def _disc(u: Field, v: Field) -> Field:
+    return np.hypot(u, v) - 1
+
+
+def _square(u: Field, v: Field) -> Field:
+    return np.maximum(np.abs(u), np.abs(v)) - 0.85
+
+
+def _triangle(u: Field, v: Field) -> Field:
+    return np.maximum(np.abs(u) * 0.866 + v * 0.5, -v) - 0.62
+
+
+def _cross(u: Field, v: Field) -> Field:
+    a, b = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(a - 1.05, b - 0.38), np.maximum(b - 1.05, a - 0.38))
+
+
+def _ring(u: Field, v: Field) -> Field:
+    return np.abs(np.hypot(u, v) - 0.8) - 0.3
+
+
+def _star(u: Field, v: Field) -> Field:
+    return np.hypot(u, v) - (0.8 + 0.35 * np.cos(5 * np.arctan2(v, u)))
+
+
+# Signed distances (negative inside), up to a factor.
+OUTLINES: tuple[Callable[[Field, Field], Field], ...] = (_disc, _square, _triangle, _cross, _ring, _star)
+
+
+def _stripes(u: Field, v: Field) -> Field:
+    return 0.5 + 0.5 * np.tanh(4 * np.sin(np.pi * u))
+
+
+def _checks(u: Field, v: Field) -> Field:
+    return 0.5 + 0.5 * np.tanh(4 * np.sin(np.pi * u) * np.sin(np.pi * v))
+
+
+def _dots(u: Field, v: Field) -> Field:
+    return 0.5 + 0.5 * np.tanh(4 * (np.cos(np.pi * u) + np.cos(np.pi * v) - 0.7))
+
+
+def _waves(u: Field, v: Field) -> Field:
+    return 0.5 + 0.5 * np.tanh(4 * np.sin(np.pi * (u + 0.6 * np.sin(0.8 * np.pi * v))))
+
+
+# Brightness between 0 and 1 with a period of about 2 in u.
+TEXTURES: tuple[Callable[[Field, Field], Field], ...] = (_stripes, _checks, _dots, _waves)
+
+
+def _select(functions: tuple[Callable, ...], choice: np.ndarray, u: Field, v: Field) -> Field:
+    result = np.empty_like(u)
+    for number, function in enumerate(functions):
+        rows = choice == number
+        result[rows] = function(u[rows], v[rows])
+    return result
+
+
+def _soft(distance: Field) -> Field:
+    return np.clip(0.5 - distance / (2 * _EDGE), 0, 1)
+
+
+def _two_colours(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two colours [count, 1, 1, 3] of clearly different brightness, in either order."""
+    base = rng.uniform(0.1, 0.9, (count, 1, 1, 3))
+    away = np.where(base.mean(-1, keepdims=True) < 0.5, 1, -1) * rng.uniform(0.25, 0.5, (count, 1, 1, 1))
+    other = base + away + rng.normal(0, 0.1, base.shape)
+    return base.astype(np.float32), np.clip(other, 0, 1).astype(np.float32)
+
+
+def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int) -> np.ndarray:
+    """A colour ramp with a texture of another frequency, too faint and fine to name a class."""
+    near, far = rng.uniform(0.1, 0.9, (2, count, 1, 1, 3)).astype(np.float32)
+    ramp = 0.5 + 0.5 * _ramp(rng, x, y, count)[..., None]
+    u, v = _placed(rng, x, y, count, scale=(0.08, 0.5), shift=1.0)
+    clutter = _select(TEXTURES, rng.integers(0, len(TEXTURES), count), u, v)[..., None] - 0.5
+    strength = rng.uniform(0.0, 0.35, (count, 1, 1, 1)).astype(np.float32)
+    return near * ramp + far * (1 - ramp) + strength * clutter
+
+
+def _ramp(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int) -> Field:
+    """A plane through 0 in a random direction, at most 1 in size."""
+    angle = rng.uniform(0, 2 * np.pi, (count, 1, 1))
+    return ((np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2)).astype(np.float32)
+
+
+def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Half of the images are crossed by a bar of one colour."""
+    count = len(image)
+    u, _ = _placed(rng, x, y, count, scale=(0.06, 0.14), shift=0.6)
+    bar = _soft((np.abs(u) - 1) * 0.1) * (rng.random((count, 1, 1)) < 0.5)
+    colour = rng.uniform(0, 1, (count, 1, 1, 3))
+    return (image * (1 - bar[..., None]) + colour * bar[..., None]).astype(np.float32)
+
+
+def write_raw(definition: WorkloadDefinition, folder: Path, report: Callable[[str], None]) -> None:
+    """Writes all splits under `folder` as TFDS ArrayRecord datasets; does nothing where they are complete."""
+    marker = folder / "complete"
+    digest = f"{definition.data.generator} {definition.splits}\n"
+    if marker.is_file() and marker.read_text() == digest:
+        return
+    for split in _LAYOUT:
+        _write_split(definition, split, folder, report)
+    marker.write_text(digest)
+
+
+def _write_split(definition: WorkloadDefinition, split: Split, folder: Path, report: Callable[[str], None]) -> None:
+    import tensorflow_datasets as tfds  # takes seconds to import
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    settings = definition.data.generator
+    dataset, version, tfds_split = _LAYOUT[split]
+    target = folder / dataset / version
+    target.mkdir(parents=True, exist_ok=True)
+    num_classes = settings.outlines * settings.textures
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(num_classes=num_classes),
+            "file_name": tfds.features.Text(),
+        }
+    )
+    name = dataset.partition("/")[0]
+    path = target / f"{name}-{tfds_split}.array_record-00000-of-00001"
+    num_images, num_bytes = definition.splits[split], 0
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for first in range(0, num_images, _BLOCK):
+        images, labels = render(settings, split, first, min(_BLOCK, num_images - first))
+        if split is Split.TRAIN:
+            labels = _with_noise(settings, labels, first)
+        for offset, (image, label) in enumerate(zip(images, labels, strict=True)):
+            example = {
+                "image": _jpeg(image),
+                "label": int(label),
+                "file_name": f"{tfds_split}_{first + offset:08d}.JPEG",
+            }
+            record = features.serialize_example(features.encode_example(example))
+            writer.write(record)
+            num_bytes += len(record)
+    writer.close()
+    _write_metadata(target, name, version, features, tfds_split, num_images, num_bytes)
+    report(f"generated {num_images} {split} images of {settings.side} x {settings.side} pixels")
+
+
+def _with_noise(settings: TexturedShapes, labels: np.ndarray, first: int) -> np.ndarray:
+    rng = np.random.default_rng([settings.seed, len(_STREAMS), first])
+    wrong = rng.random(len(labels)) < settings.label_noise
+    return np.where(wrong, rng.integers(0, settings.outlines * settings.textures, len(labels)), labels)
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    done, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done
+    return encoded.tobytes()
+
+
+def _write_metadata(
+    target: Path, name: str, version: str, features: object, split: str, num_images: int, num_bytes: int
+) -> None:
+    """Adds `split` to the folder's TFDS description."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=target, dataset_name=name, split=split, filetype_suffix="array_record"
+    )
+    infos = [
+        tfds.core.SplitInfo(name=split, shard_lengths=[num_images], num_bytes=num_bytes, filename_template=template)
+    ]
+    if (target / "dataset_info.json").is_file():
+        known = tfds.builder_from_directory(target).info.splits
+        infos += [info for other, info in known.items() if other != split]
+    tfds.folder_dataset.write_metadata(
+        data_dir=target, features=features, split_infos=infos, filename_template=None, check_data=False
+    )
