@@ -1,0 +1,351 @@
+"""Everything that can be said about a folder of logs, computed once and handed to the writers of results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoring.board import Board, make_board, score_times
+from scoring.diagnostics import WorkloadDiagnostics, diagnose
+from scoring.differences import Difference, differences
+from scoring.findings import Finding, Severity
+from scoring.logs import LogStatus, LogTree, Trial
+from scoring.outcomes import Outcome, censored_at_s, ending
+from scoring.provenance import ProvenanceRow, TargetConflict, provenance, target_conflicts
+from scoring.rules import Rules, TuningRule
+from scoring.speedups import Speedup, speedups
+from scoring.statistics import sensitivity
+from scoring.statistics.best_of_k import (
+    Runs,
+    configuration_of,
+    group_runs,
+    median_of_best,
+    resample_best,
+    tuning_curve,
+)
+from scoring.statistics.bootstrap import LEVEL, interval, probability_of_beating, resample_studies
+from scoring.statistics.head_to_head import Duel, duels
+from scoring.statistics.power import what_studies_can_show
+from scoring.statistics.ranking import Separation, rank_intervals, separate, tie_groups
+from scoring.statistics.sensitivity import Scenario
+from scoring.statistics.survival import TimeLaw, time_law
+from scoring.times import Mode, outside_the_rules
+
+DEFAULT_REPLICATES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardRow:
+    """One submission. Limits are 95 % confidence limits of the score by the written rules."""
+
+    submission: str
+    score: float
+    score_low: float
+    score_high: float
+    rank: int
+    rank_low: int
+    rank_high: int
+    tie_group: int
+    workloads_solved: int
+    score_best_of_k: float
+    score_best_of_k_low: float
+    score_best_of_k_high: float
+    score_rules: float
+    score_algoperf: float
+    trials_missing: int
+    trials_unreadable: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadResult:
+    """One submission on one workload; times in seconds, inf for a miss."""
+
+    submission: str
+    workload: str
+    time_s: float
+    time_low_s: float
+    time_high_s: float
+    ratio: float | None
+    counts: bool | None
+    study_times_s: tuple[float, ...]
+    best_of_k_s: float
+    tuning_curve: tuple[dict[str, float], ...]
+    law: TimeLaw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    workloads: list[Scenario]
+    submissions: list[Scenario]
+    budgets: list[Scenario]
+    tau_limits: list[Scenario]
+    targets: list[Scenario]
+    ecdf_budget_share: tuple[float, ...]
+    ecdf_solved: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """`board` is that of the chosen mode; `rules_board` and `algoperf_board` are both modes. Statistics are of the
+    written rules. Rows follow `rules_board.submissions` unless said otherwise; `leaderboard` is sorted."""
+
+    tree: LogTree
+    board: Board
+    rules_board: Board
+    algoperf_board: Board
+    leaderboard: list[LeaderboardRow]
+    results: list[WorkloadResult]
+    p_beats: np.ndarray
+    separation: Separation
+    duels: list[Duel]
+    sensitivity: Sensitivity
+    diagnostics: list[WorkloadDiagnostics]
+    provenance: list[ProvenanceRow]
+    target_conflicts: list[TargetConflict]
+    speedups: list[Speedup]
+    differences: list[Difference]
+    findings: list[Finding]
+    statements: list[str]
+    seed: int
+    replicates: int
+
+
+def analyse(
+    tree: LogTree,
+    rules: Rules,
+    tuning: TuningRule,
+    mode: Mode = Mode.RULES,
+    *,
+    seed: int = 0,
+    replicates: int = DEFAULT_REPLICATES,
+    reference: str | None = None,
+) -> Analysis:
+    """Scores the logs in both modes and computes all statistics and diagnostics.
+
+    `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
+    """
+    boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
+    board = boards[Mode.RULES]
+    draws = resample_studies(board.times, seed=seed, replicates=replicates)
+    score_draws = score_times(draws, board.times.workloads, rules)
+    shape = {"studies": tuning.studies, "strata": len(rules.base_workloads)}
+    grouped = _group(tree)
+    runs = _all_runs(board, grouped)
+    reference = reference or _default_reference(board)
+    separation = separate(score_draws, board.scores, **shape)
+    return Analysis(
+        tree=tree,
+        board=boards[mode],
+        rules_board=board,
+        algoperf_board=boards[Mode.ALGOPERF],
+        leaderboard=_leaderboard(boards, mode, score_draws, separation, runs, grouped, seed, replicates),
+        results=_results(board, draws, runs, grouped),
+        p_beats=probability_of_beating(score_draws),
+        separation=separation,
+        duels=duels(board.times, draws, rules),
+        sensitivity=_sensitivity(tree, board),
+        diagnostics=diagnose(tree, board),
+        provenance=provenance(tree),
+        target_conflicts=target_conflicts(tree, rules),
+        speedups=speedups(boards[mode], reference),
+        differences=differences(boards[Mode.ALGOPERF], board),
+        findings=sorted([*tree.findings, *outside_the_rules(tree, tuning), *_gaps(board)]),
+        statements=what_studies_can_show(tuning.studies, len(rules.base_workloads)),
+        seed=seed,
+        replicates=replicates,
+    )
+
+
+Grouped = dict[tuple[str, str], list[Trial]]
+
+
+def _group(tree: LogTree) -> Grouped:
+    grouped: Grouped = {}
+    for trial in tree.trials:
+        grouped.setdefault((trial.submission, trial.workload), []).append(trial)
+    return grouped
+
+
+def _default_reference(board: Board) -> str:
+    return "baseline" if "baseline" in board.submissions else board.submissions[board.ranking()[0]]
+
+
+def _prescribed(board: Board, trials: Sequence[Trial]) -> list[Trial]:
+    times = board.times
+    return [t for t in trials if t.study in times.studies and t.number in times.trial_numbers]
+
+
+def _all_runs(board: Board, grouped: Grouped) -> list[list[Runs]]:
+    """Runs by [submission][workload], grouped by configuration where the hyperparameter files allow it."""
+    times = board.times
+    return [
+        [_runs(board, i, j, _prescribed(board, grouped.get((s, w), []))) for j, w in enumerate(times.workloads)]
+        for i, s in enumerate(times.submissions)
+    ]
+
+
+def _runs(board: Board, i: int, j: int, trials: list[Trial]) -> Runs:
+    times = board.times
+    configurations: list[list[str | None]] = [[None] * len(times.trial_numbers) for _ in times.studies]
+    if len(times.trial_numbers) > 1:
+        for trial in trials:
+            place = configurations[times.studies.index(trial.study)]
+            place[times.trial_numbers.index(trial.number)] = configuration_of(trial)
+    return group_runs(times.trial_s[i, j], configurations)
+
+
+def _leaderboard(
+    boards: dict[Mode, Board],
+    mode: Mode,
+    score_draws: np.ndarray,
+    separation: Separation,
+    runs: list[list[Runs]],
+    grouped: Grouped,
+    seed: int,
+    replicates: int,
+) -> list[LeaderboardRow]:
+    board, shown = boards[Mode.RULES], boards[mode]
+    shape = {"studies": board.tuning.studies, "strata": len(board.rules.base_workloads)}
+    low, high = interval(score_draws, board.scores, **shape, bounds=(0.0, 1.0))
+    rank_low, rank_high = rank_intervals(score_draws, board.scores, **shape)
+    groups = tie_groups(shown.ranking(), separation.better)
+    best, best_low, best_high = _best_of_k_scores(board, runs, seed, replicates)
+    ranks = shown.ranks()
+    rows = []
+    for i in shown.ranking():
+        name = board.submissions[i]
+        prescribed = [t for w in board.times.workloads for t in _prescribed(board, grouped.get((name, w), []))]
+        expected = board.times.trial_s[i].size
+        rows.append(
+            LeaderboardRow(
+                submission=name,
+                score=float(shown.scores[i]),
+                score_low=float(low[i]),
+                score_high=float(high[i]),
+                rank=int(ranks[i]),
+                rank_low=int(rank_low[i]),
+                rank_high=int(rank_high[i]),
+                tie_group=groups[i],
+                workloads_solved=int(np.isfinite(shown.qualified_s[i]).sum()),
+                score_best_of_k=float(best[i]),
+                score_best_of_k_low=float(best_low[i]),
+                score_best_of_k_high=float(best_high[i]),
+                score_rules=float(board.scores[i]),
+                score_algoperf=float(boards[Mode.ALGOPERF].scores[i]),
+                trials_missing=expected - sum(t.status is not LogStatus.MISSING for t in prescribed),
+                trials_unreadable=sum(t.status is LogStatus.UNREADABLE for t in prescribed),
+            )
+        )
+    return rows
+
+
+def _best_of_k_scores(
+    board: Board, runs: list[list[Runs]], seed: int, replicates: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores [n] from median best-of-k times, with limits from resampling trials within configurations."""
+    times, k = board.times, board.tuning.trials_per_study
+    medians = np.array([[median_of_best(r, k) for r in row] for row in runs])
+    scores = score_times(medians, times.workloads, board.rules)
+    draws = np.stack(
+        [
+            np.stack(
+                [
+                    resample_best(runs[i][j], k, seed=seed, names=(s, w), replicates=replicates)
+                    for j, w in enumerate(times.workloads)
+                ],
+                axis=-1,
+            )
+            for i, s in enumerate(times.submissions)
+        ],
+        axis=1,
+    )
+    drawn = score_times(draws, times.workloads, board.rules)
+    strata = len(board.rules.base_workloads)
+    low, high = interval(drawn, scores, studies=board.tuning.studies, strata=strata, bounds=(0.0, 1.0))
+    return scores, low, high
+
+
+def _results(board: Board, draws: np.ndarray, runs: list[list[Runs]], grouped: Grouped) -> list[WorkloadResult]:
+    times, base = board.times, board.rules.base_workloads
+    tail = (1 - LEVEL) / 2
+    # order statistics, not interpolation: a limit may lie among the misses
+    low, high = (np.quantile(draws, q, axis=0, method="inverted_cdf") for q in (tail, 1 - tail))
+    results = []
+    for i, submission in enumerate(times.submissions):
+        for j, workload in enumerate(times.workloads):
+            budget_s = float(board.budgets_s[j])
+            column = base.index(workload) if workload in base else None
+            ratio = None if column is None else float(board.ratios[i, column])
+            results.append(
+                WorkloadResult(
+                    submission=submission,
+                    workload=workload,
+                    time_s=float(times.workload_s[i, j]),
+                    time_low_s=float(low[i, j]),
+                    time_high_s=float(high[i, j]),
+                    ratio=ratio,
+                    counts=None if ratio is None else bool(np.isfinite(ratio)),
+                    study_times_s=tuple(map(float, times.study_s[i, j])),
+                    best_of_k_s=median_of_best(runs[i][j], board.tuning.trials_per_study),
+                    tuning_curve=tuple(tuning_curve(runs[i][j], budget_s)),
+                    law=_law(board, grouped.get((submission, workload), []), budget_s),
+                )
+            )
+    return results
+
+
+def _law(board: Board, trials: list[Trial], budget_s: float) -> TimeLaw:
+    reached, censored = [], []
+    rule = board.rules.workloads
+    prescribed = _prescribed(board, trials)
+    for trial in prescribed:
+        end = ending(trial, rule[trial.workload], budget_s)
+        if end.outcome is Outcome.REACHED:
+            at = np.argwhere(np.array(board.times.studies) == trial.study)[0, 0]
+            i, j = board.times.index(trial.submission, trial.workload)
+            number = board.times.trial_numbers.index(trial.number)
+            reached.append(float(board.times.trial_s[i, j, at, number]))
+        elif (limit := censored_at_s(trial, end, budget_s)) is not None:
+            censored.append(limit)
+    expected = len(board.times.studies) * len(board.times.trial_numbers)
+    without_log = expected - len(reached) - len(censored)
+    return time_law(reached, censored, without_log=without_log, budget_s=budget_s)
+
+
+def _sensitivity(tree: LogTree, board: Board) -> Sensitivity:
+    crossings = sensitivity.target_crossings(tree, board)
+    grid, solved = sensitivity.solved_over_time(board, crossings)
+    return Sensitivity(
+        workloads=sensitivity.leave_one_workload_out(board),
+        submissions=sensitivity.leave_one_submission_out(board),
+        budgets=sensitivity.other_budgets(board, crossings),
+        tau_limits=sensitivity.other_tau_limits(board),
+        targets=sensitivity.other_targets(board, crossings),
+        ecdf_budget_share=tuple(map(float, grid)),
+        ecdf_solved=tuple(tuple(map(float, row)) for row in solved),
+    )
+
+
+def _gaps(board: Board) -> list[Finding]:
+    """A finding for each study and workload without any readable trial, and for studies that lack some."""
+    times, found = board.times, []
+    counts = times.present.sum(axis=-1)
+    full = len(times.trial_numbers)
+    for i, submission in enumerate(times.submissions):
+        for j, workload in enumerate(times.workloads):
+            if not counts[i, j].any():
+                message = f"no readable trial of {workload}: every study is a miss"
+                found.append(_gap(submission, "missing_workload", message))
+                continue
+            for s, study in enumerate(times.studies):
+                if counts[i, j, s] < full:
+                    what = (
+                        "no readable trial" if not counts[i, j, s] else f"{counts[i, j, s]} of {full} trials readable"
+                    )
+                    message = f"study_{study} of {workload}: {what}; what is missing is a miss"
+                    found.append(_gap(submission, "incomplete_study", message))
+    return found
+
+
+def _gap(submission: str, code: str, message: str) -> Finding:
+    return Finding(path=submission, code=code, severity=Severity.WARNING, message=message)
