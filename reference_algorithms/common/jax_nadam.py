@@ -32,3 +32,14 @@ def scale_by_nadam(b1: float, b2: float, eps: float = 1e-8) -> optax.GradientTra
         return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def nadamw(
+    learning_rate: optax.ScalarOrSchedule, *, b1: float, b2: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """`scale_by_nadam` with decoupled weight decay: theta <- theta - lr (update + weight_decay theta)."""
+    return optax.chain(
+        scale_by_nadam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )

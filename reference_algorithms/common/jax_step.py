@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from algoperf import jax_sharding_utils, spec
 from reference_algorithms.common.hyperparameters import resolve
 from reference_algorithms.common.scalars import LOG_EVERY_STEPS, DelayedScalars
+from reference_algorithms.common.schedules import Schedule
 
 # (hyperparameters, workload) -> optimizer. Its `update` may ask for `grad_fn(params, i)`, the gradient of the same
 # batch at other parameters with the running batch statistics left alone (as `optax.contrib.sam` does).
@@ -124,6 +126,11 @@ class Algorithm:
         state, update_fn = optimizer_state
         state, params = _compiled_prepare()(self._to_eval, state, current_param_container)
         return (state, update_fn), params, model_state
+
+
+def traced(schedule: Schedule) -> optax.Schedule:
+    """The schedule as a function of a traced count of updates."""
+    return functools.partial(schedule, xp=jnp)
 
 
 def clipped(hyperparameters: Any, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

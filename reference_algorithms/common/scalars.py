@@ -7,9 +7,9 @@ LOG_EVERY_STEPS = 100
 
 
 class DelayedScalars:
-    """Holds the scalars of one step until the next logged step or the next evaluation, when they have long been computed.
+    """Holds the scalars of one step until the next logged step or the next evaluation.
 
-    Reading a device scalar waits for all work queued before it; one logging interval later there is nothing to wait for.
+    Reading a device scalar waits for all work queued before it; one logging interval later it is long computed.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Learning-rate schedules: one definition that both frameworks evaluate.
 
-A schedule is called with the number of updates already made. With `xp=jax.numpy` it can be traced; NumPy is the default.
-With a warm-up the first update has the learning rate 0.
+A schedule is called with the number of updates already made. With `xp=jax.numpy` it can be traced; NumPy is the
+default. With a warm-up the first update has the learning rate 0.
 """
 
 from dataclasses import dataclass

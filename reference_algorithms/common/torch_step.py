@@ -31,9 +31,9 @@ class Algorithm:
 
     Args:
       make_optimizer: (model, hyperparameters, workload) -> optimizer. Its `step` is called with a closure that computes
-        the gradients, clipped to `hyperparameters.grad_clip`; `closure(update_batch_norm=False)` may be called again for
-        the gradients at other parameters. If it has `train()` and `eval()`, it is told before a step and before an
-        evaluation.
+        the gradients, clipped to `hyperparameters.grad_clip`; `closure(update_batch_norm=False)` may be called again
+        for the gradients at other parameters. If it has `train()` and `eval()`, they are called before a step and
+        before an evaluation.
       make_schedule: (hyperparameters, number of steps) -> schedule. The rate of a parameter group is that times the
         group's `lr_factor`, 1 where it has none.
       self_tuning_file: JSON object with the hyperparameters of a self-tuning run.

@@ -1,25 +1,24 @@
 """NadamW in JAX."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import optax
 
 from reference_algorithms.common import batch_sizes, jax_step, schedules
-from reference_algorithms.common.jax_nadam import scale_by_nadam
+from reference_algorithms.common.jax_nadam import nadamw
 
 
 def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
     """NadamW with decoupled weight decay, and a cosine schedule that ends at the step hint."""
-    schedule = schedules.cosine(hyperparameters, workload.step_hint)
+    learning_rate = jax_step.traced(schedules.cosine(hyperparameters, workload.step_hint))
     return jax_step.clipped(
         hyperparameters,
-        optax.chain(
-            scale_by_nadam(b1=1.0 - hyperparameters.one_minus_beta1, b2=hyperparameters.beta2),
-            optax.add_decayed_weights(hyperparameters.weight_decay),
-            optax.scale_by_learning_rate(functools.partial(schedule, xp=jnp)),
+        nadamw(
+            learning_rate,
+            b1=1.0 - hyperparameters.one_minus_beta1,
+            b2=hyperparameters.beta2,
+            weight_decay=hyperparameters.weight_decay,
         ),
     )
 

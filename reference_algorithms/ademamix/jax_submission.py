@@ -1,0 +1,43 @@
+"""AdEMAMix in JAX."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from reference_algorithms.common import batch_sizes, jax_step, schedules
+
+
+def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
+    """AdEMAMix (Pagliardini et al. 2024, algorithm 1); both of its warm-ups last until the step hint."""
+    learning_rate = jax_step.traced(schedules.cosine(hyperparameters, workload.step_hint))
+    beta1, beta3, horizon = 1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta3, workload.step_hint
+    return jax_step.clipped(
+        hyperparameters,
+        optax.contrib.ademamix(
+            learning_rate,
+            b1=beta1,
+            b2=hyperparameters.beta2,
+            b3=lambda count: _beta3(jnp.minimum((count + 1) / horizon, 1.0), beta1, beta3),
+            alpha=lambda count: hyperparameters.alpha * jnp.minimum((count + 1) / horizon, 1.0),
+            eps=1e-8,
+            weight_decay=hyperparameters.weight_decay,
+        ),
+    )
+
+
+def _beta3(progress: Any, start: float, end: float) -> Any:
+    """Decay of the slow average such that its half-life grows linearly (section 3, scheduler of beta_3)."""
+    log_start, log_end = math.log(start), math.log(end)
+    return jnp.exp(log_start * log_end / ((1.0 - progress) * log_end + progress * log_start))
+
+
+_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

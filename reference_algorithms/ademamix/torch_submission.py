@@ -1,0 +1,34 @@
+"""AdEMAMix in PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_optimizer
+import torch
+
+from reference_algorithms.common import batch_sizes, schedules, torch_step
+
+
+def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
+    """AdEMAMix (Pagliardini et al. 2024, algorithm 1); both of its warm-ups last until the step hint."""
+    return pytorch_optimizer.AdEMAMix(
+        model.parameters(),
+        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2, hyperparameters.beta3),
+        alpha=hyperparameters.alpha,
+        t_alpha_beta3=workload.step_hint,
+        weight_decay=hyperparameters.weight_decay,
+        weight_decouple=True,
+    )
+
+
+_algorithm = torch_step.Algorithm(
+    make_optimizer,
+    make_schedule=schedules.cosine,
+    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
+)
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

@@ -1,0 +1,31 @@
+"""Lion in JAX."""
+
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from reference_algorithms.common import batch_sizes, jax_step, schedules
+
+
+def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
+    """Lion (Chen et al. 2023, algorithm 2) with a cosine schedule."""
+    learning_rate = jax_step.traced(schedules.cosine(hyperparameters, workload.step_hint))
+    return jax_step.clipped(
+        hyperparameters,
+        optax.lion(
+            learning_rate,
+            b1=1.0 - hyperparameters.one_minus_beta1,
+            b2=hyperparameters.beta2,
+            weight_decay=hyperparameters.weight_decay,
+        ),
+    )
+
+
+_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

@@ -1,0 +1,32 @@
+"""Muon in PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reference_algorithms.common import batch_sizes, schedules, torch_step
+from reference_algorithms.muon.torch_muon import Muon, muon_groups
+
+
+def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
+    """Muon for matrices, NadamW for embeddings, the output layer and vectors."""
+    return Muon(
+        muon_groups(model, workload),
+        momentum=1.0 - hyperparameters.one_minus_momentum,
+        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
+        weight_decay=hyperparameters.weight_decay,
+    )
+
+
+_algorithm = torch_step.Algorithm(
+    make_optimizer,
+    make_schedule=schedules.cosine,
+    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
+)
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

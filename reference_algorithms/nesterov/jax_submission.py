@@ -1,0 +1,29 @@
+"""Nesterov momentum in JAX."""
+
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from reference_algorithms.common import batch_sizes, jax_step, schedules
+
+
+def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum; weight decay joins the gradient; linear decay."""
+    learning_rate = jax_step.traced(schedules.linear(hyperparameters, workload.step_hint))
+    return jax_step.clipped(
+        hyperparameters,
+        optax.chain(
+            optax.add_decayed_weights(hyperparameters.weight_decay),
+            optax.sgd(learning_rate, momentum=1.0 - hyperparameters.one_minus_beta1, nesterov=True),
+        ),
+    )
+
+
+_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

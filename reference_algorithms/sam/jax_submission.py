@@ -1,0 +1,34 @@
+"""SAM around AdamW in JAX."""
+
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from reference_algorithms.common import batch_sizes, jax_step, schedules
+
+
+def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
+    """Sharpness-aware minimisation (Foret et al. 2021, algorithm 1, 2-norm) around AdamW.
+
+    The second gradient is the one that is clipped.
+    """
+    learning_rate = jax_step.traced(schedules.cosine(hyperparameters, workload.step_hint))
+    adamw = optax.adamw(
+        learning_rate,
+        b1=1.0 - hyperparameters.one_minus_beta1,
+        b2=hyperparameters.beta2,
+        eps=1e-8,
+        weight_decay=hyperparameters.weight_decay,
+    )
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(hyperparameters.rho))
+    return optax.contrib.sam(jax_step.clipped(hyperparameters, adamw), ascent, opaque_mode=True)
+
+
+_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

@@ -1,0 +1,50 @@
+"""SAM around AdamW in PyTorch."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_optimizer
+import torch
+
+from reference_algorithms.common import batch_sizes, schedules, torch_step
+
+
+class SharpnessAwareAdamW(pytorch_optimizer.SAM):
+    """Sharpness-aware minimisation (Foret et al. 2021, algorithm 1, 2-norm) in one call.
+
+    The second gradient leaves the running batch statistics alone. It is clipped; clipping the first changes nothing,
+    because that one is normalised.
+    """
+
+    def step(self, closure: Callable[..., Any] | None = None) -> None:
+        if closure is None:
+            raise ValueError("sharpness-aware minimisation needs a closure that computes gradients")
+        closure()
+        super().step(functools.partial(closure, update_batch_norm=False))
+
+
+def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
+    """Sharpness-aware minimisation around AdamW."""
+    return SharpnessAwareAdamW(
+        model.parameters(),
+        torch.optim.AdamW,
+        rho=hyperparameters.rho,
+        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
+        eps=1e-8,
+        weight_decay=hyperparameters.weight_decay,
+    )
+
+
+_algorithm = torch_step.Algorithm(
+    make_optimizer,
+    make_schedule=schedules.cosine,
+    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
+)
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval

@@ -1,0 +1,32 @@
+"""Schedule-Free AdamW in PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import schedulefree
+import torch
+
+from reference_algorithms.common import batch_sizes, schedules, torch_step
+
+
+def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
+    """Schedule-Free AdamW (Defazio et al. 2024, algorithm 1): warm-up, then a constant rate."""
+    return schedulefree.AdamWScheduleFree(
+        model.parameters(),
+        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
+        eps=1e-8,
+        weight_decay=hyperparameters.weight_decay,
+    )
+
+
+_algorithm = torch_step.Algorithm(
+    make_optimizer,
+    make_schedule=schedules.constant,
+    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
+)
+
+get_batch_size = batch_sizes.get_batch_size
+init_optimizer_state = _algorithm.init_optimizer_state
+data_selection = _algorithm.data_selection
+update_params = _algorithm.update_params
+prepare_for_eval = _algorithm.prepare_for_eval
