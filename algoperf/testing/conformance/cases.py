@@ -1,0 +1,73 @@
+"""Lists the cases of the suite."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from algoperf.backends.base import FRAMEWORKS
+from algoperf.definition import Tier
+from algoperf.registry import REGISTRY, Registry
+from algoperf.testing.conformance.checks import FRAMEWORK_CHECKS
+from algoperf.testing.conformance.parity import PARITY_CHECKS
+from algoperf.testing.conformance.prepared import prepared_data
+from algoperf.testing.conformance.probe import missing_framework
+from algoperf.testing.conformance.subject import subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One check of one workload.
+
+    Attributes:
+      workload: name in the registry.
+      check: name of the check.
+      frameworks: those that the check loads.
+      skip_reason: why it cannot run here, or None.
+      run: raises AssertionError where the workload fails; takes a data directory in which minis may be prepared.
+    """
+
+    workload: str
+    check: str
+    frameworks: tuple[str, ...]
+    skip_reason: str | None
+    run: Callable[[Path], None]
+
+    @property
+    def id(self) -> str:
+        return "-".join((self.workload, self.check, *self.frameworks))
+
+
+def conformance_cases(registry: Registry = REGISTRY, names: Iterable[str] | None = None) -> list[Case]:
+    """Returns the cases of the workloads called `names` (default: all), those of one workload together."""
+    return [case for name in (registry.names() if names is None else names) for case in _cases_of(registry, name)]
+
+
+def _cases_of(registry: Registry, name: str) -> list[Case]:
+    cases = []
+    for framework in FRAMEWORKS:
+        for check in FRAMEWORK_CHECKS:
+
+            def run(data_dir: Path, check: Callable = check, framework: str = framework) -> None:
+                check(subject(registry, name, framework))
+
+            cases.append(_case(name, check, (framework,), run))
+    for check in PARITY_CHECKS:
+
+        def run_both(data_dir: Path, check: Callable = check) -> None:
+            check(*(subject(registry, name, framework) for framework in FRAMEWORKS))
+
+        cases.append(_case(name, check, FRAMEWORKS, run_both))
+    if registry.get(name).tier is Tier.MINI:
+        cases.append(_case(name, prepared_data, (), lambda data_dir: prepared_data(registry, name, data_dir)))
+    return cases
+
+
+def _case(name: str, check: Callable, frameworks: tuple[str, ...], run: Callable[[Path], None]) -> Case:
+    reasons = [reason for framework in frameworks if (reason := missing_framework(framework))]
+    return Case(
+        workload=name,
+        check=check.__name__,
+        frameworks=frameworks,
+        skip_reason="; ".join(reasons) or None,
+        run=run,
+    )

@@ -1,0 +1,100 @@
+"""JAX and PyTorch compute the same thing: from the same weights on the same batch."""
+
+import numpy as np
+
+from algoperf.definition import Split
+from algoperf.testing.conformance.subject import Subject
+
+# Float32 in both. Relative to the largest absolute value of what is compared, because sums of different order differ by
+# an amount that goes with the largest terms.
+LOGITS_TOLERANCE = 2e-4
+LOSS_TOLERANCE = 2e-5
+GRADIENT_NORM_TOLERANCE = 5e-4
+GRADIENT_TOLERANCE = 2e-3  # of a tensor's own norm ...
+GRADIENT_FLOOR = 1e-5  # ... or of the norm over all tensors, for those that are nearly zero
+STATISTICS_TOLERANCE = 1e-4
+METRIC_TOLERANCE = 1e-4
+
+
+def same_weights(jax: Subject, torch: Subject) -> None:
+    """Both export the same names, shapes and dtypes."""
+    ours, theirs = ({name: (array.shape, array.dtype) for name, array in s.weights.items()} for s in (jax, torch))
+    assert ours == theirs, f"only in one framework, or different: {sorted(set(ours.items()) ^ set(theirs.items()))}"
+
+
+def same_evaluation(jax: Subject, torch: Subject) -> None:
+    """Logits and loss in evaluation mode, every output of `evaluate`, and every metric."""
+    torch_state = torch.probe.import_weights(jax.weights)
+    ours, theirs = jax.evaluation, torch.probe.forward_pass(torch_state, jax.batch)
+    _assert_logits(ours.logits, theirs.logits)
+    _assert_close(theirs.loss, ours.loss, LOSS_TOLERANCE, "loss")
+    outputs = torch.probe.evaluate(torch_state, jax.batch)
+    assert outputs.keys() == jax.outputs.keys()
+    real = jax.batch["weights"].reshape(len(jax.batch["weights"]), -1).any(axis=1)
+    for name, expected in jax.outputs.items():
+        _assert_close(outputs[name][real], expected[real], LOGITS_TOLERANCE, f"output {name!r}")
+    computed = []
+    for values in (jax.outputs, outputs):
+        metrics = jax.metrics.make_metrics(jax.definition, Split.VALIDATION, None)
+        metrics.update(values, jax.batch)
+        computed.append(metrics.compute())
+    for name, expected in computed[0].items():
+        _assert_close(computed[1][name], expected, METRIC_TOLERANCE, f"metric {name!r}")
+
+
+def same_training(jax: Subject, torch: Subject) -> None:
+    """Logits, loss with and without label smoothing, gradients and updated batch statistics in training mode."""
+    ours = jax.training
+    theirs = torch.probe.training_pass(torch.probe.import_weights(jax.weights), jax.batch)
+    _assert_logits(ours.logits, theirs.logits)
+    _assert_close(theirs.loss, ours.loss, LOSS_TOLERANCE, "loss")
+    norm = _norm(ours.gradients.values())
+    _assert_close(_norm(theirs.gradients.values()), norm, GRADIENT_NORM_TOLERANCE, "gradient norm")
+    for name, expected in ours.gradients.items():
+        difference = float(np.linalg.norm(theirs.gradients[name] - expected))
+        allowed = max(GRADIENT_TOLERANCE * float(np.linalg.norm(expected)), GRADIENT_FLOOR * norm)
+        assert difference <= allowed, f"gradients of {name} differ by {difference}, allowed {allowed}"
+    for name, expected in ours.weights.items():
+        if not name.startswith("params/"):
+            _assert_close(theirs.weights[name], expected, STATISTICS_TOLERANCE, name)
+    smoothed = [
+        subject.probe.training_pass(subject.probe.import_weights(jax.weights), jax.batch, label_smoothing=0.1).loss
+        for subject in (jax, torch)
+    ]
+    _assert_close(smoothed[1], smoothed[0], LOSS_TOLERANCE, "loss with label smoothing")
+
+
+def same_initial_distribution(jax: Subject, torch: Subject) -> None:
+    """Mean and standard deviation of each tensor agree as far as tensors of its size can tell."""
+    samples = [
+        [subject.probe.export_weights(subject.probe.init(seed)) for seed in range(20, 26)] for subject in (jax, torch)
+    ]
+    for name in samples[0][0]:
+        ours, theirs = (np.concatenate([weights[name].ravel() for weights in of]).astype(np.float64) for of in samples)
+        scale = max(ours.std(), theirs.std(), 1e-12)
+        standard_error = scale * np.sqrt(2 / len(ours))
+        offset = abs(ours.mean() - theirs.mean())
+        assert offset <= 6 * standard_error + 1e-7, f"means of {name} at initialisation differ by {offset}"
+        spread = abs(ours.std() - theirs.std())
+        assert spread <= 6 * standard_error + 1e-7, (
+            f"standard deviations of {name} at initialisation: {ours.std()} in JAX, {theirs.std()} in PyTorch"
+        )
+
+
+def _assert_logits(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    assert [array.shape for array in ours] == [array.shape for array in theirs]
+    for expected, found in zip(ours, theirs, strict=True):
+        _assert_close(found, expected, LOGITS_TOLERANCE, "logits")
+
+
+def _assert_close(found: object, expected: object, tolerance: float, what: str) -> None:
+    found, expected = np.asarray(found), np.asarray(expected)
+    scale = float(np.abs(expected).max(initial=0.0))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=what)
+
+
+def _norm(gradients: object) -> float:
+    return float(np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in gradients)))  # type: ignore[attr-defined]
+
+
+PARITY_CHECKS = (same_weights, same_evaluation, same_training, same_initial_distribution)

@@ -1,0 +1,115 @@
+"""What the suite asks of a model, in NumPy, so that the checks know no framework."""
+
+import importlib
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from algoperf.backends.base import Weights
+from algoperf.data.source import Batch
+from algoperf.definition import WorkloadDefinition
+
+Outputs = dict[str, np.ndarray]
+_PACKAGES = {"jax": "jax", "pytorch": "torch"}
+
+
+class State(NamedTuple):
+    """Parameters and model state in the framework's own form."""
+
+    params: Any
+    model_state: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A forward pass and its losses.
+
+    Attributes:
+      logits: every array of the logits, in order.
+      loss: `summed` / `n_valid_examples`.
+      losses: the dict of the loss function.
+      weights: parameters and running statistics afterwards.
+      gradients: of `loss`, by neutral parameter name; empty for a pass without gradients.
+    """
+
+    logits: list[np.ndarray]
+    loss: float
+    losses: dict[str, np.ndarray]
+    weights: Weights
+    gradients: Weights
+
+
+class Probe(Protocol):
+    """One model in one framework; batches are NumPy."""
+
+    def init(self, seed: int) -> State: ...
+
+    def training_pass(
+        self, state: State, batch: Batch, *, dropout_rate: float = 0.0, label_smoothing: float = 0.0, seed: int = 0
+    ) -> Pass:
+        """Forward and backward in training mode; batch statistics are updated. `state` may be changed in place."""
+        ...
+
+    def forward_pass(
+        self,
+        state: State,
+        batch: Batch,
+        *,
+        train: bool = False,
+        update_batch_norm: bool = True,
+        dropout_rate: float = 0.0,
+    ) -> Pass: ...
+
+    def evaluate(self, state: State, batch: Batch) -> Outputs: ...
+
+    def export_weights(self, state: State) -> Weights: ...
+
+    def import_weights(self, weights: Weights, seed: int = 0) -> State:
+        """Returns a fresh state that holds `weights`."""
+        ...
+
+    def parameter_shapes(self, definition: WorkloadDefinition, module: ModuleType) -> dict[str, tuple[int, ...]]:
+        """Shapes by the framework's own names, of the model `module.build(definition)`, without memory for it."""
+        ...
+
+    def parameter_kinds(self, definition: WorkloadDefinition, module: ModuleType) -> Counter[str]:
+        """Number of tensors of each kind, as a submission sees them."""
+        ...
+
+    def is_output_parameter(self) -> dict[str, bool]:
+        """What the model says of each of its top-level keys (JAX) or parameter names (PyTorch)."""
+        ...
+
+
+def missing_framework(framework: str) -> str | None:
+    """Why `framework` cannot be checked here, or None."""
+    package = _PACKAGES[framework]
+    return None if importlib.util.find_spec(package) else f"{package} is not installed"
+
+
+def load_probe(framework: str, model: Any) -> Probe:
+    """Imports one framework and wraps `model`."""
+    module = importlib.import_module(f"algoperf.testing.conformance.{_PACKAGES[framework]}_probe")
+    probe: Probe = module.make_probe(model)
+    return probe
+
+
+def map_arrays(function: Callable[[np.ndarray], Any], tree: Any) -> Any:
+    """Applies `function` to every array of nested dicts, tuples and lists."""
+    if isinstance(tree, Mapping):
+        return {key: map_arrays(function, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(map_arrays(function, value) for value in tree)
+    return function(tree)
+
+
+def arrays_of(tree: Any) -> list[Any]:
+    """Every array of a tree, in order."""
+    found: list[Any] = []
+    map_arrays(found.append, tree)
+    return found
