@@ -190,15 +190,23 @@ def start_wandb(trial_dir: Path, *, name: str, config: Mapping[str, Any], tags: 
         raise RecorderError(
             "--use_wandb needs a package that is not installed; install it with: pip install 'algoperf[wandb]'"
         ) from error
-    if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
-        raise RecorderError(
-            "--use_wandb needs an account: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline"
-        )
+    mode = os.environ.get("WANDB_MODE", "online")
     plain = json.loads(json.dumps(dict(config), default=_jsonable))
     try:
-        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=plain)
+        if mode == "online" and not _has_wandb_account(wandb):
+            raise RecorderError(
+                "--use_wandb needs an account: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline"
+            )
+        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=plain, mode=mode)
     except wandb.errors.Error as error:
         raise RecorderError(f"Weights & Biases cannot start: {' '.join(str(error).split())}") from error
+
+
+def _has_wandb_account(wandb: Any) -> bool:
+    try:
+        return bool(wandb.login(prompt=False))
+    except TypeError:  # releases whose login has no `prompt`
+        return bool(wandb.api.api_key)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Number]:

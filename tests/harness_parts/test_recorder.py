@@ -347,7 +347,7 @@ def test_wandb_without_package_or_account_says_what_to_do(tmp_path, monkeypatch)
     with pytest.raises(RecorderError, match=r"pip install 'algoperf\[wandb\]'"):
         start(tmp_path)
     fake = types.SimpleNamespace(
-        api=types.SimpleNamespace(api_key=None),
+        login=lambda prompt: prompt,
         errors=types.SimpleNamespace(Error=RuntimeError),
         init=lambda **arguments: arguments,
     )
