@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 if TYPE_CHECKING:
     from algoperf.harness.run_config import RunConfig
@@ -95,6 +95,7 @@ def _run() -> int:
     from algoperf.harness.run_config import RunConfig
     from algoperf.registry import suites
 
+    logging.set_verbosity(logging.WARNING)
     if FLAGS.set_pytorch_max_split_size:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:256")
     values = FLAGS.flag_values_dict()

@@ -4,6 +4,7 @@ A workload package holds `definition.py` with `DEFINITIONS`, and beside it `prep
 `jax_model.py` and `torch_model.py`, which are imported only when asked for.
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -11,6 +12,7 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
+from typing import Any
 
 from algoperf.definition import Suite, WorkloadDefinition
 from algoperf.errors import UserError
@@ -35,11 +37,27 @@ class DuplicateWorkloadError(ValueError):
 class Registry:
     """Workload definitions by name. Packages are found and read on first use."""
 
-    def __init__(self, packages: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        packages: tuple[str, ...] | None = None,
+        *,
+        entries: Mapping[str, tuple[WorkloadDefinition, str]] | None = None,
+    ) -> None:
         self._packages = packages
+        self._given_entries = entries
+
+    def altered(self, changes: Mapping[str, Mapping[str, Any]]) -> "Registry":
+        """A copy in which the named definitions have other values in some fields: for experiments on the harness."""
+        entries = dict(self._entries)
+        for name, fields in changes.items():
+            definition, package = self._entry(name)
+            entries[name] = (dataclasses.replace(definition, **fields), package)
+        return Registry(entries=entries)
 
     @functools.cached_property
     def _entries(self) -> Mapping[str, tuple[WorkloadDefinition, str]]:
+        if self._given_entries is not None:
+            return MappingProxyType(dict(self._given_entries))
         entries: dict[str, tuple[WorkloadDefinition, str]] = {}
         for package in self._packages if self._packages is not None else _installed_packages():
             for definition in importlib.import_module(f"{package}.definition").DEFINITIONS:

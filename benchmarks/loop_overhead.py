@@ -8,6 +8,7 @@ the medians are compared.
 
 import argparse
 import dataclasses
+import io
 import itertools
 import statistics
 import time
@@ -15,13 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from algoperf.harness.progress import Progress
-
 from algoperf.backends import base
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.definition import EXTERNAL, Budget, Split
 from algoperf.harness.clock import Clock
 from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
+from algoperf.harness.progress import Progress
 from algoperf.harness.recorder import NullRecorder
 from algoperf.harness.run_config import default_submission
 from algoperf.harness.schedule import EvaluationSchedule
@@ -51,6 +51,7 @@ class CyclingQueue:
 class Bench:
     def __init__(self, framework: str, data_dir: Path) -> None:
         self.framework = framework
+        self.nowhere = io.StringIO()
         if framework == "numpy":
             from algoperf.testing.fake_backend import FakeBackend
 
@@ -146,7 +147,7 @@ class Bench:
             stopping=stopping,
             recorder=NullRecorder(),
             checkpointer=None,
-            observer=Progress(self.definition, stopping.budget_s),
+            observer=Progress(self.definition, stopping.budget_s, stream=self.nowhere),
             options=LoopOptions(max_global_steps=num_steps, skip_evals=True),
         )
         started = time.perf_counter()

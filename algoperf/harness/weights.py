@@ -1,0 +1,49 @@
+"""Reads the weights of a trial's newest checkpoint, under names that both frameworks share."""
+
+import json
+from pathlib import Path
+
+from algoperf.backends import base
+from algoperf.backends.base import Backend, Weights
+from algoperf.errors import UserError
+from algoperf.harness.checkpoint import Checkpointer
+from algoperf.harness.seeds import Seeds
+from algoperf.harness.submission import load_submission
+from algoperf.harness.trial_record import read_trial_record
+from algoperf.harness.tuning import make_hyperparameters
+from algoperf.registry import REGISTRY, Registry
+
+
+def checkpoint_weights(trial_dir: Path, backend: Backend, registry: Registry = REGISTRY) -> Weights:
+    """Returns parameters and running statistics of the newest intact checkpoint in `trial_dir`.
+
+    Raises:
+      UserError: the folder is no ended trial, or it holds no intact checkpoint.
+    """
+    record = read_trial_record(trial_dir)
+    if record is None:
+        raise UserError(f"{trial_dir} holds no trial that has ended (trial.json is missing)")
+    model = registry.module(record["workload"], base.model_module(backend.framework)).build(
+        registry.get(record["workload"])
+    )
+    workload = backend.build_workload(registry.get(record["workload"]), model)
+    submission = load_submission(record["submission"])
+    seeds = Seeds(backend, record["seed"])
+    params, model_state = workload.init_model_fn(seeds.model_init)
+    params = backend.prepare_model(workload, params, compile_model=False)
+    hparams = trial_dir / "hparams.json"
+    template = {
+        "model_params": params,
+        "model_state": model_state,
+        "optimizer_state": submission.init_optimizer_state(
+            workload=workload,
+            model_params=params,
+            model_state=model_state,
+            hyperparameters=make_hyperparameters(json.loads(hparams.read_text())) if hparams.is_file() else None,
+            rng=seeds.optimizer_init,
+        ),
+    }
+    restored = Checkpointer(trial_dir, backend).restore(template)
+    if restored is None or not restored.run:
+        raise UserError(f"{trial_dir} holds no intact checkpoint")
+    return model.export_weights(restored.state["model_params"], restored.state["model_state"])
