@@ -69,6 +69,10 @@ class StoreWriter:
         """Writes a whole array."""
         self.appender(name, array.dtype, array.shape[1:]).append(array)
 
+    def adopt(self, folder: Path) -> None:
+        """Moves a finished store into this one as a subfolder of the same name: a part that was prepared on its own."""
+        folder.rename(self._partial / folder.name)
+
 
 class ArrayAppender:
     """Appends blocks of rows to one array of a store."""
