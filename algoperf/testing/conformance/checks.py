@@ -7,7 +7,7 @@ import numpy as np
 
 from algoperf.data.source import Batch
 from algoperf.definition import Split
-from algoperf.testing.conformance.probe import Outputs, map_arrays
+from algoperf.testing.conformance.probe import Outputs, arrays_of, map_arrays
 from algoperf.testing.conformance.subject import BATCH_SIZE, Subject
 
 # Two passes of one program over inputs that differ in masked places only.
@@ -157,17 +157,20 @@ def initialisation(subject: Subject) -> None:
 
 def parameter_count(subject: Subject) -> None:
     """The declared model, at its full size, has the declared number of parameters."""
-    shapes = subject.probe.parameter_shapes(subject.declared, subject.model)
-    count = sum(math.prod(shape) for shape in shapes.values())
+    shapes = arrays_of(subject.probe.workload(subject.declared, subject.model).param_shapes)
+    count = sum(math.prod(shape.shape_tuple) for shape in shapes)
     declared = subject.declared.parameter_count
     assert count == declared, f"{count} parameters in {len(shapes)} tensors, declared {declared}"
 
 
 def parameter_kinds(subject: Subject) -> None:
-    """The declared model has the declared number of tensors of each kind."""
+    """Every parameter of the declared model has a shape and a kind, and the kinds are as declared."""
     declared = subject.declared.parameter_kinds.get(subject.framework)
     assert declared is not None, f"parameter_kinds does not say anything about {subject.framework}"
-    found = subject.probe.parameter_kinds(subject.declared, subject.model)
+    workload = subject.probe.workload(subject.declared, subject.model)
+    names = [map_arrays(lambda leaf: None, tree) for tree in (workload.param_shapes, workload.model_params_types)]
+    assert names[0] == names[1], "param_shapes and model_params_types name different parameters"
+    found = Counter(kind.name for kind in arrays_of(workload.model_params_types))
     assert found == Counter(declared), f"parameter kinds {dict(found)}, declared {dict(declared)}"
 
 

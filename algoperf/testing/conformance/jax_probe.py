@@ -1,6 +1,5 @@
 """Probe of a JAX model."""
 
-from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -105,16 +104,8 @@ class JaxProbe:
     def import_weights(self, weights: Weights, seed: int = 0) -> State:
         return State(*self._model.import_weights(weights, *self.init(seed)))
 
-    def parameter_shapes(self, definition: WorkloadDefinition, module: ModuleType) -> dict[str, tuple[int, ...]]:
-        params, _ = jax.eval_shape(module.build(definition).init, np.zeros(2, np.uint32))
-        return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-
-    def parameter_kinds(self, definition: WorkloadDefinition, module: ModuleType) -> Counter[str]:
-        workload = JaxWorkload(definition, module.build(definition))
-        shapes = jax.tree.structure(workload.param_shapes)
-        kinds = jax.tree.structure(workload.model_params_types)
-        assert shapes == kinds, f"param_shapes and model_params_types differ in structure: {shapes} and {kinds}"
-        return Counter(kind.name for kind in jax.tree.leaves(workload.model_params_types))
+    def workload(self, definition: WorkloadDefinition, module: ModuleType) -> JaxWorkload:
+        return JaxWorkload(definition, module.build(definition))
 
     def is_output_parameter(self) -> dict[str, bool]:
         params, _ = jax.eval_shape(self._model.init, np.zeros(2, np.uint32))

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from algoperf import spec
 from algoperf.backends.base import Weights
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
@@ -73,12 +73,8 @@ class Probe(Protocol):
         """Returns a fresh state that holds `weights`."""
         ...
 
-    def parameter_shapes(self, definition: WorkloadDefinition, module: ModuleType) -> dict[str, tuple[int, ...]]:
-        """Shapes by the framework's own names, of the model `module.build(definition)`, without memory for it."""
-        ...
-
-    def parameter_kinds(self, definition: WorkloadDefinition, module: ModuleType) -> Counter[str]:
-        """Number of tensors of each kind, as a submission sees them."""
+    def workload(self, definition: WorkloadDefinition, module: ModuleType) -> spec.Workload:
+        """Returns what a submission sees of the model `module.build(definition)`; no memory is taken for parameters."""
         ...
 
     def is_output_parameter(self) -> dict[str, bool]:

@@ -1,7 +1,6 @@
 """Probe of a PyTorch model."""
 
 import copy
-from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from algoperf.backends.base import Model, Weights
+from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
 from algoperf.testing.conformance.probe import Outputs, Pass, State, arrays_of, map_arrays
@@ -84,7 +84,7 @@ class TorchProbe:
     def _pass(self, state: State, loss: Any, logits: Any, losses: Any, new_state: Any, gradients: Weights) -> Pass:
         return Pass(
             logits=[array.detach().numpy() for array in arrays_of(logits)],
-            loss=float(loss),
+            loss=float(loss.detach()),
             losses={name: value.detach().numpy() for name, value in losses.items()},
             weights=self._model.export_weights(state.params, new_state),
             gradients=gradients,
@@ -109,18 +109,8 @@ class TorchProbe:
     def import_weights(self, weights: Weights, seed: int = 0) -> State:
         return State(*self._model.import_weights(weights, *self.init(seed)))
 
-    def parameter_shapes(self, definition: WorkloadDefinition, module: ModuleType) -> dict[str, tuple[int, ...]]:
-        with torch.device("meta"):
-            params, _ = module.build(definition).init(None)
-        return {name: tuple(tensor.shape) for name, tensor in params.named_parameters()}
-
-    def parameter_kinds(self, definition: WorkloadDefinition, module: ModuleType) -> Counter[str]:
-        from algoperf.backends.torch_workload import TorchWorkload
-
-        workload = TorchWorkload(definition, module.build(definition), torch.device("cpu"))
-        shapes, kinds = workload.param_shapes, workload.model_params_types
-        assert list(shapes) == list(kinds), "param_shapes and model_params_types name different parameters"
-        return Counter(kind.name for kind in kinds.values())
+    def workload(self, definition: WorkloadDefinition, module: ModuleType) -> TorchWorkload:
+        return TorchWorkload(definition, module.build(definition), torch.device("cpu"))
 
     def is_output_parameter(self) -> dict[str, bool]:
         names = [name for name, _ in self.init(0).params.named_parameters()]
