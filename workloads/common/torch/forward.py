@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from algoperf.pytorch_utils import unwrapped
 from workloads.common.torch.batch_norm import BatchNorm
+
+__all__ = ["forward_mode", "unwrapped"]
 
 
 @contextlib.contextmanager
@@ -27,14 +30,3 @@ def forward_mode(module: nn.Module, *, train: bool, update_batch_norm: bool) -> 
                 layer.update_running_stats = update_batch_norm
     with contextlib.nullcontext() if train else torch.no_grad():
         yield
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The workload's own module below DistributedDataParallel and torch.compile wrappers."""
-    while True:
-        if isinstance(module, nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif hasattr(module, "_orig_mod"):
-            module = module._orig_mod
-        else:
-            return module

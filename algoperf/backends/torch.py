@@ -1,0 +1,267 @@
+"""PyTorch on one device, or on one device per process under torchrun."""
+
+import copy
+import gc
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from algoperf import spec
+from algoperf.backends import nvidia, torch_checkpoint, torch_random
+from algoperf.backends.base import Model
+from algoperf.backends.torch_workload import TorchWorkload
+from algoperf.definition import WorkloadDefinition
+from algoperf.pytorch_utils import pytorch_setup, unwrapped
+
+__all__ = ["TorchBackend", "TorchWorkload", "create"]
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def create() -> "TorchBackend":
+    """Starts PyTorch; joins the other processes where torchrun has set LOCAL_RANK, RANK and WORLD_SIZE."""
+    use_ddp, _, device, _ = pytorch_setup()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    joined = use_ddp and not dist.is_initialized()
+    if joined:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return TorchBackend(device, joined=joined)
+
+
+class TorchBackend:
+    """See `algoperf.backends.base.Backend`. Keys are pairs of integers (`torch_random`)."""
+
+    framework = "pytorch"
+    num_local_devices = 1
+
+    def __init__(self, device: torch.device, *, joined: bool = False) -> None:
+        self.device = device
+        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.num_devices = self.world_size
+        self._joined = joined
+        self._is_cuda = device.type == "cuda"
+        self._copy_stream = torch.cuda.Stream(device) if self._is_cuda else None
+
+    # -- clock and memory
+
+    def fence(self, *trees: Any) -> None:
+        if self._is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def reset_memory(self) -> None:
+        gc.collect()
+        if self._is_cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return True
+        return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+    # -- randomness
+
+    def as_keys(self, words: np.ndarray) -> np.ndarray:
+        return np.asarray(words).astype(np.int32)
+
+    def key(self, seed: int) -> np.ndarray:
+        return torch_random.key(seed)
+
+    def split(self, key: Any, num: int) -> np.ndarray:
+        return torch_random.split(key, num)
+
+    def fold_in(self, key: Any, data: int) -> list[int]:
+        return torch_random.fold_in(key, data)
+
+    def seed_global(self, seed: int, step: int) -> None:
+        """Seeds this device's generators from (seed, step, rank); ranks draw different dropout masks."""
+        mixed = _mixed(seed, step, self.rank)
+        torch.default_generator.manual_seed(mixed)
+        if self._is_cuda:
+            torch.cuda.default_generators[self.device.index].manual_seed(mixed)
+
+    # -- processes
+
+    def barrier(self) -> None:
+        self.max_over_ranks(0.0)
+
+    def max_over_ranks(self, value: float) -> float:
+        if self.world_size == 1:
+            return float(value)
+        largest = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return largest.item()
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def broadcast_object(self, value: Any) -> Any:
+        return self.gather_objects(value if self.rank == 0 else None)[0]
+
+    # -- data and models
+
+    def put_batch(self, batch: spec.Batch) -> spec.Batch:
+        """Tensors on this process's device; on CPU they share memory with the NumPy arrays."""
+        if self._copy_stream is None:
+            return _map_arrays(_as_tensor, batch)
+        with torch.cuda.stream(self._copy_stream):
+            on_device = _map_arrays(self._copy_to_device, batch)
+        self._copy_stream.synchronize()
+        return on_device
+
+    def _copy_to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = _as_tensor(array).pin_memory().to(self.device, non_blocking=True)
+        tensor.record_stream(torch.cuda.default_stream(self.device))
+        return tensor
+
+    def build_workload(self, definition: WorkloadDefinition, model: Model) -> TorchWorkload:
+        return TorchWorkload(definition, model, self.device)
+
+    def evaluate(
+        self, workload: TorchWorkload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
+    ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
+        module = unwrapped(params)  # eager: evaluation shapes must not recompile the training step
+        previous = None
+        for batch in batches:
+            outputs = workload.evaluate_batch(module, self.put_batch(batch), model_state)
+            if previous is not None:
+                yield previous[0], _as_numpy(previous[1])
+            previous = batch, outputs
+        if previous is not None:
+            yield previous[0], _as_numpy(previous[1])
+
+    def prepare_model(
+        self,
+        workload: TorchWorkload,
+        params: nn.Module,
+        *,
+        compile_model: bool,
+        probe_batch: spec.Batch | None = None,
+    ) -> nn.Module:
+        """Wraps in DistributedDataParallel under torchrun and in torch.compile where the probe succeeds."""
+        batch = None if probe_batch is None else self.put_batch(probe_batch)
+        compiles = compile_model and self._compiles(workload, params, batch)
+        module = params
+        if self.world_size > 1:
+            unused = batch is not None and self._leaves_parameters_unused(workload, params, batch)
+            ids = [self.device.index] if self._is_cuda else None
+            # Batch statistics are global already, so buffers need no broadcast.
+            module = nn.parallel.DistributedDataParallel(
+                params, device_ids=ids, broadcast_buffers=False, find_unused_parameters=unused
+            )
+        if compiles:
+            workload.compile_loss()
+            module = torch.compile(module)
+        return module
+
+    def _compiles(self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch | None) -> bool:
+        """Whether model and loss compile and train in every process; a copy is tried."""
+        if batch is None:
+            warnings.warn("running without torch.compile: there is no batch to try it on", stacklevel=3)
+            return False
+        torch.compiler.reset()  # or earlier trials would count against the limit of recompilations
+        reason = None
+        try:
+            self._train_copy(workload, params, batch, torch.compile)
+        except Exception as error:  # compilers fail in every way
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        torch.compiler.reset()
+        reasons = [r for r in self.gather_objects(reason) if r is not None]
+        if reasons:
+            warnings.warn(f"running without torch.compile, which failed on this workload ({reasons[0]})", stacklevel=3)
+        return not reasons
+
+    def _leaves_parameters_unused(self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch) -> bool:
+        trained = self._train_copy(workload, params, batch, lambda function: function)
+        return any(p.grad is None for p in trained.parameters() if p.requires_grad)
+
+    def _train_copy(
+        self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch, transform: Callable[[Any], Any]
+    ) -> nn.Module:
+        """Forward and backward with a copy of `params`; touches neither parameters, statistics nor generators."""
+        trained = copy.deepcopy(params)
+        with torch.random.fork_rng(devices=[self.device.index] if self._is_cuda else []):
+            logits, _ = workload.model_fn(transform(trained), batch, None, spec.ForwardPassMode.TRAIN, None, True)
+            loss = transform(workload.loss_fn)(batch["targets"], logits, batch.get("weights"))
+            (loss["summed"] / loss["n_valid_examples"]).backward()
+        return trained
+
+    # -- checkpoints
+
+    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
+        torch_checkpoint.save(directory, state, rank=self.rank, gather=self.gather_objects)
+
+    def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        return torch_checkpoint.load(directory, template, rank=self.rank, num_ranks=self.world_size, device=self.device)
+
+    # -- provenance
+
+    def device_report(self) -> dict[str, Any]:
+        report: dict[str, Any] = {
+            "framework": "pytorch",
+            "framework_version": torch.__version__,
+            "platform": self.device.type,
+            "num_devices": self.num_devices,
+            "num_local_devices": self.num_local_devices,
+            "num_processes": self.world_size,
+            "device_names": ["cpu"],
+            "num_threads": torch.get_num_threads(),
+        }
+        if self._is_cuda:
+            properties = torch.cuda.get_device_properties(self.device)
+            report |= {
+                "device_names": [properties.name],
+                "memory_bytes": [properties.total_memory],
+                "peak_memory_bytes": [torch.cuda.max_memory_allocated(self.device)],
+                "cuda_version": torch.version.cuda,
+                "cudnn_version": torch.backends.cudnn.version(),
+                "driver_version": nvidia.driver_version(),
+            }
+        return report
+
+    def close(self) -> None:
+        if self._joined:
+            dist.destroy_process_group()
+            self._joined = False
+
+
+def _as_tensor(array: Any) -> torch.Tensor:
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _as_numpy(outputs: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+
+def _map_arrays(function: Callable[[Any], torch.Tensor], tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {name: _map_arrays(function, leaf) for name, leaf in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(_map_arrays(function, leaf) for leaf in tree)
+    return function(tree)
+
+
+def _mixed(*numbers: int) -> int:
+    """63 bits of all numbers (the finaliser of SplitMix64), good in the low 32 that PyTorch's CPU generator uses."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,84 @@
+"""Device state of a PyTorch run on disk, by `torch.save`.
+
+`state.pt` holds rank 0's state. Where other ranks' optimizer states differ (a sharded optimizer), each has its own
+`rank_<r>.pt` besides.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algoperf.backends import torch_state
+from algoperf.backends.base import StateMismatchError
+from algoperf.pytorch_utils import unwrapped
+
+_STATE = "state.pt"
+_PER_RANK = ("model_state", "optimizer_state")
+
+
+def save(
+    directory: Path, state: Mapping[str, Any], *, rank: int, gather: Callable[[Any], list[Any]] = lambda v: [v]
+) -> None:
+    """Writes `state` into `directory`; all ranks call it.
+
+    Args:
+      gather: returns the values of all ranks in rank order.
+
+    Raises:
+      UnsavableStateError: names the entry of the optimizer state that cannot be kept.
+    """
+    own = {name: torch_state.encode(state[name], name) for name in _PER_RANK}
+    digests = gather(_digest(own))
+    if rank == 0:
+        params = unwrapped(state["model_params"]).state_dict()
+        whole = {"model_params": dict(params), **own, "ranks_differ": len(set(digests)) > 1, "num_ranks": len(digests)}
+        torch.save(whole, directory / _STATE)
+    elif digests[rank] != digests[0]:
+        torch.save(own, directory / _rank_file(rank))
+
+
+def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: int, device: Any) -> dict[str, Any]:
+    """Restores what `save` wrote into the objects of `template` and returns them.
+
+    Raises:
+      StateMismatchError: the files are intact but do not fit `template` or the number of ranks.
+      ValueError: the files are unreadable.
+    """
+    whole = _read(directory / _STATE, device)
+    if whole["ranks_differ"] and whole["num_ranks"] != num_ranks:
+        raise StateMismatchError(
+            f"the checkpoint was written by {whole['num_ranks']} processes with an optimizer state of their own each, "
+            f"this run has {num_ranks}; resume with {whole['num_ranks']}"
+        )
+    own_file = directory / _rank_file(rank)
+    own = _read(own_file, device) if own_file.exists() else whole
+    module = template["model_params"]
+    try:
+        unwrapped(module).load_state_dict(whole["model_params"])
+    except RuntimeError as error:
+        raise StateMismatchError(f"the checkpoint's model does not fit this run: {error}") from error
+    restored = {name: torch_state.decode(own[name], template[name], name) for name in _PER_RANK}
+    return {"model_params": module, **restored}
+
+
+def _read(path: Path, device: Any) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # zip, pickle and storage readers raise many kinds
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _digest(own: Mapping[str, tuple]) -> str:
+    hasher = hashlib.blake2b(digest_size=16)
+    for name in _PER_RANK:
+        torch_state.digest(own[name], hasher)
+    return hasher.hexdigest()
+
+
+def _rank_file(rank: int) -> str:
+    return f"rank_{rank}.pt"

@@ -1,0 +1,120 @@
+"""The workload that a PyTorch submission sees."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from algoperf import spec
+from algoperf.backends import torch_random
+from algoperf.backends.base import Model
+from algoperf.definition import LossType, WorkloadDefinition
+from algoperf.param_types import parameter_type
+
+
+class TorchWorkload(spec.Workload):
+    """A workload whose parameters are an `nn.Module` on `device` and whose batches are this process's share."""
+
+    def __init__(self, definition: WorkloadDefinition, model: Model, device: torch.device) -> None:
+        super().__init__(definition)
+        self.device = device
+        self._model = model
+        self._loss = model.loss
+
+    @functools.cached_property
+    def _abstract_module(self) -> nn.Module:
+        """The module without values; where it cannot be built so, with values drawn apart from all other numbers."""
+        with torch.random.fork_rng(devices=[]):
+            try:
+                with torch.device("meta"):
+                    return self._model.init(None)[0]
+            except (NotImplementedError, RuntimeError, TypeError):
+                with torch.device("cpu"):
+                    return self._model.init(None)[0]
+
+    @functools.cached_property
+    def param_shapes(self) -> spec.ParameterShapeTree:
+        """Shapes by parameter name."""
+        return {name: spec.ShapeTuple(tensor.shape) for name, tensor in self._abstract_module.named_parameters()}
+
+    @functools.cached_property
+    def model_params_types(self) -> spec.ParameterTypeTree:
+        """Kinds by parameter name; a layer's class counts before its name."""
+        owners = dict(self._abstract_module.named_modules())
+        return {name: self._param_type(name, owners) for name, _ in self._abstract_module.named_parameters()}
+
+    def _param_type(self, name: str, owners: dict[str, nn.Module]) -> spec.ParameterType:
+        chosen = self._model.param_type(name) if hasattr(self._model, "param_type") else None
+        if chosen is not None:
+            return chosen
+        owner = owners[name.rpartition(".")[0]]
+        return parameter_type(name.split("."), layer=type(owner).__name__)
+
+    def init_model_fn(self, rng: spec.RandomState) -> spec.ModelInitState:
+        """Seeds PyTorch from `rng` and returns (module on the device, model state); equal in every process."""
+        torch.manual_seed(torch_random.seed_of(rng))
+        with torch.device(self.device):
+            module, model_state = self._model.init(rng)
+        return module, model_state
+
+    def model_fn(
+        self,
+        params: spec.ParameterContainer,
+        augmented_and_preprocessed_input_batch: spec.Batch,
+        model_state: spec.ModelAuxiliaryState,
+        mode: spec.ForwardPassMode,
+        rng: spec.RandomState,
+        update_batch_norm: bool,
+        dropout_rate: float | None = None,
+    ) -> tuple[spec.Tensor, spec.ModelAuxiliaryState]:
+        """Returns (logits of this process's examples, model state).
+
+        Args:
+          params: the module, wrapped as the benchmark handed it out; its running statistics may change.
+          mode: alone decides between training and evaluation (the latter without gradients).
+          rng: unused; the benchmark seeds PyTorch's generators before each step.
+          update_batch_norm: in training, whether running statistics change.
+          dropout_rate: None is the workload's default.
+        """
+        return self._model.forward(
+            params,
+            augmented_and_preprocessed_input_batch,
+            model_state,
+            train=mode == spec.ForwardPassMode.TRAIN,
+            rng=rng,
+            update_batch_norm=update_batch_norm,
+            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
+        )
+
+    def loss_fn(
+        self,
+        label_batch: Any,
+        logits_batch: Any,
+        mask_batch: spec.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> dict[str, spec.Tensor]:
+        return self._loss(label_batch, logits_batch, mask_batch, label_smoothing)
+
+    def compile_loss(self) -> None:
+        self._loss = torch.compile(self._model.loss)
+
+    def output_activation_fn(self, logits_batch: spec.Tensor) -> spec.Tensor:
+        if self.loss_type in (LossType.SOFTMAX_CROSS_ENTROPY, LossType.CTC_LOSS):
+            return logits_batch.softmax(-1)
+        if self.loss_type is LossType.SIGMOID_CROSS_ENTROPY:
+            return logits_batch.sigmoid()
+        return logits_batch
+
+    def is_output_params(self, param_key: spec.ParameterKey) -> bool:
+        return self._model.is_output_params(param_key)
+
+    @torch.no_grad()
+    def evaluate_batch(self, module: nn.Module, batch: spec.Batch, model_state: Any) -> dict[str, torch.Tensor]:
+        """`Model.evaluate` in evaluation mode, without gradients; leaves the module in the mode it was in."""
+        was_training = module.training
+        module.eval()
+        try:
+            return self._model.evaluate(module, batch, model_state)
+        finally:
+            module.train(was_training)
