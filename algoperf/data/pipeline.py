@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.data.shuffle import EpochShuffle
+from algoperf.data.shuffle import BlockShuffle, EpochShuffle
 from algoperf.data.source import Batch, BatchRequest, Source
 
 _MAX_BATCHES_TOGETHER = 64  # by then the cost of a read is spread thin, and the first batch should not wait long
@@ -48,7 +48,10 @@ class TrainPipeline:
         self._seed = seed
         self._rank = rank
         self._num_shards = num_shards
-        self._shuffle = EpochShuffle(len(source), seed)
+        block_rows = getattr(source, "shuffle_block_rows", 1)
+        self._shuffle: BlockShuffle | EpochShuffle = (
+            BlockShuffle(len(source), seed, block_rows) if block_rows > 1 else EpochShuffle(len(source), seed)
+        )
         self._batches = self._generate(start_batch)
 
     def __iter__(self) -> Iterator[Batch]:

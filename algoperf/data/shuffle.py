@@ -67,6 +67,52 @@ class EpochShuffle:
         return self._epochs[epoch][start:stop]
 
 
+class BlockShuffle:
+    """Endless stream like `EpochShuffle` that permutes blocks of consecutive examples and keeps the order inside each.
+
+    For datasets far larger than memory, where single rows in random order would read the disk a page at a time.
+
+    Args:
+      length: number of examples, at least 1; the last block may be shorter.
+      block_rows: examples of a block.
+    """
+
+    def __init__(self, length: int, seed: int, block_rows: int) -> None:
+        if block_rows < 1:
+            raise ValueError(f"a block has at least one row, got {block_rows}")
+        self._length = length
+        self._block_rows = block_rows
+        self._num_blocks = -(-length // block_rows)
+        self._blocks = EpochShuffle(self._num_blocks, seed)
+
+    def take(self, start: int, stop: int) -> Stretch:
+        """Returns the examples at positions start, ..., stop - 1 of the stream."""
+        indices: list[np.ndarray] = []
+        epochs: list[np.ndarray] = []
+        while start < stop:
+            epoch, offset = divmod(start, self._length)
+            count = min(stop - start, self._length - offset)
+            indices += self._part_of_epoch(epoch, offset, offset + count)
+            epochs.append(np.full(count, epoch, np.int64))
+            start += count
+        if not indices:
+            return Stretch(np.empty(0, np.int64), np.empty(0, np.int64))
+        return Stretch(np.concatenate(indices), np.concatenate(epochs))
+
+    def _part_of_epoch(self, epoch: int, start: int, stop: int) -> list[np.ndarray]:
+        blocks = self._blocks.take(epoch * self._num_blocks, (epoch + 1) * self._num_blocks).indices
+        firsts = blocks * self._block_rows
+        ends = np.cumsum(np.minimum(firsts + self._block_rows, self._length) - firsts)
+        parts = []
+        while start < stop:
+            slot = int(np.searchsorted(ends, start, side="right"))
+            begin = int(ends[slot - 1]) if slot else 0
+            end = min(stop, int(ends[slot]))
+            parts.append(np.arange(firsts[slot] + start - begin, firsts[slot] + end - begin, dtype=np.int64))
+            start = end
+        return parts
+
+
 def keyed_permutation(positions: np.ndarray, length: int, keys: np.ndarray) -> np.ndarray:
     """Applies a pseudo-random bijection of 0 ... length - 1 to each position.
 

@@ -36,6 +36,8 @@ class Source(Protocol):
 
     A source whose rows depend on their own index alone (nothing is packed, mixed or padded across a batch) may have
     an int attribute `rows_per_read`: training then reads up to that many rows at once, for several batches.
+    A source with an int attribute `shuffle_block_rows` over 1 is trained on in blocks of so many consecutive rows, in
+    random order, and in stored order inside a block.
     """
 
     def __len__(self) -> int: ...
