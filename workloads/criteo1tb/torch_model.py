@@ -1,0 +1,173 @@
+"""DLRM-small in PyTorch. The embedding table is one tensor, looked up in place; its gradient is dense."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from algoperf.definition import WorkloadDefinition
+from workloads.common.torch import losses, weights
+from workloads.common.torch.dropout import Dropout
+from workloads.common.torch.forward import forward_mode, unwrapped
+from workloads.common.torch.initializers import normal_, uniform_, xavier_uniform_
+from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS, DlrmConfig
+
+_LAYER_NORM_EPSILON = 1e-6
+
+
+class Hidden(nn.Module):
+    """Linear, ReLU, LayerNorm if asked for, and a residual sum if asked for."""
+
+    def __init__(self, in_width: int, width: int, *, layer_norm: bool, residual: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_width, width)
+        self.norm = nn.LayerNorm(width, eps=_LAYER_NORM_EPSILON) if layer_norm else None
+        self._dropout = Dropout()
+        self._residual = residual
+
+    def forward(self, x: Tensor, dropout_rate: float = 0.0) -> Tensor:
+        y = F.relu(self.linear(x))
+        if self.norm is not None:
+            y = self.norm(y)
+        y = self._dropout(y, dropout_rate)
+        return x + y if self._residual else y
+
+
+class Table(nn.Module):
+    """`weight` [rows, width], drawn uniformly on [0, scale) without a second copy; row id mod rows."""
+
+    def __init__(self, rows: int, width: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(uniform_(torch.empty(rows, width), 0.0, scale))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids % len(self.weight), self.weight)
+
+
+def _mlp(in_width: int, widths: tuple[int, ...], model: DlrmConfig) -> nn.ModuleList:
+    layers = nn.ModuleList()
+    for width in widths:
+        residual = model.residual and len(layers) > 0
+        layers.append(Hidden(in_width, width, layer_norm=model.layer_norm, residual=residual))
+        in_width = width
+    return layers
+
+
+class Dlrm(nn.Module):
+    def __init__(self, model: DlrmConfig) -> None:
+        super().__init__()
+        self._model = model
+        *top_widths, num_outputs = model.top_widths
+        self.embedding_table = Table(model.table_rows, model.embedding_width, model.initial_embedding_scale)
+        self.embedding_norm = nn.LayerNorm(model.embedding_width, eps=_LAYER_NORM_EPSILON) if model.layer_norm else None
+        self.bottom_mlp = _mlp(NUM_INTEGERS, model.bottom_widths, model)
+        num_vectors = NUM_CATEGORIES + 1
+        num_features = (
+            NUM_CATEGORIES * model.embedding_width if model.residual else num_vectors * (num_vectors + 1) // 2
+        )
+        self.top_mlp = _mlp(model.bottom_widths[-1] + num_features, tuple(top_widths), model)
+        self.output = nn.Linear(top_widths[-1], num_outputs)
+        rows, columns = torch.triu_indices(num_vectors, num_vectors, device="cpu")
+        self.register_buffer("_pairs", (rows * num_vectors + columns).to(self.output.weight.device), persistent=False)
+        self._draw()
+
+    @torch.no_grad()
+    def _draw(self) -> None:
+        for layer in self.bottom_mlp:
+            xavier_uniform_(layer.linear.weight)
+        top = [layer.linear for layer in self.top_mlp] + [self.output]
+        for linear in top:
+            normal_(linear.weight, (2 / (linear.in_features + linear.out_features)) ** 0.5)
+        for linear in [layer.linear for layer in self.bottom_mlp] + top:
+            normal_(linear.bias, linear.out_features**-0.5)
+
+    def forward(self, inputs: Tensor, dropout_rate: float = 0.0) -> Tensor:
+        """Returns logits [B, 1] for `inputs` float32 [B, 39]: 13 numbers, 26 ids."""
+        bottom, ids = inputs.split([NUM_INTEGERS, NUM_CATEGORIES], dim=1)
+        for layer in self.bottom_mlp:
+            bottom = layer(bottom)
+        embeddings = self.embedding_table(ids.int())
+        if self.embedding_norm is not None:
+            embeddings = self.embedding_norm(embeddings)
+        if self._model.residual:
+            features = embeddings.flatten(1)
+        else:
+            features = self._pairwise_dots(torch.cat([bottom[:, None], embeddings], dim=1))
+        top = torch.cat([bottom, features], dim=1)
+        *first_layers, last_layer = self.top_mlp
+        for layer in first_layers:
+            top = layer(top)
+        return self.output(last_layer(top, dropout_rate))
+
+    def _pairwise_dots(self, vectors: Tensor) -> Tensor:
+        """Maps [B, n, width] to n (n + 1) / 2 dot products of pairs, each vector with itself included, row by row."""
+        dots = torch.bmm(vectors, vectors.transpose(1, 2))
+        return dots.flatten(1).index_select(1, self._pairs)
+
+    def entries(self) -> list[weights.Entry]:
+        num_bottom = len(self.bottom_mlp)
+        entries = [weights.same("embedding_table.weight", "params/embedding_table")]
+        if self.embedding_norm is not None:
+            entries += weights.norm("embedding_norm", f"LayerNorm_{num_bottom}")
+        for mlp, first_dense, first_norm in (("bottom_mlp", 0, 0), ("top_mlp", num_bottom, num_bottom + 1)):
+            for number, layer in enumerate(self.get_submodule(mlp)):
+                entries += weights.linear(f"{mlp}.{number}.linear", f"Dense_{first_dense + number}")
+                if layer.norm is not None:
+                    entries += weights.norm(f"{mlp}.{number}.norm", f"LayerNorm_{first_norm + number}")
+        return entries + weights.linear("output", f"Dense_{num_bottom + len(self.top_mlp)}")
+
+
+class DlrmModel:
+    """Implements `algoperf.backends.base.Model`."""
+
+    def __init__(self, config: DlrmConfig) -> None:
+        self._config = config
+
+    def init(self, rng: Any) -> tuple[nn.Module, None]:
+        del rng  # the global generator is seeded already
+        return Dlrm(self._config), None
+
+    def forward(
+        self,
+        params: nn.Module,
+        batch: Mapping[str, Any],
+        model_state: Any,
+        *,
+        train: bool,
+        rng: Any,
+        update_batch_norm: bool,
+        dropout_rate: float,
+    ) -> tuple[Any, Any]:
+        del rng
+        with forward_mode(params, train=train, update_batch_norm=update_batch_norm):
+            return params(batch["inputs"], dropout_rate=dropout_rate), model_state
+
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+        """Losses [B]. Label smoothing has no effect, as in AlgoPerf."""
+        del label_smoothing
+        flat_weights = None if weights is None else weights.reshape(-1)
+        return losses.sigmoid_cross_entropy(labels.reshape(-1), logits.reshape(-1), flat_weights)
+
+    @torch.no_grad()
+    def evaluate(self, params: nn.Module, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
+        """Returns `loss` [B]."""
+        logits, _ = self.forward(
+            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
+        )
+        return {"loss": self.loss(batch["targets"], logits, None, 0.0)["per_example"]}
+
+    def is_output_params(self, param_key: str) -> bool:
+        return param_key in ("output.weight", "output.bias")
+
+    def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
+        return weights.export_weights(params, unwrapped(params).entries())
+
+    def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
+        weights.import_weights(weights_, params, unwrapped(params).entries())
+        return params, model_state
+
+
+def build(definition: WorkloadDefinition) -> DlrmModel:
+    return DlrmModel(definition.model)
