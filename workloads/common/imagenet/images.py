@@ -7,11 +7,7 @@ import numpy as np
 
 from algoperf.data import Store, StoreError
 from workloads.common.imagenet.raw import RawDataError
-
-
-def part_dir(store_dir: Path, split: str, number: int) -> Path:
-    """Folder of the `number`-th part of a split's JPEG bytes."""
-    return store_dir.with_name(f"{store_dir.name}_images") / f"{split}_{number:04d}"
+from workloads.common.parts import part_name
 
 
 def decode(encoded: np.ndarray) -> np.ndarray:
@@ -42,11 +38,13 @@ class EncodedImages:
         """Returns image `index` as uint8 [height, width, 3]."""
         number, row = divmod(index, self._images_per_part)
         if number not in self._parts:
-            part = Store(part_dir(self._store_dir, self._split, number))
+            part = Store(self._store_dir / part_name(self._split, number))
             self._parts[number] = np.asarray(part["bytes"]), np.array(part["offsets"])
         encoded, offsets = self._parts[number]
         try:
             return decode(encoded[offsets[row] : offsets[row + 1]])
         except RawDataError as error:
-            path = part_dir(self._store_dir, self._split, number)
-            raise StoreError(f"image {row} of {path} cannot be decoded; delete {path} and prepare it again") from error
+            path = self._store_dir / part_name(self._split, number)
+            raise StoreError(
+                f"image {row} of {path} cannot be decoded; delete {self._store_dir} and prepare it again"
+            ) from error

@@ -1,10 +1,11 @@
 """Raw ImageNet to a prepared store; the mini's images come from a generator and go the same way.
 
-The store of the real dataset has `<split>_labels` int32 [n]; its JPEG bytes are in parts beside it, each a store of its
-own with `bytes` uint8 [total] and `offsets` int64 [n + 1], so that an interrupted preparation continues with the next
-part. The store of a mini (`decoded`) has `<split>_labels` and `<split>_images` uint8 [n, side, side, 3].
+The store of the real dataset has `<split>_labels` int32 [n]; its JPEG bytes are in parts (`workloads.common.parts`),
+each with `bytes` uint8 [total] and `offsets` int64 [n + 1]. The store of a mini (`decoded`) has `<split>_labels` and
+`<split>_images` uint8 [n, side, side, 3].
 """
 
+import functools
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from algoperf.data import StoreError, StoreWriter, is_complete
-from algoperf.data.store import Store
+from algoperf.data import StoreWriter, is_complete
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet import shapes
-from workloads.common.imagenet.images import decode, part_dir
+from workloads.common.imagenet.images import decode
 from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
+from workloads.common.parts import adopt_parts, write_part
 
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 IMAGES_PER_PART = 16_384
@@ -61,6 +62,11 @@ def how_to_get(definition: WorkloadDefinition) -> str:
     )
 
 
+def required_bytes(definition: WorkloadDefinition) -> int:
+    """Disk space that preparation takes."""
+    return 100_000_000 if definition.data.generator is not None else 150_000_000_000
+
+
 def checked_jpeg(raw: RawImage) -> bytes:
     """Returns the bytes of a JPEG file with one or three colour components.
 
@@ -82,39 +88,28 @@ def checked_jpeg(raw: RawImage) -> bytes:
 def _prepare_encoded(
     definition: WorkloadDefinition, source_dir: Path, store_dir: Path, num_workers: int, report: Report
 ) -> None:
+    parts = []
     with StoreWriter(store_dir, {"source": str(source_dir), "images_per_part": IMAGES_PER_PART}) as writer:
         for split in STORED_SPLITS:
             images = read_split(source_dir, split, definition.data.num_classes)
             labels = writer.appender(f"{split}_labels", np.int32)
             for number, part in enumerate(_chunks(images, IMAGES_PER_PART)):
-                path = part_dir(store_dir, split, number)
+                meta = {"images": len(part), "first": part[0].name, "last": part[-1].name}
+                write = functools.partial(_write_part, part, num_workers)
+                parts.append(write_part(store_dir, split, number, meta, write))
                 labels.append(np.array([image.label for image in part], np.int32))
-                if not _is_finished(path, part):
-                    _write_part(path, part, num_workers)
                 report(f"{split}: {labels.rows} of {definition.splits[split]} images")
             _check_count(split, labels.rows, definition)
+        adopt_parts(writer, store_dir, parts)
 
 
-def _write_part(path: Path, part: list[RawImage], num_workers: int) -> None:
-    with StoreWriter(path, _part_meta(part)) as writer:
-        encoded_bytes = writer.appender("bytes", np.uint8)
-        ends = [0]
-        for encoded in _in_threads(checked_jpeg, part, num_workers):
-            encoded_bytes.append(np.frombuffer(encoded, np.uint8))
-            ends.append(encoded_bytes.rows)
-        writer.add("offsets", np.array(ends, np.int64))
-
-
-def _is_finished(path: Path, part: list[RawImage]) -> bool:
-    """Whether an earlier, interrupted preparation finished this part."""
-    try:
-        return Store(path).meta == _part_meta(part)
-    except StoreError:
-        return False
-
-
-def _part_meta(part: list[RawImage]) -> dict[str, object]:
-    return {"images": len(part), "first": part[0].name, "last": part[-1].name}
+def _write_part(part: list[RawImage], num_workers: int, writer: StoreWriter) -> None:
+    encoded_bytes = writer.appender("bytes", np.uint8)
+    ends = [0]
+    for encoded in _in_threads(checked_jpeg, part, num_workers):
+        encoded_bytes.append(np.frombuffer(encoded, np.uint8))
+        ends.append(encoded_bytes.rows)
+    writer.add("offsets", np.array(ends, np.int64))
 
 
 def _prepare_decoded(

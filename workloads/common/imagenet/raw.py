@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.definition import Split
+from algoperf.errors import UserError
 
 _TFDS = {
     Split.TRAIN: ("imagenet2012", "train"),
@@ -30,7 +31,7 @@ _FOLDERS = {
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
 
-class RawDataError(Exception):
+class RawDataError(UserError):
     """The raw dataset is missing, incomplete or damaged."""
 
 

@@ -5,12 +5,14 @@ and background, frequency, phase and direction of the texture, shading, clutter,
 labels are wrong with a small probability, so that memorising the training images does not pay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet.definition import TexturedShapes
 
@@ -18,11 +20,12 @@ _JPEG_QUALITY = 90
 _BLOCK = 512  # images rendered together
 _EDGE = 0.06  # softness of outlines, relative to half the image
 _STREAMS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
-_LAYOUT = {
-    Split.TRAIN: ("imagenet2012", "5.1.0", "train"),
-    Split.VALIDATION: ("imagenet2012", "5.1.0", "validation"),
-    Split.TEST: ("imagenet_v2/matched-frequency", "3.0.0", "test"),
-}
+_TFDS_NAMES = {Split.TRAIN: "train", Split.VALIDATION: "validation", Split.TEST: "test"}
+# Name, config, version and splits of the datasets that the real workloads use.
+_DATASETS = (
+    ("imagenet2012", None, "5.1.0", (Split.TRAIN, Split.VALIDATION)),
+    ("imagenet_v2", "matched-frequency", "3.0.0", (Split.TEST,)),
+)
 
 Field = np.ndarray  # float32 [n, side, side]
 
@@ -160,50 +163,33 @@ def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.
 def write_raw(definition: WorkloadDefinition, folder: Path, report: Callable[[str], None]) -> None:
     """Writes all splits under `folder` as TFDS ArrayRecord datasets; does nothing where they are complete."""
     marker = folder / "complete"
-    digest = f"{definition.data.generator} {definition.splits}\n"
-    if marker.is_file() and marker.read_text() == digest:
+    identity = f"{definition.data.generator} {definition.splits}\n"
+    if marker.is_file() and marker.read_text() == identity:
         return
-    for split in _LAYOUT:
-        _write_split(definition, split, folder, report)
-    marker.write_text(digest)
+    num_classes = definition.data.num_classes
 
-
-def _write_split(definition: WorkloadDefinition, split: Split, folder: Path, report: Callable[[str], None]) -> None:
-    import tensorflow_datasets as tfds  # takes seconds to import
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    settings = definition.data.generator
-    dataset, version, tfds_split = _LAYOUT[split]
-    target = folder / dataset / version
-    target.mkdir(parents=True, exist_ok=True)
-    num_classes = settings.outlines * settings.textures
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(num_classes=num_classes),
-            "file_name": tfds.features.Text(),
+    def features(tfds_features: Any) -> dict[str, Any]:
+        return {
+            "image": tfds_features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            "label": tfds_features.ClassLabel(num_classes=num_classes),
+            "file_name": tfds_features.Text(),
         }
-    )
-    name = dataset.partition("/")[0]
-    path = target / f"{name}-{tfds_split}.array_record-00000-of-00001"
-    num_images, num_bytes = definition.splits[split], 0
-    writer = ArrayRecordWriter(str(path), "group_size:1")
+
+    for name, config, version, splits in _DATASETS:
+        examples = {_TFDS_NAMES[split]: _examples(definition, split) for split in splits}
+        write_tfds_dataset(folder, name, version, features, examples, config=config)
+        report(f"generated {name}: {', '.join(f'{definition.splits[split]} {split} images' for split in splits)}")
+    marker.write_text(identity)
+
+
+def _examples(definition: WorkloadDefinition, split: Split) -> Iterator[dict[str, Any]]:
+    settings, num_images = definition.data.generator, definition.splits[split]
     for first in range(0, num_images, _BLOCK):
         images, labels = render(settings, split, first, min(_BLOCK, num_images - first))
         if split is Split.TRAIN:
             labels = _with_noise(settings, labels, first)
-        for offset, (image, label) in enumerate(zip(images, labels, strict=True)):
-            example = {
-                "image": _jpeg(image),
-                "label": int(label),
-                "file_name": f"{tfds_split}_{first + offset:08d}.JPEG",
-            }
-            record = features.serialize_example(features.encode_example(example))
-            writer.write(record)
-            num_bytes += len(record)
-    writer.close()
-    _write_metadata(target, name, version, features, tfds_split, num_images, num_bytes)
-    report(f"generated {num_images} {split} images of {settings.side} x {settings.side} pixels")
+        for number, (image, label) in enumerate(zip(images, labels, strict=True), first):
+            yield {"image": _jpeg(image), "label": int(label), "file_name": f"{split}_{number:08d}.JPEG"}
 
 
 def _with_noise(settings: TexturedShapes, labels: np.ndarray, first: int) -> np.ndarray:
@@ -216,23 +202,3 @@ def _jpeg(image: np.ndarray) -> bytes:
     done, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     assert done
     return encoded.tobytes()
-
-
-def _write_metadata(
-    target: Path, name: str, version: str, features: object, split: str, num_images: int, num_bytes: int
-) -> None:
-    """Adds `split` to the folder's TFDS description."""
-    import tensorflow_datasets as tfds
-
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=target, dataset_name=name, split=split, filetype_suffix="array_record"
-    )
-    infos = [
-        tfds.core.SplitInfo(name=split, shard_lengths=[num_images], num_bytes=num_bytes, filename_template=template)
-    ]
-    if (target / "dataset_info.json").is_file():
-        known = tfds.builder_from_directory(target).info.splits
-        infos += [info for other, info in known.items() if other != split]
-    tfds.folder_dataset.write_metadata(
-        data_dir=target, features=features, split_infos=infos, filename_template=None, check_data=False
-    )

@@ -102,13 +102,14 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:
-    """Random normalised images, integer targets, and weights of which the last is 0."""
+    """Random normalised images, targets as in training, and weights of which the last is 0."""
     rng = np.random.default_rng(seed)
-    size = definition.data.image_size
+    size, num_classes = definition.data.image_size, definition.data.num_classes
+    targets = rng.integers(0, num_classes, batch_size, np.int32)
+    if definition.data.mixup_alpha is not None:
+        one_hot = np.eye(num_classes, dtype=np.float32)[targets]
+        targets = 0.75 * one_hot + 0.25 * np.roll(one_hot, 1, axis=0)
     weights = np.ones(batch_size, np.float32)
     weights[-1] = 0
-    return {
-        "inputs": rng.standard_normal((batch_size, size, size, 3), np.float32),
-        "targets": rng.integers(0, definition.data.num_classes, batch_size, np.int32),
-        "weights": weights,
-    }
+    inputs = rng.standard_normal((batch_size, size, size, 3), np.float32)
+    return {"inputs": inputs, "targets": targets, "weights": weights}

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from algoperf.errors import UserError
 from workloads.common.imagenet.worker import Task
 
 NUM_WORKERS_VARIABLE = "ALGOPERF_DATA_WORKERS"
 
 
-class WorkerError(RuntimeError):
+class WorkerError(UserError):
     """A decoding process ended."""
 
 

@@ -76,9 +76,10 @@ class ImageClassifier:
             params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
         )
         labels = batch["targets"]
+        classes = labels.argmax(-1) if labels.ndim == 2 else labels
         return {
             "loss": losses.softmax_cross_entropy(labels, logits)["per_example"],
-            "accuracy": (logits.argmax(-1) == labels).astype(jnp.float32),
+            "accuracy": (logits.argmax(-1) == classes).astype(jnp.float32),
         }
 
     def is_output_params(self, param_key: str) -> bool:

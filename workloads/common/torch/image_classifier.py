@@ -56,9 +56,10 @@ class ImageClassifier:
             params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
         )
         labels = batch["targets"]
+        classes = labels.argmax(-1) if labels.ndim == 2 else labels
         return {
             "loss": losses.softmax_cross_entropy(labels, logits)["per_example"],
-            "accuracy": (logits.argmax(-1) == labels).float(),
+            "accuracy": (logits.argmax(-1) == classes).float(),
         }
 
     def is_output_params(self, param_key: str) -> bool:

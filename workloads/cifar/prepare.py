@@ -1,0 +1,114 @@
+"""CIFAR-10 as TFDS dataset, as binary batches or as pickled Python batches, to a store."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algoperf.data import StoreError, StoreWriter, is_complete
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
+from algoperf.definition import WorkloadDefinition
+
+_SIDE = 32
+_BINARY = ("cifar-10-batches-bin", {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]})
+_PYTHON = ("cifar-10-batches-py", {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]})
+_PICKLED_NAMES = frozenset(
+    {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"), ("_codecs", "encode")}
+)
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def prepare(
+    definition: WorkloadDefinition,
+    data_dir: Path,
+    *,
+    source_dir: Path | None,
+    num_workers: int,
+    report: Callable[[str], None],
+) -> None:
+    """Writes the store: `<split>_images` uint8 [n, 32, 32, 3] and `<split>_labels` int32 [n] for train and test.
+
+    Raises:
+      StoreError: files are missing or damaged (named).
+    """
+    del num_workers
+    if is_complete(data_dir / definition.dataset):
+        return
+    if source_dir is None:
+        raise StoreError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+    sizes = definition.splits
+    with StoreWriter(data_dir / definition.dataset, {"source": str(source_dir)}) as writer:
+        for split, expected in (("train", sizes.train + sizes.validation), ("test", sizes.test)):
+            images, labels = _read_split(source_dir, split)
+            if len(labels) != expected:
+                raise StoreError(f"{source_dir}: split {split} should have {expected} images, found {len(labels)}")
+            writer.add(f"{split}_images", images)
+            writer.add(f"{split}_labels", labels.astype(np.int32))
+            report(f"{split}: {len(labels)} images")
+
+
+def how_to_get(definition: WorkloadDefinition) -> str:
+    return (
+        "CIFAR-10 (170 MB) comes from https://www.cs.toronto.edu/~kriz/cifar.html (binary or Python version) or from "
+        f"TFDS (cifar10). Extract it into a folder and run: python -m algoperf.prepare {definition.name} "
+        "--data_dir=DIR --source_dir=FOLDER"
+    )
+
+
+def required_bytes(definition: WorkloadDefinition) -> int:
+    """Disk space that preparation takes."""
+    return 200_000_000
+
+
+def _read_split(source_dir: Path, split: str) -> Arrays:
+    for (folder, files), read in ((_BINARY, _read_binary), (_PYTHON, _read_pickle)):
+        if (source_dir / folder).is_dir():
+            parts = [read(_existing(source_dir / folder / name)) for name in files[split]]
+            return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+    try:
+        examples = TfdsSplit(find_tfds_dataset(source_dir, "cifar10"), split)
+    except StoreError as error:
+        raise StoreError(f"{source_dir} has neither {_BINARY[0]}, {_PYTHON[0]} nor TFDS' cifar10 ({error})") from error
+    pairs = [(example["image"], example["label"]) for example in examples]
+    return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise StoreError(f"{path} is missing; extract the archive again")
+    return path
+
+
+def _read_binary(path: Path) -> Arrays:
+    """Records of one label byte and 3 x 32 x 32 pixels."""
+    content = np.fromfile(path, np.uint8)
+    record = 1 + 3 * _SIDE * _SIDE
+    if len(content) % record:
+        raise StoreError(f"{path} should have a multiple of {record} bytes, found {len(content)}; extract it again")
+    records = content.reshape(-1, record)
+    return _channels_last(records[:, 1:]), records[:, 0]
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads arrays, lists and dicts; refuses to call anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLED_NAMES:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file does")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _read_pickle(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file:
+            content = _ArraysOnly(file, encoding="bytes").load()
+        return _channels_last(content[b"data"]), np.array(content[b"labels"])
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        raise StoreError(f"{path} is no CIFAR-10 batch ({error!r}); extract it again") from error
+
+
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))

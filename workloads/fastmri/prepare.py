@@ -1,0 +1,165 @@
+"""HDF5 volumes to a prepared store; the mini's volumes come from a generator and go the same way.
+
+The store's parts (`workloads.common.parts`) each hold the slices of some volumes: `columns` complex64 [columns of all
+slices, image_size] (see `workloads.fastmri.kspace`), `first_column` int64 [slices + 1], `targets` float32
+[slices, image_size, image_size] and `volume_max` float32 [slices].
+"""
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from algoperf.data import Store, StoreWriter, is_complete
+from algoperf.definition import Split, WorkloadDefinition
+from algoperf.errors import UserError
+from workloads.common.parts import adopt_parts, write_part
+from workloads.fastmri import phantoms
+from workloads.fastmri.definition import FastMRIData
+from workloads.fastmri.kspace import half_transformed
+
+TRAIN_FOLDER, VALIDATION_FOLDER = "knee_singlecoil_train", "knee_singlecoil_val"
+VOLUMES_PER_PART = 32
+
+Report = Callable[[str], None]
+
+
+class RawVolumeError(UserError):
+    """A folder or volume of the raw dataset is missing or damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """All slices of one file.
+
+    Attributes:
+      columns: complex64 [slices, columns, image_size].
+      targets: float32 [slices, image_size, image_size].
+      maximum: largest intensity of the volume, 0 where the file does not say.
+    """
+
+    columns: np.ndarray
+    targets: np.ndarray
+    maximum: float
+
+
+def prepare(
+    definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
+) -> None:
+    """See `algoperf.data.source.PrepareModule`. Raises RawVolumeError that names the offending file or folder."""
+    store_dir = data_dir / definition.dataset
+    if is_complete(store_dir):
+        report(f"{store_dir} is complete")
+        return
+    if definition.data.generator is not None:
+        source_dir = data_dir / f"{definition.dataset}_raw"
+        phantoms.write_raw(definition, source_dir, (TRAIN_FOLDER, VALIDATION_FOLDER), report)
+    elif source_dir is None:
+        raise RawVolumeError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+    files = volume_files(source_dir, definition.data)
+    parts: list[Path] = []
+    num_parts: dict[str, int] = {}
+    meta = {"source": str(source_dir), "num_parts": num_parts}
+    with StoreWriter(store_dir, meta) as writer, ThreadPoolExecutor(max(1, num_workers)) as pool:
+        for split, split_files in files.items():
+            before, num_slices = len(parts), 0
+            for first in range(0, len(split_files), VOLUMES_PER_PART):
+                chosen = split_files[first : first + VOLUMES_PER_PART]
+                write = functools.partial(_write_volumes, chosen, definition.data, pool)
+                number = first // VOLUMES_PER_PART
+                parts.append(write_part(store_dir, split, number, {"volumes": [path.name for path in chosen]}, write))
+                report(f"{split}: {min(first + VOLUMES_PER_PART, len(split_files))} of {len(split_files)} volumes")
+                num_slices += _num_slices(parts[-1])
+            num_parts[str(split)] = len(parts) - before
+            if num_slices != definition.splits[split]:
+                raise RawVolumeError(
+                    f"{source_dir}: split {split} should have {definition.splits[split]} slices, found {num_slices}"
+                )
+        adopt_parts(writer, store_dir, parts)
+
+
+def how_to_get(definition: WorkloadDefinition) -> str:
+    if definition.data.generator is not None:
+        return f"{definition.name} is generated: python -m algoperf.prepare {definition.name} --data_dir=DIR"
+    return (
+        "The knee single-coil data (knee_singlecoil_train.tar.xz and knee_singlecoil_val.tar.xz, about 90 GB) come "
+        "from https://fastmri.med.nyu.edu after registration. Extract them so that one directory holds "
+        f"{TRAIN_FOLDER}/*.h5 and {VALIDATION_FOLDER}/*.h5 and run: python -m algoperf.prepare {definition.name} "
+        "--data_dir=DIR --source_dir=THAT_DIRECTORY. The prepared copy takes 60 GB."
+    )
+
+
+def required_bytes(definition: WorkloadDefinition) -> int:
+    """Disk space that preparation takes."""
+    return 100_000_000 if definition.data.generator is not None else 60_000_000_000
+
+
+def volume_files(source_dir: Path, data: FastMRIData) -> dict[Split, list[Path]]:
+    """Returns the sorted HDF5 files of each split; raises RawVolumeError that names a missing or empty folder."""
+    folders = {}
+    for name in (TRAIN_FOLDER, VALIDATION_FOLDER):
+        folder = source_dir / name
+        # The archives unpack to names without the leading "knee_".
+        folder = folder if folder.is_dir() else source_dir / name.removeprefix("knee_")
+        if not folder.is_dir():
+            raise RawVolumeError(f"no folder {name} under {source_dir}; extract {name}.tar.xz there")
+        folders[name] = sorted(folder.glob("*.h5"))
+        if not folders[name]:
+            raise RawVolumeError(f"{folder} has no .h5 file; extract {name}.tar.xz there")
+    held_out = folders[VALIDATION_FOLDER]
+    if len(held_out) <= data.validation_volumes:
+        raise RawVolumeError(
+            f"{held_out[0].parent} should have over {data.validation_volumes} volumes, found {len(held_out)}"
+        )
+    return {
+        Split.TRAIN: folders[TRAIN_FOLDER],
+        Split.VALIDATION: held_out[: data.validation_volumes],
+        Split.TEST: held_out[data.validation_volumes :],
+    }
+
+
+def read_volume(path: Path, data: FastMRIData) -> Volume:
+    """Reads and half transforms one file; raises RawVolumeError that names the file and what is wrong with it."""
+    try:
+        with h5py.File(path, "r") as file:
+            missing = [key for key in ("kspace", "reconstruction_esc") if key not in file]
+            if missing:
+                raise RawVolumeError(f"{path} has no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}")
+            kspace, targets = file["kspace"][()], file["reconstruction_esc"][()]
+            maximum = float(file.attrs.get("max", 0.0))
+    except OSError as error:
+        raise RawVolumeError(f"{path} is no readable HDF5 file ({error}); extract it again") from error
+    size = data.image_size
+    if kspace.ndim != 3 or min(kspace.shape[1:]) < size or not np.iscomplexobj(kspace):
+        raise RawVolumeError(
+            f"{path}: kspace should be complex [slices, >= {size}, >= {size}], got {kspace.dtype} {kspace.shape}"
+        )
+    if targets.shape != (len(kspace), size, size):
+        raise RawVolumeError(
+            f"{path}: reconstruction_esc should have shape {(len(kspace), size, size)}, got {targets.shape}"
+        )
+    return Volume(columns=half_transformed(kspace, size), targets=targets.astype(np.float32), maximum=maximum)
+
+
+def _write_volumes(paths: list[Path], data: FastMRIData, pool: ThreadPoolExecutor, writer: StoreWriter) -> None:
+    columns = targets = None
+    starts, maxima = [0], []
+    for volume in pool.map(functools.partial(read_volume, data=data), paths):
+        if columns is None or targets is None:
+            columns = writer.appender("columns", np.complex64, volume.columns.shape[2:])
+            targets = writer.appender("targets", np.float32, volume.targets.shape[1:])
+        num_slices, num_columns, size = volume.columns.shape
+        columns.append(volume.columns.reshape(-1, size))
+        targets.append(volume.targets)
+        starts += [starts[-1] + num_columns * number for number in range(1, num_slices + 1)]
+        maxima += [volume.maximum] * num_slices
+    writer.add("first_column", np.array(starts, np.int64))
+    writer.add("volume_max", np.array(maxima, np.float32))
+
+
+def _num_slices(part: Path) -> int:
+    return len(Store(part)["volume_max"])
