@@ -84,7 +84,7 @@ def _diagnose(
     read = [t for t in trials if t.status is LogStatus.READ]
     endings = [ending(t, rule, float(board.budgets_s[column])) for t in trials]
     passages = [_sustained(t, rule) for t in read]
-    rates = [_step_times(t) for t in read]
+    rates = [step_times(t) for t in read]
     return WorkloadDiagnostics(
         submission=submission,
         workload=workload,
@@ -108,7 +108,7 @@ def _steps_to_target(trials: Sequence[Trial], rule: WorkloadRule) -> float:
     return _median([t.step[first] for t, first in firsts if first is not None])
 
 
-def _step_times(trial: Trial) -> np.ndarray:
+def step_times(trial: Trial) -> np.ndarray:
     """Seconds per step between evaluations."""
     steps, times = np.diff(trial.step), np.diff(trial.time_s)
     sound = steps > 0

@@ -1,0 +1,262 @@
+"""Writes an analysis as CSV tables, JSON and Markdown. What is written is a function of the logs and the options."""
+
+import csv
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoring.analysis import Analysis
+from scoring.diagnostics import step_times
+from scoring.findings import printable
+from scoring.logs import LogStatus, Trial
+from scoring.outcomes import ending
+from scoring.profiles import profile, tau_grid
+from scoring.times import first_passage
+
+RESULTS_SCHEMA_VERSION = 1
+
+
+def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
+    """Writes all tables below `output_dir` and returns their paths."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    board, names = analysis.board, analysis.board.submissions
+    rows = [dataclasses.asdict(row) for row in analysis.leaderboard]
+    written = [_write_csv(output_dir / "scores.csv", list(rows[0]), [list(row.values()) for row in rows])]
+    times = [[name, *board.times.workload_s[i]] for i, name in enumerate(names)]
+    written.append(_write_csv(output_dir / "time_to_targets.csv", ["submission", *board.times.workloads], times))
+    taus = tau_grid(board.rules.tau_max)
+    curves = profile(board.ratios, taus)
+    profiles = [[name, *curves[i]] for i, name in enumerate(names)]
+    written.append(
+        _write_csv(output_dir / "performance_profile_score.csv", ["submission", *map(repr, map(float, taus))], profiles)
+    )
+    for name, stem in safe_filenames(names).items():
+        written.append(_write_summary(analysis, name, output_dir / f"{stem}_summary.csv"))
+    results = output_dir / "results.json"
+    results.write_text(json.dumps(results_json(analysis), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    leaderboard = output_dir / "leaderboard.md"
+    leaderboard.write_text(leaderboard_markdown(analysis), encoding="utf-8", errors="backslashreplace")
+    notes = output_dir / "notes.md"
+    notes.write_text(notes_markdown(analysis), encoding="utf-8", errors="backslashreplace")
+    return [*written, results, leaderboard, notes]
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([[_cell(value) for value in row] for row in rows])
+    return path
+
+
+def _cell(value: Any) -> Any:
+    """Numbers in their shortest exact form; NaN as an empty cell, as AlgoPerf's tables have it."""
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else repr(float(value))
+    return value
+
+
+SUMMARY_COLUMNS = (
+    "study",
+    "workload",
+    "trial",
+    "val target metric name",
+    "val target metric value",
+    "val target reached",
+    "best metric value on val",
+    "time to best eval on val (s)",
+    "time to target on val (s)",
+    "step_time (s)",
+    "step_hint",
+    "outcome",
+)
+
+
+def _write_summary(analysis: Analysis, submission: str, path: Path) -> Path:
+    trials = sorted(
+        (t for t in analysis.tree.trials if t.submission == submission), key=lambda t: (t.workload, t.study, t.number)
+    )
+    return _write_csv(path, SUMMARY_COLUMNS, [_summary_row(analysis, trial) for trial in trials])
+
+
+def _summary_row(analysis: Analysis, trial: Trial) -> list[Any]:
+    rule = analysis.board.rules.workloads[trial.workload]
+    budget_s = rule.max_runtime_s * analysis.board.tuning.budget_factor
+    outcome = str(ending(trial, rule, budget_s).outcome)
+    head = [trial.study, trial.workload, trial.number, rule.validation_column, rule.validation_target]
+    if trial.status is not LogStatus.READ or np.isnan(trial.validation).all():
+        return [*head, False, math.nan, math.nan, math.inf, math.nan, rule.step_hint, outcome]
+    first = first_passage(trial, rule)
+    reached = first is not None and trial.time_s[first] <= budget_s
+    best = int(
+        np.nanargmin(trial.validation) if rule.metric.direction == "minimize" else np.nanargmax(trial.validation)
+    )
+    rates = step_times(trial)
+    return [
+        *head,
+        bool(reached),
+        trial.validation[best],
+        trial.time_s[best],
+        trial.time_s[first] if reached else math.inf,
+        float(np.median(rates)) if len(rates) else math.nan,
+        rule.step_hint,
+        outcome,
+    ]
+
+
+def results_json(analysis: Analysis) -> dict[str, Any]:
+    """The whole analysis in plain types. null stands for what has no finite value: a miss, or nothing to tell."""
+    board = analysis.board
+    taus = tau_grid(board.rules.tau_max)
+    return {
+        "schema_version": RESULTS_SCHEMA_VERSION,
+        "mode": str(board.mode),
+        "seed": analysis.seed,
+        "replicates": analysis.replicates,
+        "rules": _rules_json(analysis),
+        "submissions": list(board.submissions),
+        "leaderboard": plain(analysis.leaderboard),
+        "results": plain(analysis.results),
+        "times_s": plain(board.times.workload_s),
+        "profile": {"taus": plain(taus), "shares": plain(profile(board.ratios, taus))},
+        "p_beats": plain(analysis.p_beats),
+        "separation": plain(analysis.separation),
+        "head_to_head": plain(analysis.duels),
+        "sensitivity": plain(analysis.sensitivity),
+        "diagnostics": plain(analysis.diagnostics),
+        "provenance": plain(analysis.provenance),
+        "target_conflicts": plain(analysis.target_conflicts),
+        "speedups": plain(analysis.speedups),
+        "differences": plain(analysis.differences),
+        "findings": plain(analysis.findings),
+        "statements": list(analysis.statements),
+    }
+
+
+def _rules_json(analysis: Analysis) -> dict[str, Any]:
+    rules, tuning = analysis.board.rules, analysis.board.tuning
+    workloads = {
+        name: {
+            "metric": rules.workloads[name].metric.name,
+            "direction": str(rules.workloads[name].metric.direction),
+            "validation_target": rules.workloads[name].validation_target,
+            "budget_s": rules.workloads[name].max_runtime_s * tuning.budget_factor,
+            "step_hint": rules.workloads[name].step_hint,
+        }
+        for name in sorted({*rules.scored_workloads, *analysis.board.times.workloads})
+    }
+    return {
+        "name": rules.name,
+        "description": rules.description,
+        "tuning": plain(tuning),
+        "base_workloads": list(rules.base_workloads),
+        "held_out": dict(rules.held_out),
+        "tau_max": rules.tau_max,
+        "cutoff_factor": rules.cutoff_factor,
+        "times_workloads": list(analysis.board.times.workloads),
+        "workloads": workloads,
+    }
+
+
+def plain(value: Any) -> Any:
+    """`value` in types that strict JSON has; NaN and infinities become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def leaderboard_markdown(analysis: Analysis) -> str:
+    """The leaderboard as a Markdown table, with what it can and cannot show."""
+    board = analysis.board
+    lines = [
+        f"# Leaderboard, rules {markdown(board.rules.name)} ({board.tuning.name} tuning)",
+        "",
+        f"{board.tuning.studies} studies x {board.tuning.trials_per_study} trials on {len(board.rules.base_workloads)} "
+        f"workloads. Scores by {_mode_text(analysis)}. Intervals hold at 95 %; entries of one tie group are not "
+        "resolved from its best.",
+        "",
+        "| rank | rank interval | tie group | submission | score | 95 % interval | best-of-k score | workloads |",
+        "|---:|:---:|:---:|:---|---:|:---:|---:|---:|",
+    ]
+    for row in analysis.leaderboard:
+        lines.append(
+            f"| {row.rank} | {row.rank_low} to {row.rank_high} | {row.tie_group} | {markdown(row.submission)} "
+            f"| {row.score:.4f} | {limits(row.score_low, row.score_high)} | {row.score_best_of_k:.4f} "
+            f"| {row.workloads_solved}/{len(board.rules.base_workloads)} |"
+        )
+    lines += ["", "## What this board can and cannot show", ""]
+    lines += [f"- {statement}" for statement in analysis.statements]
+    lines += ["", f"Findings and differences between scoring modes: {len(analysis.findings)} and "]
+    lines[-1] += f"{len(analysis.differences)}, listed in `notes.md`."
+    return "\n".join(lines) + "\n"
+
+
+def notes_markdown(analysis: Analysis) -> str:
+    """Findings about the logs, and every place where AlgoPerf's scorer and the written rules differ on them."""
+    lines = ["# Notes", "", "## Findings about the logs", ""]
+    lines += [f"- {f.severity}: {markdown(f.path)}: {markdown(f.message)}" for f in analysis.findings] or ["None."]
+    lines += ["", "## Recorded targets and budgets that are not the rules'", ""]
+    lines += [
+        f"- {markdown(c.submission)}, {markdown(c.workload)}: {c.what} {c.recorded:g} in {c.trials} trials, "
+        f"{c.rules:g} by the rules"
+        for c in analysis.target_conflicts
+    ] or ["None."]
+    lines += ["", "## Where AlgoPerf's scorer and the written rules differ on these logs", ""]
+    lines += [
+        f"- {d.kind}: {markdown(d.submission)}"
+        + (f", {markdown(d.workload)}" if d.workload else "")
+        + (f", study_{d.study}" if d.study is not None else "")
+        + f": {d.algoperf:.6g} (AlgoPerf's scorer), {d.rules:.6g} (rules). {d.reason}."
+        for d in analysis.differences
+    ] or ["Nowhere."]
+    return "\n".join(lines) + "\n"
+
+
+def _mode_text(analysis: Analysis) -> str:
+    if analysis.board.mode == "rules":
+        return "the written rules"
+    return "AlgoPerf's scorer (intervals are those of the score by the written rules)"
+
+
+def limits(low: float, high: float, digits: int = 3) -> str:
+    return "not known" if math.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def markdown(text: str) -> str:
+    """`text` for a Markdown table: no markup, no HTML, one line."""
+    safe = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", safe)
+
+
+def safe_filenames(names: Sequence[str]) -> dict[str, str]:
+    """A file name for each name: harmless, and distinct even where case does not count."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".")[:80]
+        clash = any(other != name and other.casefold() == name.casefold() for other in names)
+        if stem != name or clash:
+            stem = f"{stem}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        stems[name] = stem
+    return stems

@@ -1,0 +1,166 @@
+"""Scores a folder of logs and writes the leaderboard with its uncertainty.
+
+python -m scoring.score_submissions --submission_directory=DIR --output_dir=scoring_results --rules=v0.6
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from scoring.findings import Finding, Severity, printable
+from scoring.logs import LogsError, LogTree, read_logs
+from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
+from scoring.times import Mode
+
+_SHOWN_FINDINGS = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, 1 for a strict failure, 2 when nothing could be scored."""
+    args = _parser().parse_args(argv)
+    try:
+        return _score(args)
+    except (LogsError, RulesError, ValueError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scoring.score_submissions",
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    switch = argparse.BooleanOptionalAction
+    add = parser.add_argument
+    add("--submission_directory", required=True, help="holds <submission>/study_<s>/<workload>_<framework>/trial_<k>/")
+    add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
+    add("--rules", default="v0.6", help=f"rule set: {', '.join(BUILT_IN)}, or a TOML file")
+    add("--tuning_ruleset", choices=("external", "self"), help="read from the logs when not given")
+    add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
+    add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
+    add("--strict", action=switch, default=False, help="exit with 1 when anything is missing or unreadable")
+    add("--include_submissions", default="", help="comma list: score these alone")
+    add("--exclude_submissions", default="", help="comma list: leave these out")
+    add("--num_studies", type=_positive, help="instead of the rule set's number of studies")
+    add("--num_trials", type=_positive, help="instead of the rule set's number of trials per study")
+    add("--reference", help="submission over which speedups are given (default: baseline if there, else the best)")
+    add("--seed", type=int, default=0, help="of the bootstrap")
+    add("--bootstrap_replicates", type=_positive, default=2000, help="boards drawn for intervals")
+    add("--compute_performance_profiles", action=switch, default=True, help="plot the profiles as PNG and PDF")
+    add("--report", action=switch, default=True, help="write report.html")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return value
+
+
+def _score(args: argparse.Namespace) -> int:
+    rules = load_rules(args.rules).with_counts(studies=args.num_studies, trials=args.num_trials)
+    tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
+    _check_workloads(tree, rules)
+    tuning = _tuning_rule(tree, rules, "self" if args.self_tuning_ruleset else args.tuning_ruleset)
+    mode = Mode.ALGOPERF if args.compat else Mode.RULES
+
+    from scoring.analysis import analyse  # after the cheap checks: this loads SciPy
+    from scoring.outputs import write_tables
+
+    analysis = analyse(
+        tree,
+        rules,
+        tuning,
+        mode,
+        seed=args.seed,
+        replicates=args.bootstrap_replicates,
+        reference=args.reference,
+    )
+    output_dir = Path(args.output_dir).expanduser()
+    written = write_tables(analysis, output_dir)
+    if args.compute_performance_profiles:
+        from scoring.plots import plot_profiles
+
+        written += plot_profiles(analysis.board, output_dir)
+    if args.report:
+        from scoring.report import write_report
+
+        written.append(write_report(analysis, output_dir))
+    _print_board(analysis)
+    _print_findings(analysis.findings)
+    print(f"wrote {len(written)} files to {printable(str(output_dir))}")
+    serious = [f for f in analysis.findings if f.severity is not Severity.NOTE]
+    if args.strict and serious:
+        print(f"strict: {len(serious)} findings are more than notes", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _selected(tree: LogTree, args: argparse.Namespace) -> LogTree:
+    included, excluded = _names(args.include_submissions), _names(args.exclude_submissions)
+    unknown = (included | excluded) - set(tree.submissions)
+    if unknown:
+        raise LogsError(f"no logs of {', '.join(sorted(unknown))}; there are {', '.join(tree.submissions)}")
+    return tree.keeping((included or set(tree.submissions)) - excluded)
+
+
+def _names(text: str) -> set[str]:
+    return {name.strip() for name in text.split(",") if name.strip()}
+
+
+def _check_workloads(tree: LogTree, rules: Rules) -> None:
+    found = {t.workload for t in tree.trials}
+    if not found & set(rules.scored_workloads):
+        unknown = [f.path for f in tree.findings if f.code == "unknown_workload"]
+        seen = ", ".join(sorted(found)) or ", ".join(unknown[:5]) or "nothing"
+        raise LogsError(
+            f"no logs of any workload of the rule set {rules.name!r}; found {seen}. Choose another with --rules"
+        )
+
+
+def _tuning_rule(tree: LogTree, rules: Rules, asked: str | None) -> TuningRule:
+    """The tuning ruleset asked for, or else the one that the runs' flags name."""
+    if asked:
+        return rules.tuning[asked]
+    named: Counter[str] = Counter()
+    for submission in tree.submissions:
+        first = next((t for t in tree.trials if t.submission == submission), None)
+        if first is not None:
+            named[str(first.record.get("ruleset") or first.flags.get("tuning_ruleset") or "unknown")] += 1
+    known = [name for name in named if name in rules.tuning]
+    if len(known) != 1:
+        raise LogsError(
+            "the logs do not name one tuning ruleset "
+            f"(found {', '.join(sorted(named)) or 'none'}); say --tuning_ruleset=external or self"
+        )
+    return rules.tuning[known[0]]
+
+
+def _print_board(analysis) -> None:
+    from scoring.outputs import limits
+
+    board = analysis.board
+    print(f"rules {board.rules.name}, {board.tuning.name} tuning, mode {board.mode}")
+    width = max(len("submission"), *(len(printable(r.submission)) for r in analysis.leaderboard))
+    print(f"{'rank':>4}  {'ranks':>7}  {'tie':>3}  {'submission':<{width}}  {'score':>7}  95 % interval")
+    for row in analysis.leaderboard:
+        ranks = f"{row.rank_low}-{row.rank_high}"
+        interval = limits(row.score_low, row.score_high)
+        name = printable(row.submission)
+        print(f"{row.rank:>4}  {ranks:>7}  {row.tie_group:>3}  {name:<{width}}  {row.score:7.4f}  {interval}")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    serious = [f for f in findings if f.severity is not Severity.NOTE]
+    for finding in serious[:_SHOWN_FINDINGS]:
+        print(finding, file=sys.stderr)
+    if len(serious) > _SHOWN_FINDINGS:
+        print(f"... and {len(serious) - _SHOWN_FINDINGS} more; all are in notes.md", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
