@@ -65,7 +65,8 @@ class CsvLog:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._file, rest) :]
-        except OSError:
+        except OSError as error:
+            error.filename = str(self.path)
             os.ftruncate(self._file, self._bytes_written)
             raise
         self._bytes_written += len(data)
