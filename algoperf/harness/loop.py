@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from algoperf import spec
 from algoperf.backends.base import Backend
 from algoperf.definition import Ruleset, WorkloadDefinition
+from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.outcome import Outcome
@@ -172,7 +173,11 @@ class TrainingLoop:
         return state.complete or (self._max_steps is not None and state.global_step >= self._max_steps)
 
     def run(self) -> LoopResult:
-        """Trains until a typed end. A failure of the submission is an outcome, not an exception."""
+        """Trains until a typed end. A failure of the submission is an outcome, not an exception.
+
+        Raises:
+          UserError: a log or a checkpoint cannot be written; what was saved before is untouched.
+        """
         with _stop_signal() as stop:
             try:
                 out_of_time = self.clock.submission_time_s() >= self._budget_s
@@ -181,6 +186,8 @@ class TrainingLoop:
                     self._train_until_due(stop)
                     outcome = self._pause_and_evaluate(stop)
                 return LoopResult(outcome=outcome)
+            except UserError:
+                raise
             except Exception as error:
                 kind = Outcome.OUT_OF_MEMORY if self._backend.is_out_of_memory(error) else Outcome.CRASHED
                 trace = traceback.format_exc()

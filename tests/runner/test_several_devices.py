@@ -1,0 +1,123 @@
+"""Two ranks and two devices give the trajectory of one device with the same global batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import toy_runs
+from toy_runs import ROOT, trial_dir
+
+STEPS = 40
+TRAIN = f"""
+import toy_runs
+from pathlib import Path
+config = toy_runs.config(Path(sys.argv[1]), sys.argv[2], max_global_steps={STEPS})
+results, _ = toy_runs.run(config, toy_runs.endless())
+assert results[0].outcome == "completed", results[0].record["error"]
+"""
+WEIGHTS = """
+import sys
+import numpy as np
+import toy_runs
+from pathlib import Path
+from algoperf.backends import base
+from algoperf.harness.weights import checkpoint_weights
+weights = checkpoint_weights(Path(sys.argv[1]), base.load(sys.argv[2]), toy_runs.endless())
+np.savez(sys.argv[3], **weights)
+"""
+
+
+def process(tmp_path, source, *arguments, env=None, launcher=()):
+    path = tmp_path / f"script_{abs(hash(source))}.py"
+    path.write_text(f"import sys\nsys.path[:0] = [{str(toy_runs.HERE)!r}, {str(ROOT)!r}]\n{source}")
+    return subprocess.Popen(
+        [*(launcher or [sys.executable]), str(path), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes):
+    for running in processes:
+        output, _ = running.communicate(timeout=180)
+        assert running.returncode == 0, output
+
+
+def result_of(tmp_path, framework):
+    """Final weights, the logged losses, and the record."""
+    folder = trial_dir(tmp_path, framework)
+    finish(process(tmp_path, WEIGHTS, folder, framework, tmp_path / "weights.npz"))
+    rows = toy_runs.rows(folder / "measurements.csv")
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    evaluations = [float(row["validation/loss"]) for row in toy_runs.rows(folder / "eval_measurements.csv")]
+    record = json.loads((folder / "trial.json").read_text())
+    return dict(np.load(tmp_path / "weights.npz")), losses, evaluations, record
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def assert_same_trajectory(one, other):
+    """float32 sums in another order: a relative tolerance of 1e-4 after 40 steps."""
+    for name, value in one[0].items():
+        np.testing.assert_allclose(other[0][name], value, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(other[1], one[1], rtol=1e-4)
+    np.testing.assert_allclose(other[2], one[2], rtol=1e-4)
+    assert other[3]["seed"] == one[3]["seed"]
+    assert other[3]["global_step"] == one[3]["global_step"] == STEPS
+
+
+@pytest.mark.jax
+def test_two_jax_devices_and_two_jax_processes_equal_one(tmp_path):
+    folders = {name: tmp_path / name for name in ("one", "devices", "processes")}
+    for folder in folders.values():
+        folder.mkdir()
+    finish(process(tmp_path, TRAIN, folders["one"], "jax"))
+    two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    finish(process(tmp_path, TRAIN, folders["devices"], "jax", env=two_devices))
+    port = free_port()
+    finish(
+        *(
+            process(
+                tmp_path,
+                TRAIN,
+                folders["processes"],
+                "jax",
+                env={
+                    "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                    "JAX_NUM_PROCESSES": "2",
+                    "JAX_PROCESS_ID": str(rank),
+                },
+            )
+            for rank in range(2)
+        )
+    )
+    one = result_of(folders["one"], "jax")
+    assert_same_trajectory(one, result_of(folders["devices"], "jax"))
+    assert_same_trajectory(one, result_of(folders["processes"], "jax"))
+
+
+@pytest.mark.torch
+def test_two_torch_ranks_equal_one(tmp_path):
+    folders = {name: tmp_path / name for name in ("one", "ranks")}
+    for folder in folders.values():
+        folder.mkdir()
+    finish(process(tmp_path, TRAIN, folders["one"], "pytorch"))
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_port()}",
+    ]
+    finish(process(tmp_path, TRAIN, folders["ranks"], "pytorch", launcher=torchrun))
+    assert_same_trajectory(result_of(folders["one"], "pytorch"), result_of(folders["ranks"], "pytorch"))
