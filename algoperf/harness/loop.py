@@ -133,6 +133,7 @@ class TrainingLoop:
         self.state = state
         self.clock = clock
         self._workload = workload
+        self._param_types = workload.model_params_types
         self._submission = submission
         self._hyperparameters = hyperparameters
         self._backend = backend
@@ -240,7 +241,7 @@ class TrainingLoop:
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 workload=workload,
                 current_param_container=state.params,
-                current_params_types=workload.model_params_types,
+                current_params_types=self._param_types,
                 model_state=state.model_state,
                 hyperparameters=self._hyperparameters,
                 batch=batch,
@@ -289,7 +290,7 @@ class TrainingLoop:
             state.optimizer_state, state.params, state.model_state = prepare(
                 workload=workload,
                 current_param_container=state.params,
-                current_params_types=workload.model_params_types,
+                current_params_types=self._param_types,
                 model_state=state.model_state,
                 hyperparameters=self._hyperparameters,
                 loss_type=workload.loss_type,
