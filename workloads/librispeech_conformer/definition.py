@@ -1,0 +1,155 @@
+"""Speech recognition with a Conformer: the task, its variants and its mini."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from workloads.common.librispeech import definition as speech
+from workloads.common.librispeech.definition import SpecAugment
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformerConfig:
+    """Conformer encoder (Gulati et al. 2020) with absolute positions, on log-mel features.
+
+    Attributes:
+      vocab_size: number of logits.
+      statistics: name of the feature statistics that normalise the log-mel bins.
+      subsample_channels: channels of the two strided convolutions.
+      width: size of the residual stream.
+      ffn_width: size of the hidden layer of feed-forward modules.
+      num_heads: attention heads; divides `width`.
+      num_layers: blocks.
+      kernel_size: width of the depthwise convolutions, odd.
+      attention_multiplier: factor on what attention gives, before its output projection.
+      post_layer_norm: layer norm at the end of each block.
+      gelu: GELU (tanh approximation) in place of swish.
+      spec_augment: masks of training examples; None means none.
+    """
+
+    vocab_size: int = 1_024
+    statistics: str = "librispeech"
+    subsample_channels: int = 512
+    width: int = 512
+    ffn_width: int = 2_048
+    num_heads: int = 8
+    num_layers: int = 4
+    kernel_size: int = 5
+    attention_multiplier: float = 1.0
+    post_layer_norm: bool = True
+    gelu: bool = False
+    spec_augment: SpecAugment | None = SpecAugment()
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads or self.width % 2 or self.width < 4:
+            raise ValueError(f"width {self.width} must be even, at least 4 and divisible by {self.num_heads} heads")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+
+
+def _tensor_kinds(model: ConformerConfig) -> dict[str, dict[str, int]]:
+    """Numbers of tensors of each kind. PyTorch fuses the projections of queries, keys and values."""
+    layers = model.num_layers
+    norms = layers * (5 if model.post_layer_norm else 4) + 1
+    common = {
+        "CONV_WEIGHT": 2 + 4 * layers,  # dense kernels inside convolution modules count as convolutions
+        "WEIGHT": 2 + 5 * layers,
+        "BIAS": 4 + 7 * layers,
+        "LAYER_NORM_SCALE": norms,
+        "LAYER_NORM_BIAS": norms,
+        "BATCH_NORM_SCALE": layers,
+        "BATCH_NORM_BIAS": layers,
+        "ATTENTION_OUT": layers,
+    }
+    separate = {"ATTENTION_Q": layers, "ATTENTION_K": layers, "ATTENTION_V": layers, "ATTENTION_BIAS": 4 * layers}
+    fused = {"ATTENTION_QKV": layers, "ATTENTION_BIAS": 2 * layers}
+    return {"jax": common | separate, "pytorch": common | fused}
+
+
+_SMALL_MODEL = ConformerConfig(
+    vocab_size=16, subsample_channels=8, width=16, ffn_width=24, num_heads=2, num_layers=2, spec_augment=None
+)
+
+CONFORMER = WorkloadDefinition(
+    name="librispeech_conformer",
+    base="librispeech_conformer",
+    tier=Tier.FULL,
+    title="LibriSpeech speech recognition, Conformer",
+    dataset=speech.DATASET,
+    loss_type=LossType.CTC_LOSS,
+    metric=speech.WER,
+    other_metrics=speech.OTHER_METRICS,
+    validation_target=0.085884,
+    test_target=0.052981,
+    splits=speech.SPLITS,
+    budget=Budget(max_runtime_s=58_015, eval_period_s=1_440, step_hint=76_000),
+    eval_batch_size=256,
+    default_dropout=0.1,
+    model=ConformerConfig(),
+    data=speech.SpeechData(),
+    small_model=_SMALL_MODEL,
+    small_data=speech.SMALL_DATA,
+    parameter_count=32_321_792,
+    parameter_kinds=_tensor_kinds(ConformerConfig()),
+    initial_loss=(5.0, 40.0),
+    mini="librispeech_conformer_mini",
+    sources={
+        **speech.SOURCES,
+        "parameter_count": "7,608,320 subsampling + 4 x 6,046,784 blocks + 526,336 final norm and output",
+        "initial_loss": "nats per token of uniform predictions over the frames of a random batch, with a margin",
+    },
+)
+
+
+def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
+    model = dataclasses.replace(CONFORMER.model, **switches)
+    return dataclasses.replace(
+        CONFORMER,
+        name=f"{CONFORMER.name}_{name}",
+        title=f"{CONFORMER.title}, {title}",
+        validation_target=targets[0],
+        test_target=targets[1],
+        model=model,
+        small_model=dataclasses.replace(_SMALL_MODEL, **switches),
+        parameter_count=parameters,
+        parameter_kinds=_tensor_kinds(model),
+    )
+
+
+ATTENTION_TEMPERATURE = _variant(
+    "attention_temperature", "scaled attention", (0.109977, 0.068065), 32_321_792, attention_multiplier=1.6
+)
+LAYERNORM = _variant("layernorm", "no norm after blocks", (0.09731, 0.05996), 32_317_696, post_layer_norm=False)
+GELU = _variant("gelu", "GELU", (0.094114, 0.056629), 32_321_792, gelu=True)
+
+_MINI_MODEL = ConformerConfig(
+    vocab_size=64,
+    statistics="librispeech_mini",
+    subsample_channels=32,
+    width=96,
+    ffn_width=192,
+    num_heads=4,
+    num_layers=2,
+)
+
+MINI = dataclasses.replace(
+    CONFORMER,
+    name="librispeech_conformer_mini",
+    tier=Tier.MINI,
+    title="Recognition of generated speech, Conformer",
+    dataset=speech.MINI_DATASET,
+    validation_target=0.15,
+    test_target=0.15,
+    splits=speech.MINI_SPLITS,
+    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=1_000),
+    eval_batch_size=128,
+    model=_MINI_MODEL,
+    data=speech.MINI_DATA,
+    parameter_count=359_792,
+    parameter_kinds=_tensor_kinds(_MINI_MODEL),
+    mini=None,
+    batch_size_scale=0.125,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (CONFORMER, ATTENTION_TEMPERATURE, LAYERNORM, GELU, MINI)

@@ -1,0 +1,159 @@
+"""Speech recognition with bidirectional LSTMs (Deep Speech 2): the task, its variants and its mini."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from workloads.common.librispeech import definition as speech
+from workloads.common.librispeech.definition import SpecAugment
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepSpeechConfig:
+    """Strided convolutions, bidirectional LSTMs and feed-forward layers on log-mel features (Amodei et al. 2016).
+
+    Attributes:
+      vocab_size: number of logits.
+      statistics: name of the feature statistics that normalise the log-mel bins.
+      subsample_channels: channels of the two strided convolutions.
+      width: size of the residual stream; an LSTM has half of it in each direction.
+      num_lstm_layers, num_ffn_layers: layers of each kind.
+      residual: adds a layer's input to its output.
+      tanh: tanh in place of ReLU, in convolutions and feed-forward layers.
+      layer_norm: layer norm in place of batch norm before LSTM and feed-forward layers.
+      decoder_layer_norm: layer norm before the output layer.
+      spec_augment: masks of training examples; None means none.
+    """
+
+    vocab_size: int = 1_024
+    statistics: str = "librispeech"
+    subsample_channels: int = 512
+    width: int = 512
+    num_lstm_layers: int = 6
+    num_ffn_layers: int = 3
+    residual: bool = True
+    tanh: bool = False
+    layer_norm: bool = False
+    decoder_layer_norm: bool = True
+    spec_augment: SpecAugment | None = SpecAugment()
+
+    def __post_init__(self) -> None:
+        if self.width % 2:
+            raise ValueError(f"width must be even, got {self.width}")
+
+
+def _tensor_kinds(model: DeepSpeechConfig) -> dict[str, dict[str, int]]:
+    """Numbers of tensors of each kind. JAX has the gates of an LSTM as separate tensors."""
+    lstms, ffns = model.num_lstm_layers, model.num_ffn_layers
+    layer_norms = int(model.decoder_layer_norm) + (lstms + ffns if model.layer_norm else 0)
+    batch_norms = 0 if model.layer_norm else lstms + ffns
+    norms = {
+        "LAYER_NORM_SCALE": layer_norms,
+        "LAYER_NORM_BIAS": layer_norms,
+        "BATCH_NORM_SCALE": batch_norms,
+        "BATCH_NORM_BIAS": batch_norms,
+    }
+    common = {"CONV_WEIGHT": 2, **{kind: count for kind, count in norms.items() if count}}
+    return {
+        "jax": {**common, "WEIGHT": 2 + ffns + 16 * lstms, "BIAS": 4 + ffns + 8 * lstms},
+        "pytorch": {**common, "WEIGHT": 2 + ffns + 4 * lstms, "BIAS": 4 + ffns + 2 * lstms},
+    }
+
+
+_SMALL_MODEL = DeepSpeechConfig(
+    vocab_size=16, subsample_channels=8, width=16, num_lstm_layers=2, num_ffn_layers=2, spec_augment=None
+)
+
+DEEPSPEECH = WorkloadDefinition(
+    name="librispeech_deepspeech",
+    base="librispeech_deepspeech",
+    tier=Tier.FULL,
+    title="LibriSpeech speech recognition, Deep Speech",
+    dataset=speech.DATASET,
+    loss_type=LossType.CTC_LOSS,
+    metric=speech.WER,
+    other_metrics=speech.OTHER_METRICS,
+    validation_target=0.119936,
+    test_target=0.074143,
+    splits=speech.SPLITS,
+    budget=Budget(max_runtime_s=44_405, eval_period_s=1_440, step_hint=38_400),
+    eval_batch_size=256,
+    default_dropout=0.1,
+    model=DeepSpeechConfig(),
+    data=speech.SpeechData(),
+    small_model=_SMALL_MODEL,
+    small_data=speech.SMALL_DATA,
+    parameter_count=18_381_312,
+    parameter_kinds=_tensor_kinds(DeepSpeechConfig()),
+    initial_loss=(5.0, 40.0),
+    mini="librispeech_deepspeech_mini",
+    sources={
+        **speech.SOURCES,
+        "parameter_count": "7,608,320 subsampling + 6 x 1,575,936 LSTM + 3 x 263,680 feed-forward + 526,336 output; "
+        "LSTM gates have one bias each",
+        "initial_loss": "nats per token of uniform predictions over the frames of a random batch, with a margin",
+    },
+)
+
+
+def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
+    model = dataclasses.replace(DEEPSPEECH.model, **switches)
+    small_switches = {key: value for key, value in switches.items() if key != "spec_augment"}
+    return dataclasses.replace(
+        DEEPSPEECH,
+        name=f"{DEEPSPEECH.name}_{name}",
+        title=f"{DEEPSPEECH.title}, {title}",
+        validation_target=targets[0],
+        test_target=targets[1],
+        model=model,
+        small_model=dataclasses.replace(_SMALL_MODEL, **small_switches),
+        parameter_count=parameters,
+        parameter_kinds=_tensor_kinds(model),
+    )
+
+
+TANH = _variant("tanh", "tanh", (0.150883, 0.098613), 18_381_312, tanh=True)
+NO_RESNET = _variant("no_resnet", "no residual connections", (0.131564, 0.079297), 18_381_312, residual=False)
+NORM_AND_SPEC_AUG = dataclasses.replace(
+    _variant(
+        "norm_and_spec_aug",
+        "layer norm and more masks",
+        (0.14342, 0.090976),
+        18_380_288,
+        layer_norm=True,
+        decoder_layer_norm=False,
+        spec_augment=SpecAugment(time_masks=15, frequency_masks=4),
+    ),
+    eval_batch_size=128,
+)
+
+_MINI_MODEL = DeepSpeechConfig(
+    vocab_size=64,
+    statistics="librispeech_mini",
+    subsample_channels=32,
+    width=128,
+    num_lstm_layers=2,
+    num_ffn_layers=1,
+)
+
+MINI = dataclasses.replace(
+    DEEPSPEECH,
+    name="librispeech_deepspeech_mini",
+    tier=Tier.MINI,
+    title="Recognition of generated speech, Deep Speech",
+    dataset=speech.MINI_DATASET,
+    validation_target=0.15,
+    test_target=0.15,
+    splits=speech.MINI_SPLITS,
+    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=1_000),
+    eval_batch_size=128,
+    model=_MINI_MODEL,
+    data=speech.MINI_DATA,
+    parameter_count=315_040,
+    parameter_kinds=_tensor_kinds(_MINI_MODEL),
+    mini=None,
+    batch_size_scale=0.125,
+    sources={"targets": "provisional", "budget": "provisional"},
+)
+
+DEFINITIONS = (DEEPSPEECH, TANH, NO_RESNET, NORM_AND_SPEC_AUG, MINI)
