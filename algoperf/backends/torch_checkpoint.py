@@ -16,6 +16,7 @@ from algoperf.backends.base import StateMismatchError
 from algoperf.pytorch_utils import unwrapped
 
 _STATE = "state.pt"
+_MAX_DEVICES = 64  # of one machine
 _PER_RANK = ("model_state", "optimizer_state")
 
 
@@ -65,8 +66,10 @@ def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: 
 
 
 def _read(path: Path, device: Any) -> dict[str, Any]:
+    # Only what was on a GPU moves: optimizers keep step counters on the CPU.
+    locations = {f"cuda:{index}": str(device) for index in range(_MAX_DEVICES)}
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location=locations, weights_only=True)
     except OSError:
         raise
     except Exception as error:  # zip, pickle and storage readers raise many kinds

@@ -87,7 +87,8 @@ def digest(node: Any, hasher: Any) -> None:
     """Feeds plain data, tensors included, into a `hashlib` object."""
     if isinstance(node, torch.Tensor):
         hasher.update(str((node.dtype, node.shape)).encode())
-        hasher.update(node.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        dense = node if node.layout is torch.strided else node.to_dense()
+        hasher.update(dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(node, (list, tuple)):
         hasher.update(f"{len(node)}:".encode())
         for item in node:

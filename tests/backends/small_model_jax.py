@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import small_model
 
@@ -87,7 +88,7 @@ def train_step(workload, update, params, model_state, optimizer_state, batch, rn
 def train(backend, workload, num_steps, batches, dropout_rate=None):
     """Trains from scratch on `batches` (host, this rank's share); returns (params, model_state, losses)."""
     optimizer = optax.adam(1e-2)
-    params, model_state = workload.init_model_fn(backend.key(0))
+    params, model_state = workload.init_model_fn(backend.as_keys(np.array([0, 1])))
     optimizer_state = jax.jit(optimizer.init)(params)
     mean_losses = []
     for step in range(num_steps):
@@ -98,7 +99,7 @@ def train(backend, workload, num_steps, batches, dropout_rate=None):
             model_state,
             optimizer_state,
             backend.put_batch(batches[step % len(batches)]),
-            backend.fold_in(backend.key(1), step),
+            backend.as_keys(np.array([2, step])),
             dropout_rate,
         )
         mean_losses.append(float(loss))

@@ -382,3 +382,30 @@ def test_names_that_submissions_import(monkeypatch):
     network = small_model_torch.Network()
     network.apply(functools.partial(pytorch_utils.update_batch_norm_fn, update_batch_norm=False))
     assert not network.bn.update_running_stats
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_batches_keys_fence_and_checkpoints_work(tmp_path):
+    backend = create()
+    workload = backend.build_workload(small_model.DEFINITION, small_model_torch.Model())
+    batch = backend.put_batch(small_model.make_batch(8))
+    assert batch["inputs"].device == backend.device
+    np.testing.assert_array_equal(batch["inputs"].cpu(), small_model.make_batch(8)["inputs"])
+    backend.seed_global(0, 1)
+    first = torch.rand(3, device=backend.device)
+    backend.seed_global(0, 1)
+    assert torch.equal(first, torch.rand(3, device=backend.device))
+    state = make_state(backend, workload, seed=0, num_steps=3)
+    backend.save_state(tmp_path, state)
+    restored = backend.load_state(tmp_path, make_state(backend, workload, seed=1, num_steps=0))
+    backend.fence(restored)
+    for run in (state, restored):
+        backend.seed_global(0, 9)
+        small_model_torch.train_step(backend, workload, run["model_params"], run["optimizer_state"]["optimizer"], batch)
+    for name, tensor in state["model_params"].state_dict().items():
+        torch.testing.assert_close(tensor, restored["model_params"].state_dict()[name])
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        torch.empty(1 << 50, device=backend.device)
+    assert backend.is_out_of_memory(caught.value)
+    assert json.loads(json.dumps(backend.device_report()))["driver_version"]

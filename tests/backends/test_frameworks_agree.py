@@ -1,0 +1,53 @@
+"""Both frameworks train the small model alike from the same weights and batches (no dropout)."""
+
+import numpy as np
+import pytest
+import small_model
+
+pytest.importorskip("jax")
+pytest.importorskip("torch")
+
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
+
+
+def test_training_from_the_same_weights_gives_the_same_losses_and_statistics():
+    import optax
+    import small_model_jax
+    import small_model_torch
+    import torch
+
+    from algoperf.backends import jax as jax_backend
+    from algoperf.backends import torch as torch_backend
+    from algoperf.spec import ForwardPassMode
+
+    in_jax, in_torch = jax_backend.create(), torch_backend.create()
+    jax_model, torch_model = small_model_jax.Model(), small_model_torch.Model()
+    jax_workload = in_jax.build_workload(small_model.DEFINITION, jax_model)
+    torch_workload = in_torch.build_workload(small_model.DEFINITION, torch_model)
+
+    params, state = jax_workload.init_model_fn(in_jax.key(0))
+    module, _ = torch_workload.init_model_fn(in_torch.key(0))
+    torch_model.import_weights(jax_model.export_weights(params, state), module, None)
+    sgd, torch_sgd = optax.sgd(0.1), torch.optim.SGD(module.parameters(), lr=0.1)
+    sgd_state = sgd.init(params)
+    for step in range(5):
+        batch = small_model.make_batch(8, step)
+        params, state, sgd_state, loss = small_model_jax.train_step(
+            jax_workload, sgd.update, params, state, sgd_state, in_jax.put_batch(batch), in_jax.key(0), 0.0
+        )
+        torch_loss = small_model_torch.train_step(
+            in_torch, torch_workload, module, torch_sgd, in_torch.put_batch(batch), 0.0
+        )
+        np.testing.assert_allclose(loss, torch_loss, rtol=1e-5)
+    trained = jax_model.export_weights(params, state)
+    torch_trained = torch_model.export_weights(module, None)
+    assert trained.keys() == torch_trained.keys()
+    for name, value in trained.items():
+        np.testing.assert_allclose(torch_trained[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+    batch = small_model.make_batch(8, 99)
+    logits, _ = jax_workload.model_fn(params, batch, state, ForwardPassMode.EVAL, None, False)
+    torch_logits, _ = torch_workload.model_fn(
+        module, in_torch.put_batch(batch), None, ForwardPassMode.EVAL, None, False
+    )
+    np.testing.assert_allclose(torch_logits, logits, rtol=1e-4, atol=1e-5)
