@@ -222,12 +222,14 @@ class Suite:
 
     Attributes:
       studies: per ruleset name, the number of studies that the rules ask for.
+      rules: the scorer's rule set, a name or a file.
       mini: the suite that stands in where full datasets are missing.
     """
 
     name: str
     workloads: tuple[str, ...]
     studies: Mapping[str, int]
+    rules: str
     mini: str | None = None
 
 

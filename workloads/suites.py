@@ -26,15 +26,21 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         suite.name: suite
         for suite in (
-            Suite(name="full", workloads=_FULL, studies={"external": 3, "self": 3}, mini="mini"),
+            Suite(name="full", workloads=_FULL, studies={"external": 3, "self": 3}, rules="v0.6", mini="mini"),
             Suite(
                 name="qualification",
                 workloads=_QUALIFICATION,
                 studies={"external": 1, "self": 3},
+                rules="qualification",
                 mini="mini_qualification",
             ),
-            Suite(name="mini", workloads=_minis(_FULL), studies={"external": 3, "self": 3}),
-            Suite(name="mini_qualification", workloads=_minis(_QUALIFICATION), studies={"external": 1, "self": 3}),
+            Suite(name="mini", workloads=_minis(_FULL), studies={"external": 3, "self": 3}, rules="mini"),
+            Suite(
+                name="mini_qualification",
+                workloads=_minis(_QUALIFICATION),
+                studies={"external": 1, "self": 3},
+                rules="mini_qualification",
+            ),
         )
     }
 )

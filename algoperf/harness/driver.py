@@ -62,13 +62,13 @@ def choose_definition(config: RunConfig, registry: Registry, report: Report) -> 
         return registry.get(definition.mini)
     try:
         ensure_prepared(definition, config.data_dir, report=report, registry=registry)
-    except MissingDatasetError as error:
+    except MissingDatasetError:
         if config.data == "full":
             raise
         report(
             f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses {definition.mini} "
-            "(generated data, its own target) and is logged under that name; --data=full insists on the full dataset.\n"
-            f"{error}"
+            "(generated data, its own target) and is logged under that name; --data=full insists on the full dataset; "
+            f"python -m algoperf.prepare {definition.name} --how_to_get says where it comes from."
         )
         return registry.get(definition.mini)
     return definition

@@ -98,8 +98,8 @@ class SuiteRun:
         self._report = report
         submission = Path(config.submission_path)
         self.name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
-        studies = num_studies or suite.studies[config.tuning_ruleset]
-        trials = config.num_tuning_trials if config.ruleset.tunable else 1
+        self._studies = num_studies or suite.studies[config.tuning_ruleset]
+        self._trials = config.num_tuning_trials if config.ruleset.tunable else 1
         self.cells = [
             Cell(
                 definition=definition,
@@ -111,14 +111,18 @@ class SuiteRun:
                 / f"trial_{trial}",
                 budget_s=definition.budget.max_runtime_s * config.ruleset.budget_factor,
             )
-            for study in range(studies)
+            for study in range(self._studies)
             for definition in map(registry.get, suite.workloads)
-            for trial in range(1, trials + 1)
+            for trial in range(1, self._trials + 1)
         ]
 
     @property
     def root(self) -> Path:
-        return self._config.experiment_dir / self.name
+        return self._config.experiment_dir.resolve() / self.name
+
+    @property
+    def _scores_dir(self) -> Path:
+        return self.root.with_name(self.root.name + "_scores")
 
     def longest_s(self) -> float:
         """Upper bound on the time that the unfinished cells need: budgets, plus set-up and paused time."""
@@ -155,6 +159,7 @@ class SuiteRun:
             self._report(f"[{number}/{len(self.cells)}] {self._result_line(cell, status)}")
         self._show_table()
         status = self._score()
+        self._report(f"tables and report: {self._scores_dir}")
         for cell in failed:
             self._report(f"not finished: {cell.label} ({cell.outcome or 'no record'}); the same command tries it again")
         return 1 if failed else status
@@ -170,7 +175,7 @@ class SuiteRun:
         flags = {name: config.flag_values.get(name) for name in _PASSED_ON}
         flags |= {
             "workload": cell.definition.name,
-            "experiment_dir": str(config.experiment_dir),
+            "experiment_dir": str(config.experiment_dir.resolve()),
             "experiment_name": f"{self.name}/study_{cell.study}",
             "resume_last_run": True,
             "study": cell.study,
@@ -208,9 +213,11 @@ class SuiteRun:
             "scoring.score_submissions",
             f"--submission_directory={self.root.parent}",
             f"--include_submissions={self.root.name}",
-            f"--rules={self.suite.name if self.suite.name != 'full' else 'v0.6'}",
+            f"--rules={self.suite.rules}",
+            f"--num_studies={self._studies}",
+            f"--num_trials={self._trials}",
             f"--tuning_ruleset={self._config.tuning_ruleset}",
-            f"--output_dir={self.root.parent / (self.root.name + '_scores')}",
+            f"--output_dir={self._scores_dir}",
         ]
         return subprocess.run(command, check=False, cwd=Path(sys.argv[0]).resolve().parent).returncode
 
@@ -230,7 +237,8 @@ def choose_suite(name: str, config: RunConfig, report: Callable[[str], None], re
             raise
         report(
             f"{suite.name}: not every full dataset is under {config.data_dir}, so this runs the suite {suite.mini} "
-            f"(generated data, its own targets); --data=full insists on the full datasets.\n{error}"
+            f"(generated data, its own targets). --data=full insists on the full datasets.\n"
+            f"{str(error).splitlines()[0]}"
         )
         return suites()[suite.mini]
     return suite

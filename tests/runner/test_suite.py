@@ -1,0 +1,127 @@
+"""A suite runs cell by cell, skips what is finished, goes on where it was stopped, and ends with a score."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from toy_runs import ROOT
+
+pytestmark = pytest.mark.jax
+
+RULES = """
+schema_version = 1
+name = "tiny"
+description = "One development workload"
+base_workloads = ["mnist_mini"]
+[held_out]
+[profile]
+tau_max = 4.0
+cutoff_factor = 4.0
+[external]
+studies = 1
+[self]
+studies = 2
+"""
+
+SUITE = """
+import sys
+sys.path.insert(0, {root!r})
+sys.argv[0] = {runner!r}
+from pathlib import Path
+from algoperf.definition import Suite
+from algoperf.harness.driver import report_to_stderr
+from algoperf.harness.run_config import RunConfig
+from algoperf.harness.suite import SuiteRun
+
+suite = Suite(name="tiny", workloads=("mnist_mini",), studies={{"external": 1, "self": 2}}, rules={rules!r})
+flags = dict(workload="tiny", framework="jax", experiment_dir="experiments", experiment_name="mine", data_dir="data",
+             tuning_ruleset={ruleset!r}, rng_seed=3, num_tuning_trials=2, use_tensorboard=False,
+             submission_path={submission!r})
+run = SuiteRun(suite, RunConfig.from_flags(flags), report=report_to_stderr)
+if {dry_run}:
+    run.show_plan()
+else:
+    sys.exit(run.run())
+"""
+
+
+def start(tmp_path, *, ruleset="self", dry_run=False, submission=None):
+    (tmp_path / "tiny.toml").write_text(RULES)
+    script = tmp_path / "suite.py"
+    script.write_text(
+        SUITE.format(
+            root=str(ROOT),
+            runner=str(ROOT / "submission_runner.py"),
+            rules=str(tmp_path / "tiny.toml"),
+            ruleset=ruleset,
+            dry_run=dry_run,
+            submission=submission,
+        )
+    )
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def cells(tmp_path):
+    return sorted((tmp_path / "experiments" / "mine").glob("study_*/mnist_mini_jax/trial_*/trial.json"))
+
+
+def test_dry_run_prints_the_cells_and_starts_nothing(tmp_path):
+    status, output = finish(start(tmp_path, ruleset="external", dry_run=True))
+    assert status == 0
+    assert "mnist_mini study_0 trial_1" in output
+    assert "mnist_mini study_0 trial_2" in output
+    assert "2 trials, 0 finished" in output
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_stopped_in_the_middle_and_started_again(tmp_path):
+    process = start(tmp_path)
+    deadline = time.monotonic() + 120
+    while not cells(tmp_path) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    status, output = finish(process)
+    assert status == 128 + signal.SIGTERM, output
+    finished = cells(tmp_path)[0].stat().st_mtime_ns
+    status, output = finish(start(tmp_path))
+    assert status == 0, output
+    assert "finished before (reached)" in output
+    assert cells(tmp_path)[0].stat().st_mtime_ns == finished
+    assert [json.loads(path.read_text())["outcome"] for path in cells(tmp_path)] == ["reached", "reached"]
+    assert "times to target" in output
+    scores = (tmp_path / "experiments" / "mine_scores" / "scores.csv").read_text()
+    assert "mine" in scores
+
+
+def test_the_failure_of_a_cell_does_not_stop_the_others(tmp_path):
+    source = (ROOT / "reference_algorithms" / "nadamw" / "jax_submission.py").read_text()
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "self_tuning.json").write_text(
+        (ROOT / "reference_algorithms" / "nadamw" / "self_tuning.json").read_text()
+    )
+    (folder / "submission.py").write_text(
+        source
+        + "\nimport os\nif 'study_0' in ' '.join(__import__('sys').argv):\n    raise RuntimeError('study 0 fails')\n"
+    )
+    status, output = finish(start(tmp_path, submission=str(folder / "submission.py")))
+    assert status == 1
+    assert "study 0 fails" in output
+    assert "not finished: mnist_mini study_0 trial_1" in output
+    assert [path.parts[-4] for path in cells(tmp_path)] == ["study_1"]
