@@ -4,6 +4,7 @@ The processes are started as programs, not forked or spawned by `multiprocessing
 nor a framework, and they end with this process.
 """
 
+import atexit
 import contextlib
 import mmap
 import os
@@ -96,7 +97,8 @@ def default_num_workers() -> int:
     if given := os.environ.get(NUM_WORKERS_VARIABLE):
         return int(given)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // processes)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)
 
 
 _pool: WorkerPool | None = None
@@ -109,6 +111,7 @@ def shared_pool() -> WorkerPool:
     with _pool_lock:
         if _pool is None:
             _pool = WorkerPool(default_num_workers())
+            atexit.register(_pool.close)
         return _pool
 
 
