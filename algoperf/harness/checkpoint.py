@@ -149,11 +149,11 @@ def _sync(path: Path) -> None:
 def _host_random_state() -> dict[str, Any]:
     """State of Python's and NumPy's global generators, which a submission may draw from."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
         "python_version": sys.version_info[:2],
-        "numpy": [name, keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [name, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
     }
 
 
