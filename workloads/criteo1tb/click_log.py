@@ -22,25 +22,15 @@ HIDDEN_MODEL_FILE = "hidden_model.json"
 
 # Distinct categories of a day, in each column; large and small ones in the places of the real data.
 _CATEGORIES = (
-    *(2_000, 500, 300, 120, 200, 3, 150, 60, 20, 1_500, 600, 300, 10),
-    *(80, 200, 40, 4, 60, 14, 2_000, 1_500, 1_800, 400, 150, 50, 36),
+    *(500, 120, 80, 40, 60, 3, 50, 20, 12, 400, 150, 90, 10),
+    *(30, 60, 15, 4, 25, 14, 500, 300, 350, 100, 50, 25, 36),
 )
 _POWER = 1.15  # frequency of the k-th commonest category is proportional to k ** -_POWER
 _RENEWED_SHARE = 0.04  # categories that are new on a day
-_NUM_FACTORS = 4
+_NUM_FACTORS = 2
 _INTERACTING = (
-    (0, 5),
-    (2, 12),
-    (4, 18),
-    (7, 16),
-    (8, 24),
-    (9, 25),
-    (10, 13),
-    (14, 15),
-    (17, 22),
-    (19, 23),
-    (3, 6),
-    (1, 11),
+    *((0, 5), (3, 12), (4, 18), (6, 23), (7, 16), (8, 24)),
+    *((9, 16), (10, 12), (13, 15), (14, 25), (17, 5), (20, 16)),
 )
 _MISSING_CATEGORY_SHARE = 0.12
 _MISSING_INTEGER_SHARE = 0.3
@@ -94,7 +84,7 @@ class HiddenModel:
         return self._rng.normal(0, 0.22, count)
 
     def _draw_factors(self, count: int) -> np.ndarray:
-        return self._rng.normal(0, 0.5, (count, _NUM_FACTORS))
+        return self._rng.normal(0, 0.6, (count, _NUM_FACTORS))
 
     def next_day(self, num_rows: int) -> Day:
         """Draws the next day and then renews some categories."""

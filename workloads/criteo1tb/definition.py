@@ -166,7 +166,7 @@ MINI = dataclasses.replace(
     dataset="criteo1tb_mini",
     validation_target=0.43,
     test_target=0.43,
-    splits=SplitSizes(train=200_000, eval_train=16_384, validation=24_000, test=24_000),
+    splits=SplitSizes(train=320_000, eval_train=16_384, validation=20_000, test=20_000),
     budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=2_000),
     eval_batch_size=8_192,
     model=_MINI_MODEL,
