@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
@@ -29,19 +30,16 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
 
     Raises:
       UnsavableStateError: a leaf is neither an array nor a number, string, None or function.
+      OSError: the files cannot be written.
     """
     leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in _flatten(state)[0]]
     records = [{"path": path, **_record(path, leaf)} for path, leaf in leaves]
-    arrays = {
-        f"{index:06d}": _raw(leaf)
-        for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True))
-        if record["kind"] in ("device", "host")
-    }
+    stored = [(record, leaf) for record, (_, leaf) in zip(records, leaves, strict=True) if _is_stored(record)]
+    arrays = {_name(index): _raw(leaf) for index, (_, leaf) in enumerate(stored)}
     if jax.process_index() == 0:
         (directory / _LEAVES).write_text(json.dumps(records))
     if arrays:
-        with _quiet():
-            _checkpointer().save(directory.absolute() / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+        _write_arrays(directory.absolute() / _ARRAYS, arrays)
 
 
 def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,15 +52,11 @@ def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     records = json.loads((directory / _LEAVES).read_text())
     leaves, structure = _flatten(template)
     _check_paths([record["path"] for record in records], [jax.tree_util.keystr(path) for path, _ in leaves])
-    wanted = {
-        f"{index:06d}": _restore_args(record, leaf)
-        for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True))
-        if record["kind"] in ("device", "host")
-    }
-    arrays = _read_arrays(directory, wanted) if wanted else {}
-    values = []
-    for index, (record, (_, leaf)) in enumerate(zip(records, leaves, strict=True)):
-        values.append(_value(record, leaf, arrays.get(f"{index:06d}")))
+    pairs = [(record, leaf) for record, (_, leaf) in zip(records, leaves, strict=True)]
+    stored = [(record, leaf) for record, leaf in pairs if _is_stored(record)]
+    wanted = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
+    arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, wanted))
+    values = [_value(record, leaf, next(arrays) if _is_stored(record) else None) for record, leaf in pairs]
     return jax.tree.unflatten(structure, values)
 
 
@@ -75,7 +69,7 @@ def _record(path: str, leaf: Any) -> dict[str, Any]:
     if isinstance(leaf, jax.Array):
         if _is_key(leaf):
             return {"kind": "device", "shape": leaf.shape, "dtype": _dtype_name(leaf), "impl": _impl_name(leaf)}
-        return {"kind": "device", "shape": leaf.shape, "dtype": leaf.dtype.name}
+        return {"kind": "device", "shape": leaf.shape, "dtype": leaf.dtype.name, "weak": leaf.weak_type}
     if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind not in "OUSM":
         return {"kind": "host", "shape": leaf.shape, "dtype": leaf.dtype.name, "scalar": isinstance(leaf, np.generic)}
     if isinstance(leaf, (bool, int, str)):
@@ -88,6 +82,15 @@ def _record(path: str, leaf: Any) -> dict[str, Any]:
         f"{path} is a {type(leaf).__module__}.{type(leaf).__qualname__}, which a checkpoint cannot keep; "
         f"use arrays, numbers, strings, None, functions, or containers of them that are JAX pytrees"
     )
+
+
+def _is_stored(record: dict[str, Any]) -> bool:
+    """Whether Orbax keeps the leaf: arrays, but not empty ones, which it refuses."""
+    return record["kind"] in ("device", "host") and 0 not in record["shape"]
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}"
 
 
 def _is_key(leaf: jax.Array) -> bool:
@@ -126,25 +129,42 @@ def _restore_args(record: dict[str, Any], leaf: Any) -> ocp.RestoreArgs:
         )
     if record["kind"] == "host":
         return ocp.RestoreArgs(restore_type=np.ndarray)
+    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=_sharding(leaf))
+
+
+def _sharding(leaf: Any) -> jax.sharding.Sharding:
+    """Placement of a template's array; whole on every device for what has none."""
     is_placed = isinstance(leaf, jax.Array) and not _is_key(leaf)
-    sharding = leaf.sharding if is_placed else jax_sharding_utils.get_replicate_sharding()
-    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=sharding)
+    return leaf.sharding if is_placed else jax_sharding_utils.get_replicate_sharding()
 
 
 def _dtype_name(leaf: Any) -> str:
     return str(leaf.dtype) if isinstance(leaf, jax.Array) and _is_key(leaf) else leaf.dtype.name
 
 
-def _read_arrays(directory: Path, wanted: dict[str, ocp.RestoreArgs]) -> dict[str, Any]:
+def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    try:
+        with _quiet():
+            _checkpointer().save(path, args=ocp.args.PyTreeSave(arrays))
+    except Exception as error:  # Orbax and TensorStore raise many kinds, none of them an OSError
+        raise OSError(f"Orbax cannot write {path}: {error}") from error
+
+
+def _read_arrays(path: Path, wanted: dict[str, ocp.RestoreArgs]) -> list[Any]:
+    """Arrays in the order of `wanted`."""
+    if not wanted:
+        return []
     arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(wanted, 0), restore_args=wanted)
     try:
         with _quiet():
-            return _checkpointer().restore(directory.absolute() / _ARRAYS, args=arguments)
-    except Exception as error:  # Orbax and TensorStore raise many kinds
-        raise ValueError(f"{directory / _ARRAYS} cannot be read: {error}") from error
+            arrays = _checkpointer().restore(path, args=arguments)
+    except Exception as error:  # as above
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    return [arrays[name] for name in wanted]
 
 
 def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:
+    """The restored leaf; `array` is None where Orbax keeps nothing."""
     match record["kind"]:
         case "function":
             return leaf
@@ -152,12 +172,16 @@ def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:
             return float.fromhex(record["value"])
         case "value":
             return record["value"]
-        case "host":
-            return array[()] if record["scalar"] else array
-        case _ if "impl" in record:
-            return jax.random.wrap_key_data(array, impl=record["impl"])
-        case _:
-            return array
+    if array is None:
+        array = np.empty(record["shape"], record["dtype"])
+        return array if record["kind"] == "host" else jax.device_put(array, _sharding(leaf))
+    if record["kind"] == "host":
+        return array[()] if record["scalar"] else array
+    if "impl" in record:
+        return jax.random.wrap_key_data(array, impl=record["impl"])
+    if record["weak"] and array.ndim == 0:  # a strong type would change what the next step promotes to
+        return jax.device_put(jnp.asarray(array.item()), array.sharding)
+    return array
 
 
 @functools.cache

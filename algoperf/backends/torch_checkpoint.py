@@ -30,15 +30,16 @@ def save(
 
     Raises:
       UnsavableStateError: names the entry of the optimizer state that cannot be kept.
+      OSError: the files cannot be written.
     """
     own = {name: torch_state.encode(state[name], name) for name in _PER_RANK}
     digests = gather(_digest(own))
     if rank == 0:
         params = unwrapped(state["model_params"]).state_dict()
         whole = {"model_params": dict(params), **own, "ranks_differ": len(set(digests)) > 1, "num_ranks": len(digests)}
-        torch.save(whole, directory / _STATE)
+        _write(whole, directory / _STATE)
     elif digests[rank] != digests[0]:
-        torch.save(own, directory / _rank_file(rank))
+        _write(own, directory / _rank_file(rank))
 
 
 def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: int, device: Any) -> dict[str, Any]:
@@ -63,6 +64,13 @@ def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: 
         raise StateMismatchError(f"the checkpoint's model does not fit this run: {error}") from error
     restored = {name: torch_state.decode(own[name], template[name], name) for name in _PER_RANK}
     return {"model_params": module, **restored}
+
+
+def _write(value: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(value, path)
+    except RuntimeError as error:  # what PyTorch's writer makes of a full disk
+        raise OSError(f"cannot write {path}: {error}") from error
 
 
 def _read(path: Path, device: Any) -> dict[str, Any]:

@@ -203,6 +203,7 @@ def test_state_comes_back_bitwise_in_the_templates_placement(backend, workload, 
         if isinstance(saved, (jax.Array, np.ndarray, np.generic)):
             assert (saved.dtype, saved.shape) == (back.dtype, back.shape)
             assert np.asarray(saved).tobytes() == np.asarray(back).tobytes()
+            assert getattr(saved, "weak_type", False) == getattr(back, "weak_type", False)
         else:
             assert saved == back
     for placed, back in zip(jax.tree.leaves(template), jax.tree.leaves(restored), strict=True):
@@ -257,6 +258,13 @@ def test_checkpoint_of_another_run_is_refused(backend, tmp_path, change, message
     backend.save_state(tmp_path, state)
     with pytest.raises(StateMismatchError, match=message):
         backend.load_state(tmp_path, {**state, "optimizer_state": change(state["optimizer_state"])})
+
+
+def test_disk_errors_are_os_errors(backend, tmp_path):
+    state = {"model_params": {"w": jnp.zeros(3)}, "model_state": None, "optimizer_state": None}
+    (tmp_path / "arrays").write_text("in the way")
+    with pytest.raises(OSError, match="cannot write"):
+        backend.save_state(tmp_path, state)
 
 
 def test_damaged_checkpoint_is_a_value_error(backend, tmp_path):

@@ -277,6 +277,13 @@ def test_other_models_and_shapes_are_refused(backend, workload, tmp_path):
         backend.load_state(tmp_path, {**state, "model_params": nn.Linear(1, 1)})
 
 
+def test_disk_errors_are_os_errors(backend, workload, tmp_path):
+    params, _ = workload.init_model_fn(backend.key(0))
+    state = {"model_params": params, "model_state": None, "optimizer_state": {}}
+    with pytest.raises(OSError, match=r"state\.pt"):
+        backend.save_state(tmp_path / "absent", state)
+
+
 def test_damaged_checkpoint_is_a_value_error(backend, workload, tmp_path):
     params, _ = workload.init_model_fn(backend.key(0))
     state = {"model_params": params, "model_state": None, "optimizer_state": {}}
