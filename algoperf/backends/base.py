@@ -1,5 +1,6 @@
 """What a framework must offer to the harness, and what a model must offer to a framework. Imports neither."""
 
+import contextlib
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -171,6 +172,10 @@ class Backend(Protocol):
         ...
 
     # -- provenance
+    def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
+        """Writes a profiler trace of the block into `directory` (JAX; nothing in PyTorch)."""
+        ...
+
     def device_report(self) -> dict[str, Any]:
         """Names, counts, memory and driver of the devices, framework version, peak memory."""
         ...

@@ -1,5 +1,6 @@
 """JAX on all devices of this machine, or of several processes joined by `jax.distributed`."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -175,6 +176,10 @@ class JaxBackend:
         return jax_checkpoint.load(directory, template)
 
     # -- provenance
+
+    def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
+        trace: contextlib.AbstractContextManager[Any] = jax.profiler.trace(str(directory))
+        return trace
 
     def device_report(self) -> dict[str, Any]:
         devices = jax.local_devices()

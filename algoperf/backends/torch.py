@@ -1,5 +1,6 @@
 """PyTorch on one device, or on one device per process under torchrun."""
 
+import contextlib
 import copy
 import gc
 import re
@@ -209,6 +210,9 @@ class TorchBackend:
         return torch_checkpoint.load(directory, template, rank=self.rank, num_ranks=self.world_size, device=self.device)
 
     # -- provenance
+
+    def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
 
     def device_report(self) -> dict[str, Any]:
         report: dict[str, Any] = {

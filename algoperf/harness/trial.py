@@ -123,7 +123,8 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) 
                 preemption_count=preemptions,
             ),
         )
-        result = loop.run()
+        with backend.trace(plan.trial_dir / "traces") if plan.config.capture_jax_trace else contextlib.nullcontext():
+            result = loop.run()
         progress.close(result.outcome)
         if result.outcome is not Outcome.INTERRUPTED:
             recorder.append_final(clock.submission_time_s(), loop.state.global_step)

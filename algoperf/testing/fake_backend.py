@@ -1,5 +1,6 @@
 """A backend on plain NumPy: tests of the harness need no framework, no device and no waiting."""
 
+import contextlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -114,6 +115,9 @@ class FakeBackend:
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = pickle.loads((directory / _STATE_FILE).read_bytes())
         return state
+
+    def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
 
     def device_report(self) -> dict[str, Any]:
         return {"framework": self.framework, "framework_version": np.__version__, "devices": ["imagined"]}
