@@ -1,0 +1,107 @@
+"use strict";
+// Front page, a page for each submission, each workload and each pair of them; the address tells which.
+const SECTIONS = [
+  ["leaderboard", "Leaderboard", leaderboardSection], ["profile", "Profiles", profileSection], ["times", "Times to target", timesSection],
+  ["beats", "Who beats whom", beatsSection], ["curves", "Training curves", curvesSection], ["sensitivity", "Sensitivity", sensitivitySection],
+  ["diagnostics", "Diagnostics", diagnosticsSection], ["speedups", "Speedups", speedupSection], ["notes", "Notes", notesSection],
+];
+
+function resultRow(i, workload, first) {
+  const r = resultOf(i, workload);
+  const budget = RULES.workloads[workload].budget_s;
+  const low = r.time_low_s === null ? "miss" : duration(r.time_low_s, budget), high = r.time_high_s === null ? "miss" : duration(r.time_high_s, budget);
+  return [first, { node: link(duration(r.time_s, budget), pageOf(i, workload)) }, r.time_low_s === null ? "–" : `${low} to ${high}`,
+    r.ratio === null ? "–" : r.ratio.toFixed(3), duration(r.best_of_k_s, budget), duration(r.law.restricted_mean_s, budget),
+    `${r.law.reached}/${r.law.trials}`, `${percent(r.law.success_low)} to ${percent(r.law.success_high)}`];
+}
+const RESULT_HEAD = ["time", "95 % interval", { text: "ratio", title: "over the fastest, after the filters" }, "best of k", { text: "restricted mean", title: "a miss counts as the budget" }, "on target", "success, 95 %"];
+
+function submissionPage(i) {
+  const row = DATA.leaderboard[ORDER.indexOf(i)];
+  const rows = DATA.rules_workloads.map((w) => resultRow(i, w, { node: link(w, pageOf(null, w)), class: "text" }));
+  const rivals = DATA.head_to_head.filter((d) => d.a === NAMES[i] || d.b === NAMES[i]).map((d) => {
+    const mine = d.a === NAMES[i];
+    const verdict = d.verdict === null ? "not resolved" : d.verdict === NAMES[i] ? "better" : "worse";
+    const rival = NAMES.indexOf(mine ? d.b : d.a);
+    return [nameCell(rival), { text: verdict, class: "text" }, number(mine ? d.p_a_beats_b : 1 - d.p_a_beats_b, 2), mine ? `${d.wins_a}:${d.wins_b}` : `${d.wins_b}:${d.wins_a}`,
+      d.time_ratio === null ? "–" : number(mine ? d.time_ratio : 1 / d.time_ratio, 3)];
+  });
+  return [
+    element("h2", {}, breakable(NAMES[i])),
+    element("div", { class: "tiles" }, tile(row.score.toFixed(4), "score"), tile(row.score_low === null ? "–" : `${row.score_low.toFixed(3)}–${row.score_high.toFixed(3)}`, "95 % interval"),
+      tile(`${row.rank} (${row.rank_low}–${row.rank_high})`, "rank and its 95 % set"), tile(`${row.workloads_solved}/${RULES.base_workloads.length}`, "workloads that count"),
+      tile(row.score_best_of_k.toFixed(3), "best-of-k score"), tile(String(row.trials_missing + row.trials_unreadable), "trials lost")),
+    element("h3", {}, "Workloads"), table([{ text: "workload", class: "text" }, ...RESULT_HEAD], rows, { wide: true }),
+    element("h3", {}, "Against each rival alone"), table([{ text: "rival", class: "text" }, { text: "verdict", class: "text" }, "chance to win", "workloads won", "time ratio"], rivals),
+  ];
+}
+
+function workloadPage(workload) {
+  const rule = RULES.workloads[workload];
+  const timed = DATA.rules_workloads.includes(workload);
+  const rows = timed ? ORDER.map((i) => resultRow(i, workload, nameCell(i))) : [];
+  return [
+    element("h2", {}, breakable(workload)),
+    element("div", { class: "tiles" }, tile(significant(rule.validation_target, 6), `target of validation ${rule.metric}, to ${rule.direction}`), tile(duration(rule.budget_s), "budget"), tile(String(rule.step_hint), "step hint")),
+    chips(false), curvesChart(workload), table([{ text: "submission", class: "text" }, ...RESULT_HEAD], rows, { wide: true }),
+  ];
+}
+
+function pairPage(i, workload) {
+  if (!DATA.rules_workloads.includes(workload)) return workloadPage(workload);
+  const r = resultOf(i, workload), d = diagnosticsOf(i, workload), rule = RULES.workloads[workload];
+  const studies = r.study_times_s.map((t) => duration(t, rule.budget_s)).join(", ");
+  const ended = Object.entries(d.outcomes).map(([o, n]) => `${n} ${o.replaceAll("_", " ")}`).join(", ") || "no trials";
+  return [
+    element("h2", {}, link(NAMES[i], pageOf(i)), " on ", link(workload, pageOf(null, workload))),
+    element("div", { class: "tiles" }, tile(duration(r.time_s, rule.budget_s), "time to target"), tile(`${r.law.reached}/${r.law.trials}`, `trials on target (${percent(r.law.success_low)}–${percent(r.law.success_high)})`),
+      tile(duration(r.law.restricted_mean_s, rule.budget_s), `restricted mean, ± ${significant((r.law.standard_error_s ?? 0) / unitFor(rule.budget_s).size)} ${unitFor(rule.budget_s).name}`),
+      tile(significant(d.steps_to_target, 4), "steps to target"), tile(significant(d.step_s), "seconds per step"), tile(percent(d.evaluation_share), "of wall time in evaluation")),
+    paragraph(`Study times: ${studies}. Trials: ${ended}; ${d.sustained} stayed on target, ${d.first_only} fell back after the first passage.`),
+    curvesChart(workload, i),
+    element("div", { class: "pair" },
+      element("div", {}, element("h3", {}, "Chance to be on target"), lawChart(r, rule.budget_s, i)),
+      element("div", {}, element("h3", {}, "Best of k runs"), tuningChart(r, rule.budget_s, i))),
+  ];
+}
+
+function route() {
+  const query = new URLSearchParams(location.hash.slice(1));
+  const given = query.get("submission");
+  const i = given !== null && /^\d+$/.test(given) && Number(given) < NAMES.length ? Number(given) : null;
+  const workload = query.get("workload") in RULES.workloads ? query.get("workload") : null;
+  const main = document.getElementById("main");
+  for (const plot of main.querySelectorAll(".plot")) if (plot.drawn) Plotly.purge(plot);
+  LISTENERS.length = 0;
+  const front = i === null && workload === null;
+  if (front) {
+    main.replaceChildren(...SECTIONS.map(([id, title, make]) => element("section", { id }, element("h2", {}, title), make())));
+    const anchor = document.getElementById(location.hash.slice(1));
+    if (anchor) anchor.scrollIntoView(); else window.scrollTo(0, 0);
+  } else {
+    const back = element("p", {}, link("← All results", "#leaderboard"));
+    main.replaceChildren(back, ...(i === null ? workloadPage(workload) : workload === null ? submissionPage(i) : pairPage(i, workload)));
+    window.scrollTo(0, 0);
+  }
+  document.body.dataset.page = front ? "front" : "detail";
+}
+
+let lastFront = null;
+function onHash() {
+  const wanted = location.hash.slice(1);
+  const isSection = wanted === "" || SECTIONS.some(([id]) => id === wanted);
+  if (isSection && lastFront) { document.getElementById(wanted || "leaderboard").scrollIntoView(); return; }
+  route();
+  lastFront = isSection;
+}
+
+document.getElementById("sections").replaceChildren(...SECTIONS.map(([id, title]) => element("a", { href: `#${id}` }, title)));
+document.getElementById("facts").textContent =
+  `${RULES.description}. ${NAMES.length} submissions, ${RULES.base_workloads.length} workloads` +
+  `${Object.keys(RULES.held_out).length ? ` and ${Object.keys(RULES.held_out).length} held-out` : ""}, ` +
+  `${RULES.tuning.studies} studies × ${RULES.tuning.trials_per_study} trials, ${RULES.tuning.name} tuning.`;
+document.getElementById("footer").textContent =
+  `Bootstrap of ${DATA.replicates} boards, seed ${DATA.seed}. The same numbers are in results.json beside this file; docs/scoring.md explains the methods.`;
+window.addEventListener("hashchange", onHash);
+onHash();
+document.body.dataset.ready = "yes";
