@@ -6,6 +6,8 @@ The tree's structure is that of the template on reading; paths, kinds, shapes an
 import contextlib
 import functools
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from algoperf.backends.base import StateMismatchError, UnsavableStateError
 
 _ARRAYS = "arrays"
 _LEAVES = "leaves.json"
+_OS_ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
 _ENTRIES = ("model_params", "model_state", "optimizer_state")
 
 
@@ -147,6 +150,9 @@ def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
         with _quiet():
             _checkpointer().save(path, args=ocp.args.PyTreeSave(arrays))
     except Exception as error:  # Orbax and TensorStore raise many kinds, none of them an OSError
+        code = _OS_ERROR_CODE.search(str(error))
+        if code is not None:
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise OSError(f"Orbax cannot write {path}: {error}") from error
 
 
@@ -191,9 +197,9 @@ def _checkpointer() -> ocp.Checkpointer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's progress reports and advice off the screen."""
+    """Keeps Orbax's progress reports, advice and the traces of its threads off the screen; it raises what matters."""
     verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.FATAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,9 @@ def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: 
 def _write(value: dict[str, Any], path: Path) -> None:
     try:
         torch.save(value, path)
-    except RuntimeError as error:  # what PyTorch's writer makes of a full disk
-        raise OSError(f"cannot write {path}: {error}") from error
+    except RuntimeError as error:  # what PyTorch's writer makes of a full disk, without its cause
+        free = shutil.disk_usage(path.parent).free
+        raise OSError(f"cannot write {path} ({free / 2**20:.0f} MiB are free on this disk): {error}") from error
 
 
 def _read(path: Path, device: Any) -> dict[str, Any]:

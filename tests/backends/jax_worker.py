@@ -5,6 +5,7 @@ Run by the tests in a process of its own: `python jax_worker.py WEIGHTS_FILE [ST
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,32 @@ import small_model
 from algoperf.backends.base import load
 
 
+def cpu_seconds_after_fence(backend, operand) -> float:
+    """Queues work on `operand`, throws its results away, fences, and measures what the process still computes."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def slow(x):
+        for _ in range(12):
+            x = jnp.tanh(x @ x * 1e-3)
+        return x
+
+    slow(operand).block_until_ready()
+    for _ in range(3):
+        slow(operand)
+    backend.fence()
+    before = time.process_time()
+    time.sleep(0.1)
+    return time.process_time() - before
+
+
 def main(weights_file: Path, state_dir: Path | None) -> None:
     backend = load("jax")
     import jax
     import small_model_jax
+
+    from algoperf import jax_sharding_utils
 
     model = small_model_jax.Model()
     workload = backend.build_workload(small_model.DEFINITION, model)
@@ -34,6 +57,8 @@ def main(weights_file: Path, state_dir: Path | None) -> None:
             a.sharding == b.sharding and np.array_equal(a.addressable_data(0), b.addressable_data(0)) for a, b in pairs
         )
     batch = backend.put_batch(batches[0])
+    operand = np.ones((700, 700), np.float32)
+    on_one, on_all = jax.device_put(operand, jax.local_devices()[-1]), jax_sharding_utils.replicate(operand)
     facts = {
         "num_devices": backend.num_devices,
         "num_local_devices": backend.num_local_devices,
@@ -47,6 +72,7 @@ def main(weights_file: Path, state_dir: Path | None) -> None:
         "rows_per_device": [shard.data.shape[0] for shard in batch["inputs"].addressable_shards],
         "replicated": all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves((params, model_state))),
         "restored_equal": restored_equal,
+        "cpu_after_fence_s": [cpu_seconds_after_fence(backend, x) for x in (on_one, on_all)],
         "torch_imported": "torch" in sys.modules,
     }
     backend.fence(params)

@@ -28,6 +28,12 @@ class Network(nn.Module):
         return self.output(self.dropout(self.bn(self.hidden(inputs)).relu(), dropout_rate))
 
 
+class NetworkWithUnusedLayer(Network):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(2, 2)
+
+
 class Model:
     def __init__(self, network=Network):
         self._network = network

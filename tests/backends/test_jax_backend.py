@@ -336,6 +336,7 @@ def test_two_devices_follow_the_trajectory_of_one(one_device, tmp_path, num_proc
     assert facts["ranks"] == list(range(num_processes))
     assert facts["max_over_ranks"] == 0.1 + (num_processes - 1)
     assert facts["broadcast"] == ["rank", 0]
+    assert max(facts["cpu_after_fence_s"]) < 0.05
     assert not facts["torch_imported"]
     np.testing.assert_allclose(facts["losses"], expected_facts["losses"], rtol=1e-5)
     np.testing.assert_allclose(facts["evaluated"], expected_facts["evaluated"], rtol=1e-4, atol=1e-5)

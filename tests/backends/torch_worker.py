@@ -37,11 +37,16 @@ def main(weights_file: Path, state_dir: Path) -> None:
     template = {"model_params": fresh, "model_state": None, "optimizer_state": {"mine": torch.zeros(2)}}
     restored = backend.load_state(state_dir, template)
     pairs = zip(params.state_dict().items(), restored["model_params"].state_dict().items(), strict=True)
+    with_unused = backend.build_workload(
+        small_model.DEFINITION, small_model_torch.Model(small_model_torch.NetworkWithUnusedLayer)
+    )
+    _, losses_with_unused = small_model_torch.train(backend, with_unused, 6, batches, dropout_rate=0.0)
     backend.seed_global(1, 2)
     facts = {
         "num_devices": backend.num_devices,
         "world_size": backend.world_size,
         "losses": losses,
+        "losses_with_unused": losses_with_unused,
         "ranks": [item["rank"] for item in everyone],
         "evaluated": [np.concatenate([item["losses"][i] for item in everyone]).tolist() for i in range(len(batches))],
         "max_over_ranks": backend.max_over_ranks(0.1 + backend.rank),
