@@ -143,6 +143,21 @@ def test_a_cut_off_gzip_file_is_named(tmp_path, real, days):
         prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
 
 
+def test_a_damaged_gzip_file_is_named(tmp_path, days):
+    content = bytearray(gzip.compress(days[2]))
+    content[200:240] = bytes(40)
+    (tmp_path / "day_0.gz").write_bytes(content)
+    with pytest.raises(StoreError, match=r"day_0.gz is damaged"):
+        list(prepare.read_lines(tmp_path / "day_0.gz"))
+
+
+@pytest.mark.parametrize("block_bytes", [5, 1000, 1 << 20])
+def test_gzip_files_may_follow_each_other_in_one_file(tmp_path, days, block_bytes):
+    (tmp_path / "day_0.gz").write_bytes(gzip.compress(days[0]) + gzip.compress(days[1]))
+    blocks = [block.tobytes() for block in prepare.read_lines(tmp_path / "day_0.gz", block_bytes)]
+    assert b"".join(blocks) == days[0] + days[1]
+
+
 def test_too_few_rows_are_an_error(tmp_path, real, days):
     raw = tmp_path / "raw"
     write_plain(raw, [days[0], days[1].split(b"\n", 1)[1], days[2]])

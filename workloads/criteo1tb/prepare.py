@@ -4,15 +4,15 @@ The store is a folder of parts, one for each raw file, and a `store.json` that l
 uint8 [n], `integers` float32 [n, 13] and `ids` int32 [n, 26]: 157 bytes for each line of about 250.
 """
 
-import gzip
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
 Report = Callable[[str], None]
 BYTES_PER_ROW = 1 + 4 * NUM_INTEGERS + 4 * NUM_CATEGORIES
 _READ_BYTES = 1 << 23
+_GZIP = 31
 _FILE_NAME = re.compile(r"day_(?P<day>\d+)(?:_(?P<piece>\d+))?(?:\.gz)?")
 
 
@@ -177,27 +178,38 @@ def read_lines(path: Path, block_bytes: int = _READ_BYTES) -> Iterator[np.ndarra
     Raises:
       StoreError: the gzip file is cut off or damaged.
     """
-    with _open(path) as file:
-        rest = b""
-        while True:
-            try:
-                block = file.read(block_bytes)
-            except (EOFError, OSError) as error:
-                raise StoreError(f"{path} cannot be read to its end ({error}); fetch it again") from error
-            if not block:
-                break
-            end = block.rfind(b"\n") + 1
-            if end:
-                yield np.frombuffer(rest + block[:end], np.uint8)
-                rest = block[end:]
-            else:
-                rest += block
-        if rest:
-            yield np.frombuffer(rest + b"\n", np.uint8)
+    rest = b""
+    for block in _gunzipped(path, block_bytes) if path.suffix == ".gz" else _raw_blocks(path, block_bytes):
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield np.frombuffer(rest + block[:end], np.uint8)
+            rest = block[end:]
+        else:
+            rest += block
+    if rest:
+        yield np.frombuffer(rest + b"\n", np.uint8)
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb", buffering=0)
+def _raw_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(block_bytes):
+            yield block
+
+
+def _gunzipped(path: Path, block_bytes: int) -> Iterator[bytes]:
+    """Decompresses large blocks without the GIL; the gzip module works in small ones, which threads cannot share."""
+    decompressor = zlib.decompressobj(wbits=_GZIP)
+    try:
+        for compressed in _raw_blocks(path, max(1, block_bytes // 4)):
+            while compressed:
+                if decompressor.eof:  # gzip files may follow each other in one file
+                    decompressor = zlib.decompressobj(wbits=_GZIP)
+                yield decompressor.decompress(compressed, block_bytes)
+                compressed = decompressor.unconsumed_tail or decompressor.unused_data
+    except zlib.error as error:
+        raise StoreError(f"{path} is damaged ({error}); fetch it again") from error
+    if not decompressor.eof:
+        raise StoreError(f"{path} cannot be read to its end, it is cut off; fetch it again")
 
 
 def _parser() -> tuple[Callable[[np.ndarray], Any], type[Exception]]:

@@ -1,0 +1,98 @@
+"""Speed of click-log preparation (text to store) and of reading batches from a warm store.
+
+`python benchmarks/criteo_data.py [--rows=2000000] [--workers=2]`. Text is generated once and repeated; files lie in a
+temporary folder that stays in the page cache, so that the figures are those of the code and not of the disk.
+"""
+
+import argparse
+import dataclasses
+import gzip
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from algoperf.data import BatchRequest, TrainPipeline
+from algoperf.definition import Split, SplitSizes
+from workloads.criteo1tb import prepare
+from workloads.criteo1tb.click_log import HiddenModel, format_rows
+from workloads.criteo1tb.data import ClickSource, open_split
+from workloads.criteo1tb.definition import CRITEO1TB, ClickLogConfig
+from workloads.criteo1tb.parser import parse
+
+_DISTINCT_ROWS = 50_000
+_BATCH = 262_144
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    day = HiddenModel(0).next_day(_DISTINCT_ROWS)
+    text = format_rows(day, 0, _DISTINCT_ROWS)
+    parse(np.frombuffer(text[: text.index(b"\n") + 1], np.uint8))  # compiles
+    with tempfile.TemporaryDirectory() as folder:
+        for form in ("plain", "gzip"):
+            store = Path(folder) / form
+            speed = _prepare(store, text, arguments.rows, arguments.workers, compressed=form == "gzip")
+            megabytes = speed * len(text) / _DISTINCT_ROWS / 1e6
+            print(
+                f"prepare, {form}, {arguments.workers} files at once: {speed / 1e6:.2f} M rows/s, {megabytes:.0f} MB/s"
+            )
+        _read(open_split(_definition(arguments.rows), Split.TRAIN, Path(folder) / "plain"))
+
+
+def _definition(num_rows: int):
+    evaluation = _DISTINCT_ROWS
+    return dataclasses.replace(
+        CRITEO1TB,
+        splits=SplitSizes(train=num_rows, eval_train=evaluation, validation=evaluation // 2, test=evaluation // 2),
+        data=ClickLogConfig(num_days=2, shuffle_block_rows=500_000),
+    )
+
+
+def _prepare(data_dir: Path, text: bytes, num_rows: int, workers: int, *, compressed: bool) -> float:
+    """Prepares `workers` pieces of one day at once; returns rows per second."""
+    raw = data_dir / "raw"
+    raw.mkdir(parents=True)
+    repeats = num_rows // _DISTINCT_ROWS // workers
+    piece = gzip.compress(text, 1) * repeats if compressed else text * repeats
+    suffix = ".gz" if compressed else ""
+    for number in range(workers):
+        (raw / f"day_0_{number:02d}{suffix}").write_bytes(piece)
+    (raw / "day_1").write_bytes(text)
+    definition = _definition(repeats * workers * _DISTINCT_ROWS)
+    started = time.perf_counter()
+    prepare.prepare(definition, data_dir, source_dir=raw, num_workers=workers, report=lambda message: None)
+    return (definition.splits.train + _DISTINCT_ROWS) / (time.perf_counter() - started)
+
+
+def _read(source: ClickSource) -> None:
+    rows = np.arange(len(source))
+    everything = BatchRequest(indices=rows, batch_size=len(rows), seed=0)
+    source.read(everything)  # warms the store
+    rng = np.random.default_rng(0)
+    pipeline = TrainPipeline(source, batch_size=_BATCH, seed=0)
+    scattered = [rng.integers(0, len(source), _BATCH) for _ in range(8)]
+    speeds = {
+        "training order (blocks of rows)": _speed(lambda number: next(pipeline)),
+        "scattered single rows": _speed(
+            lambda number: source.read(BatchRequest(indices=scattered[number], batch_size=_BATCH, seed=0))
+        ),
+    }
+    for order, speed in speeds.items():
+        print(f"read, batches of {_BATCH}, {order}: {speed / 1e6:.1f} M rows/s")
+
+
+def _speed(read: Callable[[int], object]) -> float:
+    started = time.perf_counter()
+    for number in range(8):
+        read(number)
+    return 8 * _BATCH / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
