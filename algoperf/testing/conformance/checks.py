@@ -42,9 +42,13 @@ def loss_dict(subject: Subject) -> None:
     losses = subject.training.losses
     assert {"summed", "n_valid_examples", "per_example"} <= losses.keys(), f"loss_fn gives only {sorted(losses)}"
     assert losses["summed"].shape == losses["n_valid_examples"].shape == ()
-    np.testing.assert_allclose(losses["per_example"].sum(dtype=np.float64), losses["summed"], rtol=1e-4)
+    np.testing.assert_allclose(
+        losses["per_example"].sum(dtype=np.float64), losses["summed"], rtol=1e-4, err_msg="sum of losses"
+    )
     if "weights" in subject.batch and losses["per_example"].shape == subject.batch["weights"].shape:
-        np.testing.assert_allclose(losses["n_valid_examples"], subject.batch["weights"].sum(), rtol=1e-6)
+        np.testing.assert_allclose(
+            losses["n_valid_examples"], subject.batch["weights"].sum(), rtol=1e-6, err_msg="count"
+        )
 
 
 def masks(subject: Subject) -> None:
@@ -116,7 +120,7 @@ def _accumulated(subject: Subject, parts: list[tuple[Outputs, Batch]]):
 def modes(subject: Subject) -> None:
     """Evaluation repeats itself and ignores dropout; training drops; running statistics move only when asked to."""
     probe, before = subject.probe, subject.weights
-    again = probe.forward_pass(subject.state(), subject.batch, dropout_rate=0.5)
+    again = probe.forward_pass(subject.state(), subject.batch, dropout_rate=0.5, seed=1)
     for expected, found in zip(subject.evaluation.logits, again.logits, strict=True):
         np.testing.assert_array_equal(found, expected, err_msg="evaluation twice, with and without a dropout rate")
     if subject.definition.default_dropout is not None:

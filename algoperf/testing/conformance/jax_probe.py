@@ -79,9 +79,10 @@ class JaxProbe:
         train: bool = False,
         update_batch_norm: bool = True,
         dropout_rate: float = 0.0,
+        seed: int = 0,
     ) -> Pass:
         loss, (logits, losses, new_state) = self._forward_pass(
-            *state, _placed(batch), jax.random.PRNGKey(0), dropout_rate, 0.0, train, update_batch_norm
+            *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, 0.0, train, update_batch_norm
         )
         return self._pass(state, loss, logits, losses, new_state, {})
 

@@ -63,6 +63,7 @@ class Probe(Protocol):
         train: bool = False,
         update_batch_norm: bool = True,
         dropout_rate: float = 0.0,
+        seed: int = 0,
     ) -> Pass: ...
 
     def evaluate(self, state: State, batch: Batch) -> Outputs: ...

@@ -47,7 +47,9 @@ class TorchProbe:
         train: bool = False,
         update_batch_norm: bool = True,
         dropout_rate: float = 0.0,
+        seed: int = 0,
     ) -> Pass:
+        torch.manual_seed(seed)
         logits, losses, loss, new_state = self._losses(
             state,
             batch,
