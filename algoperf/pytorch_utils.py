@@ -32,15 +32,11 @@ def sync_ddp_time(time: float, device: torch.device) -> float:
 def update_batch_norm_fn(module: nn.Module, update_batch_norm: bool) -> None:
     """Freezes or frees the running statistics of `module` if it is a batch norm; for `model.apply`."""
     if hasattr(module, "update_running_stats"):
-        module.update_running_stats = update_batch_norm
+        setattr(module, "update_running_stats", update_batch_norm)  # noqa: B010 (nn.Module is typed to hold tensors)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The workload's own module below DistributedDataParallel and torch.compile wrappers."""
-    while True:
-        if isinstance(module, nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif hasattr(module, "_orig_mod"):
-            module = module._orig_mod
-        else:
-            return module
+    inner = module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+    inner = getattr(inner, "_orig_mod", inner)
+    return module if inner is module else unwrapped(inner)

@@ -156,7 +156,7 @@ class TorchBackend:
         """Wraps in DistributedDataParallel under torchrun and in torch.compile where the probe succeeds."""
         batch = None if probe_batch is None else self.put_batch(probe_batch)
         compiles = compile_model and self._compiles(workload, params, batch)
-        module = params
+        module: Any = params
         if self.world_size > 1:
             unused = batch is not None and self._leaves_parameters_unused(workload, params, batch)
             ids = [self.device.index] if self._is_cuda else None

@@ -280,7 +280,7 @@ def test_other_models_and_shapes_are_refused(backend, workload, tmp_path):
 def test_disk_errors_are_os_errors(backend, workload, tmp_path):
     params, _ = workload.init_model_fn(backend.key(0))
     state = {"model_params": params, "model_state": None, "optimizer_state": {}}
-    with pytest.raises(OSError, match=r"state\.pt"):
+    with pytest.raises(OSError, match="absent"):
         backend.save_state(tmp_path / "absent", state)
 
 
