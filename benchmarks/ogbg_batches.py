@@ -39,7 +39,7 @@ def _write(data_dir: Path, num_graphs: int):
     num_edges = 2 * (num_nodes + 2)
     sizes = SplitSizes(train=num_graphs, eval_train=1, validation=1, test=1)
     owners = np.repeat(num_nodes, num_edges)
-    with StoreWriter(data_dir / OGBG.dataset, {"splits": {"train": (0, num_graphs)}, "num_tasks": 128}) as writer:
+    with StoreWriter(data_dir / OGBG.dataset, {"splits": {"train": (0, num_graphs)}, "generator": None}) as writer:
         writer.add("nodes", rng.integers(0, 10, (num_nodes.sum(), 9)).astype(np.uint8))
         writer.add("edges", rng.integers(0, 4, (num_edges.sum(), 3)).astype(np.uint8))
         for name in ("senders", "receivers"):

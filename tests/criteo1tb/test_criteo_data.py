@@ -1,5 +1,6 @@
 """Splits are the rows that the rules say, read by index in any order."""
 
+import dataclasses
 import gzip
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algoperf.data import BatchRequest, EvalPipeline, TrainPipeline
+from algoperf.data import BatchRequest, EvalPipeline, StoreError, TrainPipeline
 from algoperf.data.shuffle import BlockShuffle
 from algoperf.definition import Split
 from workloads.criteo1tb.data import fake_batch, open_split
@@ -92,3 +93,9 @@ def test_fake_batches_have_ids_within_the_buckets(tiny_definition):
     assert batch["inputs"].shape == (9, 39)
     assert (batch["inputs"][:, 13:] <= np.array(BUCKET_COUNTS, np.float32)).all()
     assert batch["weights"].tolist() == [1] * 8 + [0]
+
+
+def test_a_store_of_another_generator_is_refused(clicks_dir, tiny_definition):
+    other = dataclasses.replace(tiny_definition, data=dataclasses.replace(tiny_definition.data, click_seed=1))
+    with pytest.raises(StoreError, match=r"other generated clicks .* delete it"):
+        open_split(other, Split.TRAIN, clicks_dir)

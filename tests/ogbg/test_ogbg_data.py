@@ -1,11 +1,13 @@
 """Graph batches: nothing lost, nothing mixed up, fixed shapes, the same graphs however many shards."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algoperf.data import BatchRequest, EvalPipeline, TrainPipeline
+from algoperf.data import BatchRequest, EvalPipeline, StoreError, TrainPipeline
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import Split
 from workloads.ogbg.data import consecutive_budget, fake_batch, open_split, random_budget
@@ -130,3 +132,9 @@ def test_fake_batches_are_valid_graphs(tiny_definition):
     for nodes, _, senders, receivers, _, _ in found:
         for ends in (senders, receivers):
             assert ((ends >= 0) & (ends < len(nodes))).all()
+
+
+def test_a_store_of_another_generator_is_refused(molecule_dir, tiny_definition):
+    other = dataclasses.replace(tiny_definition, data=dataclasses.replace(tiny_definition.data, molecule_seed=1))
+    with pytest.raises(StoreError, match=r"other generated molecules .* delete it"):
+        open_split(other, Split.TRAIN, molecule_dir)

@@ -7,6 +7,7 @@ float32 as in AlgoPerf, where some are larger than 2**24. `targets` float32 [B] 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +97,10 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     """
     root = data_dir / definition.dataset
     index = Store(root)
+    if index.meta["generator"] != generator_facts(definition):
+        raise StoreError(
+            f"{root} holds other generated clicks than {definition.name} has now; delete it, it is made again"
+        )
     last_day = definition.data.num_days - 1
     try:
         days = [[Store(root / name) for name in index.meta["parts"][str(day)]] for day in range(last_day + 1)]
@@ -111,6 +116,18 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
         first, count = (0, num_test) if split is Split.TEST else (num_test, sizes.validation)
         segments = _range_of(days[last_day], first, first + count)
     return ClickSource(segments, shuffle_block_rows=definition.data.shuffle_block_rows)
+
+
+def generator_facts(definition: WorkloadDefinition) -> dict[str, Any] | None:
+    """What the contents of a generated store depend on; None for the real dataset."""
+    seed = definition.data.click_seed
+    if seed is None:
+        return None
+    from workloads.criteo1tb.click_log import sample_digest
+
+    sizes = definition.splits
+    rows = [sizes.train, sizes.validation, sizes.test]
+    return {"sample": sample_digest(seed), "rows": rows, "days": definition.data.num_days}
 
 
 def _range_of(parts: Sequence[Store], first: int, last: int) -> list[Segment]:

@@ -19,6 +19,7 @@ import numpy as np
 from algoperf.data import Store, StoreError, StoreWriter, is_complete
 from algoperf.data.store import FORMAT_VERSION, MANIFEST
 from algoperf.definition import Tier, WorkloadDefinition
+from workloads.criteo1tb.data import generator_facts
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
 
 Report = Callable[[str], None]
@@ -76,7 +77,7 @@ def prepare(
     parts: dict[str, list[str]] = {}
     for file in files:
         parts.setdefault(str(file.day), []).append(file.part)
-    _write_index(root, {"parts": parts})
+    _write_index(root, {"parts": parts, "generator": generator_facts(definition)})
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

@@ -16,10 +16,11 @@ N and E depend on B/S and the split alone (`Budget`), except for a very unlikely
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from algoperf.data import Batch, BatchRequest, Store, pad_rows
+from algoperf.data import Batch, BatchRequest, Store, StoreError, pad_rows
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES
 
@@ -154,11 +155,26 @@ def _empty_inputs(num_shards: int, per_shard: int, budget: Budget) -> dict[str, 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> GraphSource:
     """Opens a split. `eval_train` is the first training graphs: TFDS stores examples in a random order."""
     store = Store(data_dir / definition.dataset)
+    if store.meta["generator"] != generator_facts(definition):
+        raise StoreError(
+            f"{store.path} holds other generated molecules than {definition.name} has now; delete it, it is made again"
+        )
     stored = Split.TRAIN if split is Split.EVAL_TRAIN else split
     first, last = store.meta["splits"][stored]
     if split is Split.EVAL_TRAIN:
         last = min(last, first + definition.splits.eval_train)
     return GraphSource(store, first=first, last=last)
+
+
+def generator_facts(definition: WorkloadDefinition) -> dict[str, Any] | None:
+    """What the contents of a generated store depend on; None for the real dataset."""
+    seed = definition.data.molecule_seed
+    if seed is None:
+        return None
+    from workloads.ogbg.molecules import sample_digest
+
+    sizes = definition.splits
+    return {"sample": sample_digest(seed), "graphs": [sizes.train, sizes.validation, sizes.test]}
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

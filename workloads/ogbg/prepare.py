@@ -11,7 +11,7 @@ from algoperf.data import StoreWriter
 from algoperf.data.store import StoreError
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
 from algoperf.definition import Split, Tier, WorkloadDefinition
-from workloads.ogbg.data import MISSING_LABEL
+from workloads.ogbg.data import MISSING_LABEL, generator_facts
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeConfig
 
 Report = Callable[[str], None]
@@ -71,7 +71,11 @@ def write_store(
 ) -> None:
     """Writes the splits one after the other; `meta["splits"]` gives the first graph of each and one past its last."""
     bounds = pairwise(accumulate(map(len, splits.values()), initial=0))
-    meta = {"splits": dict(zip(map(str, splits), bounds, strict=True)), "num_tasks": definition.model.num_tasks}
+    meta = {
+        "splits": dict(zip(map(str, splits), bounds, strict=True)),
+        "num_tasks": definition.model.num_tasks,
+        "generator": generator_facts(definition),
+    }
     with StoreWriter(path, meta) as writer:
         arrays = _GraphArrays(writer, definition)
         for split, examples in splits.items():
