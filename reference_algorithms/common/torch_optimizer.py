@@ -2,12 +2,13 @@
 
 import abc
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from algoperf import spec
+from algoperf.pytorch_utils import unwrapped
 
 
 class GroupOptimizer(torch.optim.Optimizer):
@@ -56,30 +57,15 @@ def layout_groups(model: torch.nn.Module, workload: Any) -> list[dict[str, Any]]
         for module in model.modules()
         if isinstance(module, (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d))
     }
+    types = workload.model_params_types
     groups: dict[Layout, list[torch.nn.Parameter]] = {layout: [] for layout in Layout}
-    for param, kind in typed_parameters(model, workload):
+    for name, param in unwrapped(model).named_parameters():
         if id(param) in transposed:
             groups[Layout.TRANSPOSED_CONVOLUTION].append(param)
         else:
-            is_kernel = param.ndim >= 2 and kind is not spec.ParameterType.EMBEDDING
+            is_kernel = param.ndim >= 2 and types[name] is not spec.ParameterType.EMBEDDING
             groups[Layout.KERNEL if is_kernel else Layout.SAME].append(param)
     return [{"params": params, "layout": layout.value} for layout, params in groups.items() if params]
-
-
-def typed_parameters(model: torch.nn.Module, workload: Any) -> Iterator[tuple[torch.nn.Parameter, spec.ParameterType]]:
-    """Yields trainable parameters with their kinds; wrappers around the model (DDP, compiled) do not change names."""
-    types = workload.model_params_types
-    for name, param in model.named_parameters():
-        if param.requires_grad:
-            yield param, types[bare_name(name)]
-
-
-def bare_name(name: str) -> str:
-    """The parameter's name in the model itself."""
-    prefixes = ("module.", "_orig_mod.")
-    while name.startswith(prefixes):
-        name = name.split(".", 1)[1]
-    return name
 
 
 def jax_view(tensor: torch.Tensor, layout: str) -> torch.Tensor:

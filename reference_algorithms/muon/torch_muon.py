@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from algoperf import spec
+from algoperf.pytorch_utils import unwrapped
 from reference_algorithms.common.torch_nadam import nadamw_update
 from reference_algorithms.common.torch_optimizer import (
     GroupOptimizer,
-    bare_name,
     jax_view,
     layout_groups,
 )
@@ -40,7 +40,7 @@ _MATRICES = frozenset(
 def muon_groups(model: torch.nn.Module, workload: Any) -> list[dict[str, Any]]:
     """Parameter groups: kernels and attention projections outside the output layer as matrices, NadamW for the rest."""
     types = workload.model_params_types
-    names = {id(param): bare_name(name) for name, param in model.named_parameters()}
+    names = {id(param): name for name, param in unwrapped(model).named_parameters()}
     groups: dict[tuple[Any, ...], list[torch.nn.Parameter]] = defaultdict(list)
     for group in layout_groups(model, workload):
         for param in group["params"]:

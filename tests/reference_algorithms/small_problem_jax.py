@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import small_problem
 
-from algoperf import spec
+from algoperf import jax_sharding_utils, spec
 
 
 class SmallJaxWorkload(spec.Workload):
@@ -27,7 +27,7 @@ class SmallJaxWorkload(spec.Workload):
     def init_model_fn(self, rng: Any) -> Any:
         del rng
         params = {name: jnp.asarray(value) for name, value in small_problem.initial_params().items()}
-        return nested(params), {"batch_stats": {"mean": jnp.zeros(8)}}
+        return jax_sharding_utils.replicate((nested(params), {"batch_stats": {"mean": jnp.zeros(8)}}))
 
     def model_fn(self, params, batch, model_state, mode, rng, update_batch_norm, dropout_rate=None):
         token, image = batch["inputs"]["token"], batch["inputs"]["image"]

@@ -1,11 +1,12 @@
 """Runs a reference algorithm on the small problem through the submission hooks, as the harness calls them."""
 
-import copy
 import importlib
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from algoperf import spec
 
 
 class Run:
@@ -58,14 +59,38 @@ class Run:
     def params(self) -> dict[str, np.ndarray]:
         return self.problem.flat(self.params_)
 
-    def trajectory(self, num_steps: int) -> list[dict[str, np.ndarray]]:
-        """Parameters after each step."""
-        return [copy.deepcopy(self.train(1).params()) for _ in range(num_steps)]
+    def checkpoint(self) -> dict[str, Any]:
+        """Device state as the harness gives it to a backend."""
+        return {
+            "model_params": self.params_,
+            "model_state": self.model_state,
+            "optimizer_state": self.optimizer_state,
+        }
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        self.params_, self.model_state = state["model_params"], state["model_state"]
+        self.optimizer_state, self.step = state["optimizer_state"], step
+
+    def loss(self) -> float:
+        """Mean loss over four batches that training does not see."""
+        losses = []
+        for step in range(1000, 1004):
+            batch = self.batch(step)
+            logits, _ = self.workload.model_fn(
+                self.params_, batch, self.model_state, spec.ForwardPassMode.EVAL, self.rng, update_batch_norm=False
+            )
+            loss = self.workload.loss_fn(batch["targets"], logits, batch["weights"])
+            losses.append(float(loss["summed"]) / float(loss["n_valid_examples"]))
+        return sum(losses) / len(losses)
+
+    def log(self) -> list[tuple[int, dict[str, float]]]:
+        """Starts to collect what the submission logs; returns the list that grows."""
+        rows: list[tuple[int, dict[str, float]]] = []
+        self.workload.metrics_logger = SimpleNamespace(
+            append_scalar_metrics=lambda metrics, global_step: rows.append((global_step, dict(metrics)))
+        )
+        return rows
 
 
 def load(algorithm: str, framework: str) -> ModuleType:
     return importlib.import_module(f"reference_algorithms.{algorithm}.{framework}_submission")
-
-
-def point(**values: Any) -> SimpleNamespace:
-    return SimpleNamespace(**values)
