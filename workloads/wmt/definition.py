@@ -151,7 +151,7 @@ ATTENTION_TEMP = _variant(
 )
 GLU_TANH = _variant("wmt_glu_tanh", "gated tanh", (29.5779, 29.0515), 146_116_608, gated_tanh=True)
 
-_MINI_MODEL = TransformerConfig(vocab_size=1_000, max_length=48, width=128, mlp_width=256, num_heads=4, num_layers=2)
+_MINI_MODEL = TransformerConfig(vocab_size=1_000, max_length=32, width=128, mlp_width=256, num_heads=4, num_layers=2)
 
 MINI = dataclasses.replace(
     WMT,
@@ -162,9 +162,9 @@ MINI = dataclasses.replace(
     dataset="wmt_mini",
     validation_target=60.0,
     test_target=60.0,
-    splits=SplitSizes(train=40_000, eval_train=128, validation=256, test=256),
+    splits=SplitSizes(train=40_000, eval_train=128, validation=128, test=128),
     budget=Budget(max_runtime_s=240, eval_period_s=6, step_hint=2_000),
-    eval_batch_size=256,
+    eval_batch_size=128,
     model=_MINI_MODEL,
     data=TextConfig(tokenizer_bytes=1_000_000, pair_seed=17),
     small_data=dataclasses.replace(_SMALL_TEXT, pair_seed=17),

@@ -23,16 +23,16 @@ Step = Callable[[jax.Array, jax.Array, list["SlotCache"], jax.Array], tuple[jax.
 
 
 class SlotCache(NamedTuple):
-    """Keys and values [B, heads, L * K, depth] of one layer; the next block of K slots starts at `next_slot`."""
+    """Keys [B, heads, depth, L * K] and values [B, heads, L * K, depth] of one layer; `next_slot` is the first free."""
 
     keys: jax.Array
     values: jax.Array
     next_slot: Any
 
     def write(self, keys: jax.Array, values: jax.Array) -> "SlotCache":
-        """Stores keys and values [B, heads, K, depth] of one position."""
+        """Stores keys [B, heads, depth, K] and values [B, heads, K, depth] of one position."""
         return self._replace(
-            keys=jax.lax.dynamic_update_slice_in_dim(self.keys, keys, self.next_slot, axis=2),
+            keys=jax.lax.dynamic_update_slice_in_dim(self.keys, keys, self.next_slot, axis=3),
             values=jax.lax.dynamic_update_slice_in_dim(self.values, values, self.next_slot, axis=2),
         )
 
@@ -68,7 +68,7 @@ def beam_search(step: Step, config: TransformerConfig, beam_size: int, *, needed
       needed: bool [B]; the search does not wait for other sentences, whose results mean nothing.
       dtype: of the caches.
     """
-    shape = (len(needed), config.num_heads, config.max_length * beam_size, config.width // config.num_heads)
+    heads, slots, depth = config.num_heads, config.max_length * beam_size, config.width // config.num_heads
     sequences = jnp.full((len(needed), beam_size, config.max_length), 0, jnp.int32).at[..., 0].set(START)
     never = jnp.full((len(needed), beam_size), NEVER, jnp.float32)
     state = _State(
@@ -78,8 +78,8 @@ def beam_search(step: Step, config: TransformerConfig, beam_size: int, *, needed
         finished=never,
         finished_sequences=jnp.zeros_like(sequences),
         ancestors=jnp.zeros_like(sequences),
-        keys=[jnp.zeros(shape, dtype)] * config.num_layers,
-        values=[jnp.zeros(shape, dtype)] * config.num_layers,
+        keys=[jnp.zeros((len(needed), heads, depth, slots), dtype)] * config.num_layers,
+        values=[jnp.zeros((len(needed), heads, slots, depth), dtype)] * config.num_layers,
     )
     longest = length_penalty(config, config.max_length)
 

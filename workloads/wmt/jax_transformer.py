@@ -41,8 +41,8 @@ class MultiHeadDotProductAttention(nn.Module):
         return self.attend(queries, keys, values, mask, rate=rate, train=train)
 
     def project(self, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns keys and values [B, H, S, D]."""
-        return jnp.swapaxes(self.key(memory), 1, 2), jnp.swapaxes(self.value(memory), 1, 2)
+        """Returns keys [B, H, D, S] and values [B, H, S, D]: the layouts in which products are fast on a CPU."""
+        return jnp.transpose(self.key(memory), (0, 2, 3, 1)), jnp.swapaxes(self.value(memory), 1, 2)
 
     def attend(
         self,
@@ -54,13 +54,13 @@ class MultiHeadDotProductAttention(nn.Module):
         rate: Any = 0.0,
         train: bool = False,
     ) -> jax.Array:
-        """`queries` [B, T, W] read projected `keys` and `values` [B, H, S, D]; returns [B, T, W]."""
-        projected = self.query(queries) * (self.config.query_scale / np.sqrt(keys.shape[-1]))
-        scores = jnp.einsum("bthd,bhsd->bhts", projected, keys)
+        """`queries` [B, T, W] read what `project` returned; returns [B, T, W]."""
+        projected = jnp.swapaxes(self.query(queries) * (self.config.query_scale / np.sqrt(values.shape[-1])), 1, 2)
+        scores = jnp.einsum("bhtd,bhds->bhts", projected, keys)
         probabilities = jax.nn.softmax(jnp.where(mask, scores, _MASKED))
         if train:
             probabilities = dropout(probabilities, rate, self.make_rng("dropout"))
-        return self.out(jnp.einsum("bhts,bhsd->bthd", probabilities, values))
+        return self.out(jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", probabilities, values), 1, 2))
 
 
 class MlpBlock(nn.Module):
@@ -277,7 +277,7 @@ class Transformer(nn.Module):
         return self.encoder(self._embed(inputs, positions), mask, rate=rate, train=train)
 
     def cross_keys_values(self, encoded: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        """Keys and values of the encoded source for each decoder layer, each [B, H, S, D]."""
+        """Keys and values of the encoded source for each decoder layer, as attention projects them."""
         return self.decoder.cross_keys_values(encoded)
 
     def decode_step(

@@ -26,7 +26,7 @@ _TARGET_ONSETS = ("", "b", "c", "ch", "d", "f", "gl", "h", "j", "l", "m", "n", "
 _TARGET_VOWELS = ("a", "e", "i", "o", "u", "ee", "oa", "ai")
 _TARGET_CODAS = ("", "b", "ck", "d", "ll", "m", "p", "th", "x")
 
-NUM_NOUNS, NUM_VERBS, NUM_ADJECTIVES, NUM_ADVERBS, NUM_NAMES = 90, 44, 28, 12, 12
+NUM_NOUNS, NUM_VERBS, NUM_ADJECTIVES, NUM_ADVERBS, NUM_NAMES = 75, 39, 24, 10, 10
 HELD_OUT_ONE_IN = 12
 _NOISE = 0.04
 _MASCULINE, _FEMININE, _NEUTER = range(3)
