@@ -7,9 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 
-def resolve(hyperparameters: Any, self_tuning_file: Path) -> Any:
-    """Returns `hyperparameters`, or the point in `self_tuning_file` (a flat JSON object) where they are None."""
-    return _fixed_point(self_tuning_file) if hyperparameters is None else hyperparameters
+def resolve(hyperparameters: Any, self_tuning_file: Path | None) -> Any:
+    """Returns `hyperparameters`, or the point in `self_tuning_file` (a flat JSON object) where they are None.
+
+    Raises:
+      ValueError: both are None.
+    """
+    if hyperparameters is not None:
+        return hyperparameters
+    if self_tuning_file is None:
+        raise ValueError("this submission has no self_tuning_file; run it with --tuning_ruleset=external")
+    return _fixed_point(self_tuning_file)
 
 
 @functools.cache

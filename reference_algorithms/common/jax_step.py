@@ -29,7 +29,7 @@ class Algorithm:
 
     Args:
       make_optimizer: builds the update rule; clipping to `hyperparameters.grad_clip` is put before it by `clipped`.
-      self_tuning_file: JSON object with the hyperparameters of a self-tuning run.
+      self_tuning_file: JSON object with the hyperparameters of a self-tuning run; None allows tuned runs only.
       to_eval: moves to the parameters that are evaluated; None evaluates those that are trained.
       to_train: moves back, at the start of every step; must change nothing if `to_eval` was not called before.
     """
@@ -38,7 +38,7 @@ class Algorithm:
         self,
         make_optimizer: MakeOptimizer,
         *,
-        self_tuning_file: Path,
+        self_tuning_file: Path | None = None,
         to_eval: Prepare | None = None,
         to_train: Prepare | None = None,
     ) -> None:

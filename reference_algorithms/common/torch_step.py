@@ -36,10 +36,12 @@ class Algorithm:
         before an evaluation.
       make_schedule: (hyperparameters, number of steps) -> schedule. The rate of a parameter group is that times the
         group's `lr_factor`, 1 where it has none.
-      self_tuning_file: JSON object with the hyperparameters of a self-tuning run.
+      self_tuning_file: JSON object with the hyperparameters of a self-tuning run; None allows tuned runs only.
     """
 
-    def __init__(self, make_optimizer: MakeOptimizer, *, make_schedule: MakeSchedule, self_tuning_file: Path) -> None:
+    def __init__(
+        self, make_optimizer: MakeOptimizer, *, make_schedule: MakeSchedule, self_tuning_file: Path | None = None
+    ) -> None:
         self._make_optimizer = make_optimizer
         self._make_schedule = make_schedule
         self._self_tuning_file = self_tuning_file

@@ -12,8 +12,8 @@ from algoperf import spec
 class Run:
     """One training run; `params()` gives NumPy arrays under the JAX names in the JAX layout."""
 
-    def __init__(self, algorithm: str, framework: str, hyperparameters: Any = None) -> None:
-        self.submission = load(algorithm, framework)
+    def __init__(self, algorithm: str | ModuleType, framework: str, hyperparameters: Any = None) -> None:
+        self.submission = load(algorithm, framework) if isinstance(algorithm, str) else algorithm
         self.problem = importlib.import_module(f"small_problem_{framework}")
         workload_class = {"jax": "SmallJaxWorkload", "torch": "SmallTorchWorkload"}[framework]
         self.workload = getattr(self.problem, workload_class)()
@@ -80,7 +80,8 @@ class Run:
                 self.params_, batch, self.model_state, spec.ForwardPassMode.EVAL, self.rng, update_batch_norm=False
             )
             loss = self.workload.loss_fn(batch["targets"], logits, batch["weights"])
-            losses.append(float(loss["summed"]) / float(loss["n_valid_examples"]))
+            summed = loss["summed"].detach() if hasattr(loss["summed"], "detach") else loss["summed"]
+            losses.append(float(summed) / float(loss["n_valid_examples"]))
         return sum(losses) / len(losses)
 
     def log(self) -> list[tuple[int, dict[str, float]]]:
