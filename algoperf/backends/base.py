@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -148,12 +148,13 @@ class Backend(Protocol):
         params: Any,
         *,
         compile_model: bool,
-        probe_batch: spec.Batch | None = None,
+        probe_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile).
 
-        With `compile_model`, PyTorch first tries to compile and train on `probe_batch` (the workload's `fake_batch`,
-        NumPy leaves) with a copy of the model, and goes on uncompiled, with a warning, where that fails. JAX ignores
+        `probe_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
+        `compile_model`, PyTorch tries to compile and train a copy of the model on it and goes on uncompiled, with a
+        warning, where that fails; under DDP it finds out in the same way whether parameters are unused. JAX ignores
         both."""
         ...
 

@@ -5,7 +5,7 @@ import gc
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,12 @@ class JaxBackend:
             yield previous[0], _local_rows(previous[1])
 
     def prepare_model(
-        self, workload: JaxWorkload, params: Any, *, compile_model: bool, probe_batch: spec.Batch | None = None
+        self,
+        workload: JaxWorkload,
+        params: Any,
+        *,
+        compile_model: bool,
+        probe_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
 

@@ -149,7 +149,13 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[st
     model = plan.part(base.model_module(backend.framework)).build(plan.definition)
     workload = backend.build_workload(plan.definition, model)
     params, model_state = workload.init_model_fn(seeds.model_init)
-    params = backend.prepare_model(workload, params, compile_model=plan.config.torch_compile)
+    rank_batch_size = plan.batch_size // backend.world_size
+    params = backend.prepare_model(
+        workload,
+        params,
+        compile_model=plan.config.torch_compile,
+        probe_batch=lambda: plan.part("data").fake_batch(plan.definition, rank_batch_size, 0),
+    )
     optimizer_state = plan.submission.init_optimizer_state(
         workload=workload,
         model_params=params,

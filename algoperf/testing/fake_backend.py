@@ -103,7 +103,14 @@ class FakeBackend:
         for batch in batches:
             yield batch, workload.model.evaluate(params, batch, model_state)
 
-    def prepare_model(self, workload: spec.Workload, params: Any, *, compile_model: bool) -> Any:
+    def prepare_model(
+        self,
+        workload: spec.Workload,
+        params: Any,
+        *,
+        compile_model: bool,
+        probe_batch: Callable[[], spec.Batch] | None = None,
+    ) -> Any:
         return params
 
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:

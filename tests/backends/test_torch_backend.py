@@ -302,7 +302,9 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
     monkeypatch.setattr(torch, "compile", broken_compiler)
     params, _ = workload.init_model_fn(backend.key(0))
     with pytest.warns(UserWarning, match=r"failed on this workload \(RuntimeError: no kernel for this layer\)"):
-        prepared = backend.prepare_model(workload, params, compile_model=True, probe_batch=small_model.make_batch(4))
+        prepared = backend.prepare_model(
+            workload, params, compile_model=True, probe_batch=lambda: small_model.make_batch(4)
+        )
     assert prepared is params
 
 
@@ -314,7 +316,7 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
     for compile_model in (False, True):
         params, _ = workload.init_model_fn(backend.key(0))
         generator = torch.get_rng_state()
-        prepared = backend.prepare_model(workload, params, compile_model=compile_model, probe_batch=batch)
+        prepared = backend.prepare_model(workload, params, compile_model=compile_model, probe_batch=lambda: batch)
         assert (prepared is not params) == compile_model
         assert torch.equal(torch.get_rng_state(), generator)
         optimizer = torch.optim.SGD(prepared.parameters(), lr=0.1)
