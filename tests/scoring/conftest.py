@@ -9,6 +9,7 @@ import pytest
 from scoring_boards import make_rules
 
 from scoring.rules import Rules
+from scoring.simulate import SimulatedSubmission, write_logs
 
 ARCHIVE = Path(__file__).parents[3] / "shared/data/algoperf_v05_self_tuning_logs.tar.xz"
 
@@ -34,3 +35,15 @@ def golden_board() -> dict:
 def small_rules() -> Rules:
     """Two base workloads, one guarded by a held-out variant; three studies; a budget of 100 s."""
     return make_rules({"digits": "maximize", "speech": "minimize"}, held_out={"digits_hard": "digits"})
+
+
+@pytest.fixture
+def written_board(tmp_path: Path, small_rules: Rules) -> Path:
+    """A folder with the logs of two submissions under the small rules, self-tuning: `swift` beats `slow` everywhere."""
+    folder = tmp_path / "logs"
+    field = [
+        SimulatedSubmission(name=name, noise=0.1, median_s=dict.fromkeys(small_rules.scored_workloads, median))
+        for name, median in (("swift", 30.0), ("slow", 60.0))
+    ]
+    write_logs(folder, field, small_rules, small_rules.tuning["self"], evaluations=12)
+    return folder
