@@ -34,20 +34,26 @@ class PreparationError(UserError):
 def ensure_prepared(
     definition: WorkloadDefinition, data_dir: Path, report: Report, *, registry: Registry = REGISTRY
 ) -> None:
-    """Returns when the store of `definition` is complete; generates it first where that needs no download (minis).
+    """Returns when the store of `definition` can be read; generates it first where that needs no download (minis).
 
     Raises:
       MissingDatasetError: a full dataset is not there.
+      StoreError: a full dataset is damaged, or of another format version.
     """
-    if is_complete(data_dir / definition.dataset):
-        return
+    path = data_dir / definition.dataset
+    if is_complete(path):
+        try:
+            Store(path)
+            return
+        except StoreError as error:
+            if definition.tier is not Tier.MINI:
+                raise
+            report(f"{error}; generating it again")
     if definition.tier is Tier.MINI:
         prepare_dataset(definition, data_dir, report=report, registry=registry)
         return
     module = registry.module(definition.name, "prepare")
-    raise MissingDatasetError(
-        f"no prepared data for {definition.name} at {data_dir / definition.dataset}\n{module.how_to_get(definition)}"
-    )
+    raise MissingDatasetError(f"no prepared data for {definition.name} at {path}\n{module.how_to_get(definition)}")
 
 
 def prepare_dataset(
@@ -62,11 +68,11 @@ def prepare_dataset(
     """Prepares one dataset unless it is complete, and returns its store. One process at a time per dataset.
 
     Raises:
-      PreparationError: too little disk space, or the store is not complete afterwards.
+      PreparationError: too little disk space, a failure of the disk, or the store is not complete afterwards.
     """
     store = data_dir / definition.dataset
     with _only_one_process(data_dir, definition.dataset, report):
-        if is_complete(store):
+        if _is_readable(store):
             report(f"{definition.dataset}: already prepared at {store}")
             return store
         module = registry.module(definition.name, "prepare")
@@ -74,13 +80,16 @@ def prepare_dataset(
             _check_disk_space(data_dir, module.required_bytes(definition), definition.dataset)
         started = time.monotonic()
         report(f"{definition.dataset}: preparing at {store}")
-        module.prepare(
-            definition,
-            data_dir,
-            source_dir=source_dir,
-            num_workers=num_workers or _default_workers(),
-            report=report,
-        )
+        try:
+            module.prepare(
+                definition,
+                data_dir,
+                source_dir=source_dir,
+                num_workers=num_workers or _default_workers(),
+                report=report,
+            )
+        except OSError as error:
+            raise PreparationError(f"preparing {definition.name} at {store} failed: {error}") from error
         if not is_complete(store):
             raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
         report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
@@ -102,9 +111,20 @@ def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
     return len(stores)
 
 
+def _is_readable(path: Path) -> bool:
+    try:
+        Store(path)
+    except StoreError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _only_one_process(data_dir: Path, dataset: str, report: Report) -> Iterator[None]:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreparationError(f"cannot make the data directory: {error}; choose another --data_dir") from error
     with (data_dir / f".{dataset}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

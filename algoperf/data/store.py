@@ -54,6 +54,7 @@ class StoreWriter:
             shutil.rmtree(self._partial, ignore_errors=True)
             return
         manifest = {"format_version": FORMAT_VERSION, "meta": self._meta, "arrays": entries}
+        manifest["crc32"] = _manifest_crc(manifest)
         (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         shutil.rmtree(self._path, ignore_errors=True)
         self._partial.rename(self._path)
@@ -112,9 +113,11 @@ class Store(Mapping[str, np.ndarray]):
         try:
             manifest = json.loads(manifest_path.read_text())
             version, self.meta, self._entries = manifest["format_version"], manifest["meta"], manifest["arrays"]
+            if manifest.pop("crc32", None) != _manifest_crc(manifest):
+                raise ValueError("its checksum is wrong")
         except FileNotFoundError:
             raise StoreError(f"no prepared data at {path} ({MANIFEST} is missing)") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{manifest_path} is damaged ({error}); delete {path} and prepare it again") from error
         if version != FORMAT_VERSION:
             raise StoreError(
@@ -157,6 +160,10 @@ class Store(Mapping[str, np.ndarray]):
                     f"{self.path / name}.bin is damaged (checksum {crc}, expected {entry['crc32']}); "
                     f"delete {self.path} and prepare it again"
                 )
+
+
+def _manifest_crc(manifest: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
 
 
 def is_complete(path: Path) -> bool:

@@ -1,0 +1,152 @@
+"""The command that prepares datasets, and what a run does about missing ones."""
+
+import dataclasses
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from algoperf import prepare
+from algoperf.data import Store
+from algoperf.data.store import StoreError
+from algoperf.testing import toy_registry
+from algoperf.testing.toy_workload.prepare import RAW_FILE, generate
+
+
+@pytest.fixture
+def registry():
+    return toy_registry()
+
+
+def silent(message):
+    pass
+
+
+def run(registry, *arguments):
+    return prepare.main([str(argument) for argument in arguments], registry=registry)
+
+
+def test_mini_is_generated_once(tmp_path, registry):
+    definition = registry.get("toy_mini")
+    messages = []
+    prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
+    assert len(Store(tmp_path / "toy_mini")["inputs"]) == 280
+    assert any("280 rows" in message for message in messages)
+    messages.clear()
+    prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
+    assert messages == []
+
+
+def test_damaged_mini_is_generated_again_and_a_damaged_full_dataset_is_an_error(tmp_path, registry, capsys):
+    prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
+    (tmp_path / "toy_mini" / "inputs.bin").write_bytes(b"short")
+    messages = []
+    prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, messages.append, registry=registry)
+    assert "generating it again" in messages[0]
+    Store(tmp_path / "toy_mini").verify()
+    (tmp_path / "toy_mini").rename(tmp_path / "toy")
+    (tmp_path / "toy" / "inputs.bin").write_bytes(b"short")
+    with pytest.raises(StoreError, match=r"inputs\.bin should have"):
+        prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)
+
+
+def test_missing_full_dataset_says_how_to_get_it(tmp_path, registry):
+    with pytest.raises(prepare.MissingDatasetError, match=r"no prepared data for toy at .*\n.*toy\.csv yourself"):
+        prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)
+
+
+def test_full_dataset_from_its_source(tmp_path, registry, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    np.savetxt(source / RAW_FILE, generate(registry.get("toy")), delimiter=",")
+    data = tmp_path / "data"
+    assert run(registry, "toy", f"--data_dir={data}", f"--source_dir={source}") == 0
+    prepare.ensure_prepared(registry.get("toy"), data, silent, registry=registry)
+    assert run(registry, "toy", "--verify", f"--data_dir={data}") == 0
+    assert "toy: intact (1 store)" in capsys.readouterr().out
+    assert run(registry, "toy", f"--data_dir={data}") == 0
+    assert "already prepared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tooy"], "did you mean toy"),
+        (["toy"], "toy.csv is not in --source_dir=None"),
+        (["toy", "--verify"], "no prepared data at"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_status_1(tmp_path, registry, capsys, arguments, message):
+    assert run(registry, *arguments, f"--data_dir={tmp_path}") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_data_directory_that_cannot_be_made(tmp_path, registry, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(registry, "toy_mini", f"--data_dir={tmp_path / 'file' / 'data'}") == 1
+    assert "choose another --data_dir" in capsys.readouterr().err
+
+
+def test_verify_names_the_damaged_file(tmp_path, registry, capsys):
+    run(registry, "toy_mini", f"--data_dir={tmp_path}")
+    file = tmp_path / "toy_mini" / "targets.bin"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    assert run(registry, "toy_mini", "--verify", f"--data_dir={tmp_path}") == 1
+    assert "targets.bin is damaged" in capsys.readouterr().err
+
+
+def test_too_small_a_disk_is_noticed_before_work_starts(tmp_path, registry, monkeypatch):
+    usage = dataclasses.make_dataclass("Usage", ["free"])
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(free=9_999))
+    with pytest.raises(prepare.PreparationError, match=r"needs 0\.0 GB"):
+        prepare.prepare_dataset(registry.get("toy_mini"), tmp_path, report=silent, registry=registry)
+    assert not (tmp_path / "toy_mini_raw").exists()
+
+
+def test_disk_failure_is_one_line_and_leaves_no_store(tmp_path, registry, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("algoperf.data.store.ArrayAppender.append", full)
+    assert run(registry, "toy_mini", f"--data_dir={tmp_path}") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "toy_mini").exists()
+    assert not (tmp_path / "toy_mini.partial").exists()
+
+
+def test_listing_and_how_to_get(tmp_path, registry, capsys):
+    run(registry, "toy_mini", f"--data_dir={tmp_path}")
+    capsys.readouterr()
+    assert run(registry, f"--data_dir={tmp_path}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["toy", "full", "-"]
+    assert lines[1].split()[:3] == ["toy_mini", "mini", "prepared"]
+    assert run(registry, "toy", "--how_to_get") == 0
+    assert "write toy.csv yourself" in capsys.readouterr().out
+
+
+def _prepare_in_child(data_dir, messages):
+    registry = toy_registry()
+    prepare.ensure_prepared(registry.get("toy_mini"), data_dir, messages.put, registry=registry)
+    Store(data_dir / "toy_mini").verify()
+    messages.put("done")
+
+
+def test_processes_that_start_together_prepare_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    messages = context.Queue()
+    children = [context.Process(target=_prepare_in_child, args=(tmp_path, messages)) for _ in range(3)]
+    for child in children:
+        child.start()
+    received = []
+    while received.count("done") < 3:
+        received.append(messages.get(timeout=60))
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert sum("280 rows" in message for message in received) == 1
