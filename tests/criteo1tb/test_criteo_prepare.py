@@ -87,15 +87,27 @@ def test_prepared_files_are_not_read_again_and_changed_ones_are(tmp_path, real, 
     with pytest.raises(prepare.BadLineError):
         prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
     assert not is_complete(tmp_path / "criteo1tb")
-    part = tmp_path / "criteo1tb" / "day_0" / "store.json"
-    before = os.stat(part).st_mtime_ns
+    before = os.stat(tmp_path / "criteo1tb.parts" / "day_0" / "store.json").st_mtime_ns
     (raw / "day_1").write_bytes(good)
     messages = []
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=messages.append)
     assert is_complete(tmp_path / "criteo1tb")
-    assert os.stat(part).st_mtime_ns == before
+    assert os.stat(tmp_path / "criteo1tb" / "day_0" / "store.json").st_mtime_ns == before
+    assert not (tmp_path / "criteo1tb.parts").exists()
     assert any("day_0" in message and "prepared before" in message for message in messages)
     assert any("day_1" in message and "rows/s" in message for message in messages)
+
+
+def test_parts_of_an_interrupted_assembly_are_kept(tmp_path, real, days):
+    raw = tmp_path / "raw"
+    write_plain(raw, days)
+    prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
+    (tmp_path / "criteo1tb" / "store.json").unlink()
+    (tmp_path / "criteo1tb").rename(tmp_path / "criteo1tb.partial")
+    messages = []
+    prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=messages.append)
+    assert sum("prepared before" in message for message in messages) == 3
+    verify_dataset(real, tmp_path)
 
 
 def test_a_bad_line_names_file_line_and_field(tmp_path, real, days):

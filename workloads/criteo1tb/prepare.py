@@ -1,11 +1,11 @@
 """Click-log day files to a memory-mapped store; the mini's generated days to the same files first.
 
-The store is a folder of parts, one for each raw file, and a `store.json` that lists them by day. A part holds `labels`
+The store lists its parts by day, one for each raw file; until all are there, they lie beside it. A part holds `labels`
 uint8 [n], `integers` float32 [n, 13] and `ids` int32 [n, 26]: 157 bytes for each line of about 250.
 """
 
-import json
 import re
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter, is_complete
-from algoperf.data.store import FORMAT_VERSION, MANIFEST
+from algoperf.data.store import MANIFEST
 from algoperf.definition import Tier, WorkloadDefinition
 from workloads.criteo1tb.data import generator_facts
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
@@ -57,7 +57,7 @@ def prepare(
 ) -> None:
     """Writes the store `data_dir / definition.dataset`, `num_workers` files at a time, and checks the numbers of rows.
 
-    Files that were prepared before are skipped while their size is the same.
+    After an interruption, finished files (in `<dataset>.parts`) are not read again while their size is the same.
 
     Raises:
       StoreError: a day or a piece is missing or there twice, a gzip file is damaged, or a split has too few rows.
@@ -71,13 +71,12 @@ def prepare(
     if source_dir is None:
         raise StoreError(how_to_get(definition))
     files = find_files(source_dir, definition.data.num_days)
-    root = data_dir / definition.dataset
-    rows = _prepare_files(files, root, num_workers, report)
+    store = data_dir / definition.dataset
+    parts_dir = data_dir / f"{definition.dataset}.parts"
+    _take_back_parts(store, parts_dir)
+    rows = _prepare_files(files, parts_dir, num_workers, report)
     _check_rows(definition, files, rows)
-    parts: dict[str, list[str]] = {}
-    for file in files:
-        parts.setdefault(str(file.day), []).append(file.part)
-    _write_index(root, {"parts": parts, "generator": generator_facts(definition)})
+    _assemble(store, parts_dir, files, definition)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:
@@ -126,14 +125,14 @@ def _in_order(source_dir: Path, day: int, files: list[DayFile]) -> list[DayFile]
     return sorted(files, key=lambda file: file.piece or 0)
 
 
-def _prepare_files(files: Sequence[DayFile], root: Path, num_workers: int, report: Report) -> dict[str, int]:
+def _prepare_files(files: Sequence[DayFile], parts_dir: Path, num_workers: int, report: Report) -> dict[str, int]:
     """Prepares every file that is not prepared; returns the rows of each part. The first error stops the others."""
     started = time.monotonic()
     rows: dict[str, int] = {}
     new_rows = 0
     with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="day-file") as pool:
         try:
-            tasks = {pool.submit(_prepare_file, file, root / file.part): file for file in files}
+            tasks = {pool.submit(_prepare_file, file, parts_dir / file.part): file for file in files}
             for task in as_completed(tasks):
                 file, (count, is_new) = tasks[task], task.result()
                 rows[file.part] = count
@@ -236,7 +235,19 @@ def _check_rows(definition: WorkloadDefinition, files: Sequence[DayFile], rows: 
             )
 
 
-def _write_index(root: Path, meta: dict[str, Any]) -> None:
-    partial = root / (MANIFEST + ".partial")
-    partial.write_text(json.dumps({"format_version": FORMAT_VERSION, "meta": meta, "arrays": {}}, indent=2) + "\n")
-    partial.rename(root / MANIFEST)
+def _assemble(path: Path, parts_dir: Path, files: Sequence[DayFile], definition: WorkloadDefinition) -> None:
+    """Moves the parts into one store."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(str(file.day), []).append(file.part)
+    with StoreWriter(path, {"parts": names, "generator": generator_facts(definition)}) as writer:
+        for file in files:
+            writer.adopt(parts_dir / file.part)
+    shutil.rmtree(parts_dir)
+
+
+def _take_back_parts(path: Path, parts_dir: Path) -> None:
+    """Keeps the parts of a store whose assembly was cut short; they are hours of work."""
+    parts_dir.mkdir(parents=True, exist_ok=True)
+    for part in path.with_name(path.name + ".partial").glob(f"*/{MANIFEST}"):
+        part.parent.rename(parts_dir / part.parent.name)
