@@ -106,8 +106,10 @@ def _impl_name(key: jax.Array) -> str:
 
 def _raw(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array) and _is_key(leaf):
-        return jax.random.key_data(leaf)
-    return np.asarray(leaf) if isinstance(leaf, np.generic) else leaf
+        leaf = jax.random.key_data(leaf)
+    # Orbax takes no scalars of NumPy, and among several processes no arrays that only one of them has.
+    is_local = isinstance(leaf, jax.Array) and jax.process_count() > 1 and leaf.is_fully_addressable
+    return np.asarray(leaf) if is_local or isinstance(leaf, np.generic) else leaf
 
 
 def _check_paths(saved: list[str], expected: list[str]) -> None:
@@ -136,8 +138,8 @@ def _restore_args(record: dict[str, Any], leaf: Any) -> ocp.RestoreArgs:
 
 
 def _sharding(leaf: Any) -> jax.sharding.Sharding:
-    """Placement of a template's array; whole on every device for what has none."""
-    is_placed = isinstance(leaf, jax.Array) and not _is_key(leaf)
+    """Placement of a template's array; whole on every device for what no one has placed, so that it fits the rest."""
+    is_placed = isinstance(leaf, jax.Array) and not _is_key(leaf) and leaf.committed
     return leaf.sharding if is_placed else jax_sharding_utils.get_replicate_sharding()
 
 

@@ -44,18 +44,19 @@ def main(weights_file: Path, state_dir: Path | None) -> None:
     model = small_model_jax.Model()
     workload = backend.build_workload(small_model.DEFINITION, model)
     batches = [small_model.rows(small_model.make_batch(8, seed), backend.rank, backend.world_size) for seed in range(3)]
-    params, model_state, losses = small_model_jax.train(backend, workload, 6, batches, dropout_rate=0.1)
+    state, losses = small_model_jax.train(
+        backend, workload, small_model_jax.initial_state(backend, workload), range(6), batches, dropout_rate=0.1
+    )
+    params, model_state = state["model_params"], state["model_state"]
     outputs = [out for _, out in backend.evaluate(workload, params, model_state, iter(batches))]
     everyone = backend.gather_objects({"rank": backend.rank, "losses": [out["loss"] for out in outputs]})
-    state = {"model_params": params, "model_state": model_state, "optimizer_state": None}
-    restored_equal = None
+    resumed_equal = None
     if state_dir is not None:
         backend.save_state(state_dir, state)
-        restored = backend.load_state(state_dir, state)
-        pairs = zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True)
-        restored_equal = all(
-            a.sharding == b.sharding and np.array_equal(a.addressable_data(0), b.addressable_data(0)) for a, b in pairs
-        )
+        resumed = backend.load_state(state_dir, small_model_jax.initial_state(backend, workload))
+        ends = [small_model_jax.train(backend, workload, s, range(6, 8), batches)[0] for s in (state, resumed)]
+        pairs = zip(*(jax.tree.leaves(end["model_params"]) for end in ends), strict=True)
+        resumed_equal = all(np.array_equal(a.addressable_data(0), b.addressable_data(0)) for a, b in pairs)
     batch = backend.put_batch(batches[0])
     operand = np.ones((700, 700), np.float32)
     on_one, on_all = jax.device_put(operand, jax.local_devices()[-1]), jax_sharding_utils.replicate(operand)
@@ -71,7 +72,7 @@ def main(weights_file: Path, state_dir: Path | None) -> None:
         "global_batch": list(batch["inputs"].shape),
         "rows_per_device": [shard.data.shape[0] for shard in batch["inputs"].addressable_shards],
         "replicated": all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves((params, model_state))),
-        "restored_equal": restored_equal,
+        "resumed_equal": resumed_equal,
         "cpu_after_fence_s": [cpu_seconds_after_fence(backend, x) for x in (on_one, on_all)],
         "torch_imported": "torch" in sys.modules,
     }

@@ -85,16 +85,28 @@ def train_step(workload, update, params, model_state, optimizer_state, batch, rn
     return optax.apply_updates(params, updates), model_state, optimizer_state, loss
 
 
-def train(backend, workload, num_steps, batches, dropout_rate=None):
-    """Trains from scratch on `batches` (host, this rank's share); returns (params, model_state, losses)."""
-    optimizer = optax.adam(1e-2)
+OPTIMIZER = optax.adam(1e-2)
+
+
+def initial_state(backend, workload):
+    """Fresh state of a run; the optimizer's arrays are placed nowhere in particular, as submissions leave them."""
     params, model_state = workload.init_model_fn(backend.as_keys(np.array([0, 1])))
-    optimizer_state = jax.jit(optimizer.init)(params)
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape_tuple), workload.param_shapes)
+    return {
+        "model_params": params,
+        "model_state": model_state,
+        "optimizer_state": (OPTIMIZER.init(zeros), OPTIMIZER.update),
+    }
+
+
+def train(backend, workload, state, steps, batches, dropout_rate=None):
+    """Trains on `batches` (host, this rank's share) for the steps numbered `steps`; returns (state, losses)."""
     mean_losses = []
-    for step in range(num_steps):
+    params, model_state, (optimizer_state, update) = state.values()
+    for step in steps:
         params, model_state, optimizer_state, loss = train_step(
             workload,
-            optimizer.update,
+            update,
             params,
             model_state,
             optimizer_state,
@@ -103,4 +115,5 @@ def train(backend, workload, num_steps, batches, dropout_rate=None):
             dropout_rate,
         )
         mean_losses.append(float(loss))
-    return params, model_state, mean_losses
+    new_state = {"model_params": params, "model_state": model_state, "optimizer_state": (optimizer_state, update)}
+    return new_state, mean_losses
