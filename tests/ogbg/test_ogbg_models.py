@@ -1,6 +1,9 @@
 """Both frameworks hold the same model; shards and padding change nothing; sizes are the declared ones."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +173,55 @@ def test_dropout_acts_in_training_only_in_torch():
 
     assert not np.allclose(logits(train=True, dropout_rate=0.5), logits(train=True, dropout_rate=0.5))
     np.testing.assert_array_equal(logits(train=False, dropout_rate=0.5), logits(train=False, dropout_rate=0.0))
+
+
+_ON_FOUR_DEVICES = """
+import sys
+import jax, numpy as np
+from pathlib import Path
+from algoperf import jax_sharding_utils
+from algoperf.data import BatchRequest
+from algoperf.definition import Split
+from workloads.ogbg import jax_model
+from workloads.ogbg.data import GraphSource
+from algoperf.data import Store
+
+store = Store(Path(sys.argv[1]) / "ogbg_mini")
+first, last = store.meta["splits"]["validation"]
+source = GraphSource(store, first=first, last=last)
+from workloads.ogbg.definition import MINI
+model = jax_model.build(MINI.shrunk())
+params = jax.device_put(model.init(jax.random.key(0))[0], jax_sharding_utils.get_replicate_sharding())
+
+def mean_loss(params, batch):
+    logits, _ = model.forward(params, batch, None, train=True, rng=None, update_batch_norm=True, dropout_rate=0.0)
+    sums = model.loss(batch["targets"], logits, batch["weights"], 0.0)
+    return sums["summed"] / sums["n_valid_examples"]
+
+assert jax.device_count() == 4
+results = []
+for shards in (1, 4):
+    batch = source.read(BatchRequest(indices=np.arange(8), batch_size=8, num_shards=shards))
+    if shards == 4:
+        batch = jax_sharding_utils.shard_along_batch_dim(batch)
+        assert batch["inputs"]["nodes"].sharding.shard_shape(batch["inputs"]["nodes"].shape)[0] == 1
+    loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(params, batch)
+    results.append([np.asarray(leaf) for leaf in (loss, *jax.tree.leaves(gradient))])
+for one, four in zip(*results, strict=True):
+    np.testing.assert_allclose(four, one, rtol=1e-4, atol=1e-6)
+print("equal")
+"""
+
+
+@pytest.mark.jax
+def test_four_devices_give_the_loss_and_gradient_of_one(molecule_dir):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_FOUR_DEVICES, str(molecule_dir)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "equal"
