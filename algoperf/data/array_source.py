@@ -17,6 +17,7 @@ class ArraySource:
       arrays: leaves of a batch by name, each [rows, ...]; memory maps are fine.
       first, last: the split is rows first, ..., last - 1 of the arrays; None means up to the end.
       transform: maps the gathered rows of one batch to the batch; row i of the result may depend on row i alone.
+      num_examples: examples that the rows hold, where several are packed into one.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class ArraySource:
         first: int = 0,
         last: int | None = None,
         transform: Callable[[Batch], Batch] | None = None,
+        num_examples: int | None = None,
     ) -> None:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
@@ -38,6 +40,7 @@ class ArraySource:
         self._arrays = {name: np.asarray(array)[first:last] for name, array in arrays.items()}
         self._transform = transform
         self._length = last - first
+        self.num_examples = self._length if num_examples is None else num_examples
         bytes_per_row = sum(array[:1].nbytes for array in self._arrays.values())
         self.rows_per_read = max(1, _READ_BYTES // max(1, bytes_per_row))
 

@@ -12,6 +12,7 @@ from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE
+from workloads.wmt.vocabulary import END
 
 PACKED = (
     "inputs",
@@ -37,7 +38,8 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     """
     store = open_store(definition, data_dir)
     names = PACKED if split == Split.TRAIN else PAIRS
-    return ArraySource({name: store[f"{split}_{name}"] for name in names}, transform=_as_batch)
+    arrays = {name: store[f"{split}_{name}"] for name in names}
+    return ArraySource(arrays, transform=_as_batch, num_examples=definition.splits.train if names is PACKED else None)
 
 
 def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
@@ -81,9 +83,13 @@ def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Ba
     length = definition.model.max_length
     batch = {}
     for name in PAIRS:
-        tokens = rng.integers(1, definition.model.vocab_size, (rows, length), TOKEN_DTYPE)
-        lengths = rng.integers(_SHORTEST_FAKE, length + 1, (rows, 1))
-        batch[name] = np.where(np.arange(length) < lengths, tokens, 0).astype(TOKEN_DTYPE)
+        tokens = rng.integers(END + 1, definition.model.vocab_size, (rows, length), TOKEN_DTYPE)
+        lengths = rng.integers(_SHORTEST_FAKE, length + 1, rows)
+        tokens[np.arange(rows), lengths - 1] = END
+        inside = np.arange(length) < lengths[:, None]
+        batch[name] = tokens * inside
+        batch[f"{name}_position"] = np.arange(length, dtype=TOKEN_DTYPE) * inside
+        batch[f"{name}_segmentation"] = inside.astype(TOKEN_DTYPE)
     return pad_batch(_as_batch(batch), batch_size)
 
 

@@ -29,6 +29,7 @@ _TARGET_CODAS = ("", "b", "ck", "d", "ll", "m", "p", "th", "x")
 NUM_NOUNS, NUM_VERBS, NUM_ADJECTIVES, NUM_ADVERBS, NUM_NAMES = 75, 39, 24, 10, 10
 HELD_OUT_ONE_IN = 12
 _NOISE = 0.04
+_MAX_WORDS = 20
 _MASCULINE, _FEMININE, _NEUTER = range(3)
 _NOMINATIVE, _ACCUSATIVE, _DATIVE = range(3)
 _PRESENT, _PAST, _PERFECT = range(3)
@@ -126,7 +127,7 @@ class LanguagePair:
         made = 0
         while made < count:
             source, target, pairs = self._sentence(rng)
-            if any(map(self._is_held_out, pairs)) == held_out:
+            if len(source.split()) <= _MAX_WORDS and any(map(self._is_held_out, pairs)) == held_out:
                 made += 1
                 yield source, target
 

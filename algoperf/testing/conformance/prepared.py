@@ -48,8 +48,9 @@ def _check_evaluation_split(definition: WorkloadDefinition, split: Split, source
 
 def _check_training(definition: WorkloadDefinition, data: ModuleType, source: Any) -> None:
     """Batches repeat exactly, differ from one another, and have the leaves, dtypes and shapes of `fake_batch`."""
-    assert len(source) >= definition.splits.train, (
-        f"{len(source)} training examples, declared {definition.splits.train}"
+    num_examples = getattr(source, "num_examples", len(source))  # several may be packed into a row
+    assert num_examples >= definition.splits.train, (
+        f"{num_examples} training examples, declared {definition.splits.train}"
     )
     first, again = (
         [next(batches) for _ in range(2)]
