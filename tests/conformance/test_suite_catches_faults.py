@@ -165,6 +165,25 @@ def test_weights_that_do_not_come_back():
     fails(checks.round_trip, broken_model("torch_model", import_weights=only_the_kernel), "params/Dense_0/bias")
 
 
+def test_state_outside_the_checkpoint():
+    def doubled_unless_marked(original, params, batch, model_state, **options):
+        logits, model_state = original(params, batch, model_state, **options)
+        return logits * (1.0 if params.marked else 2.0), model_state
+
+    def marks(original, weights, params, model_state):
+        params, model_state = original(weights, params, model_state)
+        params.marked = True
+        return params, model_state
+
+    def unmarked(original, rng):
+        params, model_state = original(rng)
+        params.marked = False
+        return params, model_state
+
+    registry = broken_model("torch_model", forward=doubled_unless_marked, import_weights=marks, init=unmarked)
+    fails(checks.resumed_training, registry, "after resuming")
+
+
 def test_initialisation_without_or_against_the_seed():
     import torch
 

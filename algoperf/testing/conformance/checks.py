@@ -1,13 +1,17 @@
 """What every model must satisfy in each framework. A check raises AssertionError with what was expected and found."""
 
 import math
+import tempfile
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from algoperf.backends.base import load
 from algoperf.data.source import Batch
 from algoperf.definition import Split
-from algoperf.testing.conformance.probe import Outputs, arrays_of, map_arrays
+from algoperf.testing.conformance.probe import Outputs, State, arrays_of, map_arrays
 from algoperf.testing.conformance.subject import BATCH_SIZE, Subject
 
 # Two passes of one program over inputs that differ in masked places only.
@@ -151,6 +155,27 @@ def round_trip(subject: Subject) -> None:
         np.testing.assert_array_equal(logits, expected, err_msg="logits after importing")
 
 
+def resumed_training(subject: Subject) -> None:
+    """A checkpoint gives the state back exactly, and the next step is bitwise what it would have been."""
+    backend = load(subject.framework)
+    state = subject.state()
+    with tempfile.TemporaryDirectory() as directory:
+        backend.save_state(Path(directory), _as_checkpoint(state))
+        restored = backend.load_state(Path(directory), _as_checkpoint(subject.probe.init(9)))
+    resumed = subject.probe.training_pass(State(restored["model_params"], restored["model_state"]), subject.batch)
+    for what, found, expected in (
+        ("weights", resumed.weights, subject.training.weights),
+        ("gradient", resumed.gradients, subject.training.gradients),
+    ):
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=f"{what} {name} after resuming")
+
+
+def _as_checkpoint(state: State) -> dict[str, Any]:
+    return {"model_params": state.params, "model_state": state.model_state, "optimizer_state": {"step": 1}}
+
+
 def initialisation(subject: Subject) -> None:
     """The same seed gives the same parameters, another seed other ones."""
     first, again, other = (subject.probe.export_weights(subject.probe.init(seed)) for seed in (1, 1, 2))
@@ -200,6 +225,7 @@ FRAMEWORK_CHECKS = (
     metrics,
     modes,
     round_trip,
+    resumed_training,
     initialisation,
     parameter_count,
     parameter_kinds,
