@@ -113,23 +113,29 @@ def resample_best(runs: Runs, k: int, *, seed: int, names: Sequence[str], replic
     random = stream(seed, *names, "best of k")
     rows, count = runs.values.shape
     picks = random.integers(count, size=(replicates, rows, count))
-    drawn = np.take_along_axis(np.broadcast_to(runs.values, (replicates, rows, count)), picks, axis=-1)
-    return _medians_of_best(drawn, runs.fixed, k)
+    flat = picks + count * np.arange(rows)[:, None] + runs.values.size * np.arange(replicates)[:, None, None]
+    drawn = np.bincount(flat.ravel(), minlength=replicates * runs.values.size).reshape(replicates, -1)
+    order = np.argsort(runs.values, axis=None, kind="stable")
+    return _medians_of_best(runs, drawn[:, order], order, k)
 
 
-def _medians_of_best(drawn: np.ndarray, fixed: bool, k: int) -> np.ndarray:
-    """`median_of_best` with k = all configurations, of every replicate in `drawn` [r, rows, runs] at once."""
-    ordered = np.sort(drawn.reshape(len(drawn), -1), axis=-1)
-    if fixed:
-        above = (drawn[:, None, :, :] > ordered[:, :, None, None]).mean(axis=-1).prod(axis=-1)
+def _medians_of_best(runs: Runs, drawn: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
+    """`median_of_best` of every replicate; `drawn` [r, m] tells how often each of the m runs, by time, is in it.
+
+    Among runs of equal time, the last tells the chance that the best is above; the others overstate it, which moves
+    the median to no other time.
+    """
+    rows, count = runs.values.shape
+    if runs.fixed:
+        own = order // count == np.arange(rows)[:, None]
+        above = 1 - np.cumsum(drawn[:, None, :] * own, axis=-1) / count
+        survival = above.clip(0, 1).prod(axis=1)
     else:
-        # ties make counting by position pessimistic by at most one run within the tie, at the same time value
-        total = ordered.shape[-1]
-        above = np.array([math.comb(total - 1 - i, k) for i in range(total)]) / math.comb(total, k)
-        above = np.broadcast_to(above, ordered.shape)
-    reached = above <= 0.5 + 1e-12
-    first = reached.argmax(axis=-1)
-    return np.where(reached.any(axis=-1), np.take_along_axis(ordered, first[:, None], axis=-1)[:, 0], np.inf)
+        not_above = np.cumsum(drawn, axis=-1)
+        chances = np.array([math.comb(count - a, k) for a in range(count + 1)]) / math.comb(count, k)
+        survival = chances[not_above]
+    reached = survival <= 0.5 + 1e-12
+    return np.where(reached.any(axis=-1), runs.values.ravel()[order][reached.argmax(axis=-1)], np.inf)
 
 
 def _elementary_symmetric(shares: np.ndarray, k: int) -> np.ndarray:

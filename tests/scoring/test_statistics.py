@@ -1,0 +1,248 @@
+"""Statistics against brute force, closed forms and other implementations."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from scoring_boards import make_rules, make_tree
+
+from scoring.analysis import analyse
+from scoring.board import make_board
+from scoring.speedups import speedups
+from scoring.statistics import sensitivity
+from scoring.statistics.best_of_k import (
+    Runs,
+    group_runs,
+    median_of_best,
+    resample_best,
+    restricted_mean_of_best,
+    survival_of_best,
+    tuning_curve,
+)
+from scoring.statistics.bootstrap import interval, probability_of_beating, resample_studies
+from scoring.statistics.power import smallest_p_value, studies_to_separate, undetected_failure_rate
+from scoring.statistics.ranking import rank_intervals, tie_groups
+from scoring.statistics.survival import time_law
+from scoring.times import Mode
+
+RULES = make_rules({"digits": "maximize", "speech": "minimize"})
+TUNING = RULES.tuning["external"]
+time_values = st.sampled_from([1.0, 2.0, 2.0, 3.0, 5.0, 8.0, np.inf])
+
+
+@given(arrays(np.float64, (3, 2), elements=time_values), st.integers(1, 3))
+def test_best_of_k_fixed_configurations_agrees_with_enumeration(values: np.ndarray, k: int) -> None:
+    runs = Runs(values=values, fixed=True)
+    outcomes = [
+        min(values[j, pick] for j, pick in zip(chosen, picks, strict=True))
+        for chosen in itertools.combinations(range(3), k)
+        for picks in itertools.product(range(2), repeat=k)
+    ]
+    _check_law(runs, k, outcomes)
+
+
+@given(arrays(np.float64, (1, 5), elements=time_values), st.integers(1, 5))
+def test_best_of_k_interchangeable_runs_agrees_with_enumeration(values: np.ndarray, k: int) -> None:
+    outcomes = [min(subset) for subset in itertools.combinations(values[0], k)]
+    _check_law(Runs(values=values, fixed=False), k, outcomes)
+
+
+def _check_law(runs: Runs, k: int, outcomes: list[float]) -> None:
+    times, survival = survival_of_best(runs, k)
+    expected = [np.mean([o > t for o in outcomes]) for t in times]
+    np.testing.assert_allclose(survival, expected, atol=1e-12)
+    half = sorted(outcomes)[math.ceil(len(outcomes) / 2) - 1]
+    assert median_of_best(runs, k) == half
+    assert restricted_mean_of_best(runs, k, 10.0) == pytest.approx(np.mean([min(o, 10.0) for o in outcomes]))
+
+
+@given(arrays(np.float64, (3, 2), elements=time_values), st.booleans())
+def test_tuning_curves_fall(values: np.ndarray, fixed: bool) -> None:
+    curve = tuning_curve(Runs(values=values if fixed else values.reshape(1, -1), fixed=fixed), 10.0)
+    for worse, better in itertools.pairwise(curve):
+        assert better["restricted_mean_s"] <= worse["restricted_mean_s"] + 1e-9
+        assert better["success"] >= worse["success"] - 1e-9
+
+
+def test_runs_are_grouped_by_hyperparameters_wherever_they_stand() -> None:
+    times = np.array([[1.0, 4.0], [5.0, 2.0], [3.0, np.inf]])
+    keys = [["a", "b"], ["b", "a"], ["a", None]]
+    assert group_runs(times, keys).values.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, np.inf]]
+    assert group_runs(times, [["a", "b"], ["c", "d"], ["e", "f"]]).fixed is False
+    assert group_runs(times, [[None, None]] * 3).fixed is False
+    assert group_runs(times, [["a", "b"], ["b", "a"], [None, None]]).fixed is False  # a time of unknown origin
+
+
+def test_resampled_best_of_k_spreads_around_the_estimate() -> None:
+    random = np.random.default_rng(0)
+    fixed = Runs(values=np.sort(10 * np.exp(0.2 * random.standard_normal((3, 5))), axis=1), fixed=True)
+    loose = Runs(values=np.sort(fixed.values, axis=None)[None], fixed=False)
+    for runs in (fixed, loose):
+        draws = resample_best(runs, 3, seed=0, names=("a", "w"), replicates=4000)
+        assert set(draws) <= set(runs.values.ravel())
+        assert np.quantile(draws, 0.02) < median_of_best(runs, 3) < np.quantile(draws, 0.98)
+        first = _brute_force_medians(runs, 3, 200)
+        assert abs(np.mean(draws) - np.mean(first)) < 5 * np.std(first) / math.sqrt(200)
+
+
+def _brute_force_medians(runs: Runs, k: int, replicates: int) -> list[float]:
+    random = np.random.default_rng(1)
+    medians = []
+    for _ in range(replicates):
+        drawn = np.array([random.choice(row, len(row)) for row in runs.values])
+        medians.append(median_of_best(dataclasses.replace(runs, values=np.sort(drawn, axis=1)), k))
+    return medians
+
+
+def test_kaplan_meier_and_restricted_mean_on_a_textbook_case() -> None:
+    # Remission times of the 6-MP group in Freireich et al. (1963); Kaplan-Meier values as in Klein and Moeschberger.
+    reached = [6, 6, 6, 7, 10, 13, 16, 22, 23]
+    censored = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+    law = time_law(reached, censored, without_log=0, budget_s=35.0)
+    at = dict(zip(law.times_s, law.survival, strict=True))
+    for time, survival in ((6, 0.857), (7, 0.807), (10, 0.753), (13, 0.690), (16, 0.627), (22, 0.538), (23, 0.448)):
+        assert at[time] == pytest.approx(survival, abs=5e-4)
+    assert law.restricted_mean_s == pytest.approx(23.3, abs=0.05)
+    assert law.standard_error_s == pytest.approx(2.83, abs=0.02)
+
+
+def test_time_law_counts_what_left_no_log_as_failures() -> None:
+    law = time_law([10.0, 20.0], [], without_log=2, budget_s=100.0)
+    assert law.trials == 4
+    assert law.restricted_mean_s == pytest.approx((10 + 20 + 100 + 100) / 4)
+    low, high = stats.binomtest(2, 4).proportion_ci(method="wilson")
+    assert (law.success_low, law.success_high) == pytest.approx((low, high))
+    nothing = time_law([], [50.0], without_log=0, budget_s=100.0)
+    assert (nothing.restricted_mean_s, nothing.success_low) == (100.0, 0.0)
+
+
+def _board(times: np.ndarray):
+    return make_board(make_tree(RULES, times), RULES, TUNING, Mode.RULES)
+
+
+def test_bootstrap_of_three_studies_has_its_exact_law() -> None:
+    times = np.full((1, 2, 3, 2), np.inf)
+    times[0, 0, :, 0] = [10.0, 20.0, 30.0]
+    times[0, 1, :, 0] = 7.0
+    draws = resample_studies(_board(times).times, seed=3, replicates=27000)
+    shares = [np.mean(draws[:, 0, 0] == t) for t in (10.0, 20.0, 30.0)]
+    np.testing.assert_allclose(shares, [7 / 27, 13 / 27, 7 / 27], atol=0.012)
+    assert set(draws[:, 0, 1]) == {7.0}
+
+
+def test_intervals_of_one_study_are_not_known() -> None:
+    low, high = interval(np.zeros((10, 2)), np.zeros(2), studies=1, strata=8)
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_intervals_hold_the_estimate_and_widen_with_spread() -> None:
+    random = np.random.default_rng(0)
+    estimate = np.array([0.5])
+    widths = []
+    for spread in (0.01, 0.1):
+        low, high = interval(0.5 + spread * random.standard_normal((2000, 1)), estimate, studies=5, strata=8)
+        assert low[0] <= 0.5 <= high[0]
+        widths.append(float(high[0] - low[0]))
+    assert widths[0] < 0.2 * widths[1]
+
+
+def test_probabilities_of_beating_are_complementary() -> None:
+    draws = np.array([[0.1, 0.2], [0.3, 0.2], [0.2, 0.2], [0.4, 0.2]])
+    np.testing.assert_allclose(probability_of_beating(draws), [[0.5, 0.625], [0.375, 0.5]])
+
+
+def test_clear_differences_separate_and_equal_ones_tie() -> None:
+    random = np.random.default_rng(0)
+    times = 40 * np.exp(0.02 * random.standard_normal((3, 2, 3, 2)))
+    times[2] *= 2
+    board = analyse(make_tree(RULES, times), RULES, TUNING, replicates=500)
+    groups = {row.submission: row.tie_group for row in board.leaderboard}
+    assert groups == {"s0": 1, "s1": 1, "s2": 2}
+    duels = {(d.a, d.b): d for d in board.duels}
+    assert duels["s0", "s1"].verdict is None
+    assert duels["s0", "s2"].verdict == "s0"
+    assert duels["s0", "s2"].time_ratio == pytest.approx(0.5, rel=0.05)
+    assert duels["s0", "s2"].studies_needed == 3
+
+
+def test_ranks_of_indistinguishable_submissions_span_the_board() -> None:
+    random = np.random.default_rng(0)
+    draws = 0.5 + 0.1 * random.standard_normal((1000, 4))
+    low, high = rank_intervals(draws, np.full(4, 0.5), studies=3, strata=8)
+    assert (low.tolist(), high.tolist()) == ([1] * 4, [4] * 4)
+
+
+def test_tie_groups_follow_the_best_of_each_group() -> None:
+    better = np.zeros((3, 3), bool)
+    better[0, 2] = True
+    assert tie_groups([0, 1, 2], better) == [1, 1, 2]
+
+
+def test_more_studies_are_needed_for_smaller_differences() -> None:
+    assert studies_to_separate(0.5, 0.01, 3) == 3
+    needed = studies_to_separate(0.05, 0.05, 4)
+    assert needed == math.ceil(4 * (1.959964 + 0.841621) ** 2)
+    assert studies_to_separate(0.025, 0.05, 4) > needed
+    assert studies_to_separate(0.0, 0.05, 4) == math.inf
+    assert math.isnan(studies_to_separate(0.1, 0.1, 1))
+
+
+def test_limits_of_few_studies_match_exact_tests() -> None:
+    for studies in (3, 5):
+        exact = stats.mannwhitneyu(range(studies), range(100, 100 + studies), method="exact").pvalue
+        assert smallest_p_value(studies) == pytest.approx(exact)
+    assert undetected_failure_rate(3) == pytest.approx(1 - 0.05 ** (1 / 3))
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays(np.float64, (2, 2, 3, 2), elements=st.one_of(st.floats(1, 99), st.just(np.inf))))
+def test_harder_targets_take_longer_and_the_real_ones_are_among_them(times: np.ndarray) -> None:
+    tree = make_tree(RULES, times)
+    board = make_board(tree, RULES, TUNING, Mode.RULES)
+    crossings = sensitivity.target_crossings(tree, board)
+    np.testing.assert_array_equal(crossings.study_s()[crossings.shares.index(1.0)], board.times.study_s)
+    assert np.all(crossings.trial_s[1:] >= crossings.trial_s[:-1])  # a harder target is never met earlier
+    unchanged = [s for s in sensitivity.other_budgets(board, crossings) if s.name == "budget x 1"]
+    assert unchanged[0].scores == pytest.approx(tuple(board.scores))
+    grid, solved = sensitivity.solved_over_time(board, crossings)
+    assert np.all(np.diff(solved, axis=1) >= 0)
+    assert (grid[0], grid[-1]) == (0.0, 1.0)
+
+
+def test_leaving_somebody_out_is_scoring_without_them() -> None:
+    random = np.random.default_rng(0)
+    times = random.uniform(10, 90, (3, 2, 3, 2))
+    scenario = sensitivity.leave_one_submission_out(_board(times))[0]
+    assert np.isnan(scenario.scores[0])
+    assert scenario.scores[1:] == pytest.approx(tuple(_board(times[1:]).scores))
+
+
+def test_speedups_declare_what_is_a_bound() -> None:
+    times = np.full((3, 2, 3, 2), np.inf)
+    times[0] = 20.0
+    times[1, 0] = 10.0
+    faster, lost = speedups(_board(times), "s0")
+    assert faster.ratios == {"digits": 2.0, "speech": pytest.approx(0.2)}
+    assert faster.kinds == {"digits": "exact", "speech": "at_most"}
+    assert faster.with_budgets == pytest.approx(math.sqrt(2.0 * 0.2))
+    assert faster.on_common == 2.0
+    assert (lost.num_censored, math.isnan(lost.on_common)) == (2, True)
+    with pytest.raises(ValueError, match="choose from s0, s1, s2"):
+        speedups(_board(times), "nobody")
+
+
+def test_published_speedup(published_logs) -> None:
+    from scoring.logs import read_logs
+    from scoring.rules import load_rules
+
+    rules = load_rules("v0.5")
+    board = make_board(read_logs(published_logs, rules.workloads), rules, rules.tuning["self"], Mode.ALGOPERF)
+    found = {s.submission: s for s in speedups(board, "baseline")}
+    assert 1 / found["schedule_free_adamw"].with_budgets == pytest.approx(0.922368, abs=2e-6)
