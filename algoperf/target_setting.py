@@ -242,8 +242,9 @@ def budget_of(procedure: Procedure, runs: Sequence[Run], targets: Mapping[str, f
     times = sorted(hit.time_s if hit else math.inf for hit in hits)
     median_s = statistics.median_low(times)
     if not math.isfinite(median_s):
-        raise UserError(
-            "half of the reference runs or more missed the target; give the reference better hyperparameters"
+        raise ReferenceMissedError(
+            f"half of the reference runs or more missed the target {validation:.6g}; give {REFERENCE} better "
+            f"hyperparameters for {procedure.definition.name}"
         )
     steps_per_s = statistics.median(hit.step / hit.time_s for hit in hits if hit is not None)
     return {
@@ -307,7 +308,8 @@ def table(procedure: Procedure, result: Mapping[str, Any], tuning: Sequence[Run]
         f"### {definition.name}",
         "",
         f"{procedure.framework}; {procedure.trials} points for each of {', '.join(ALGORITHMS)}; "
-        f"{procedure.horizon} steps; best configuration over {procedure.seeds} seeds; metric {metric.name} ({metric.direction}).",
+        f"{procedure.horizon} steps; best configuration over {procedure.seeds} seeds; "
+        f"metric {metric.name} ({metric.direction}).",
         "",
         "| algorithm | best validation value of each point, in order of points |",
         "|---|---|",
