@@ -90,7 +90,7 @@ class ArrayAppender:
         if rows.shape[1:] != self._row_shape:
             raise ValueError(f"expected rows of shape {self._row_shape}, got {rows.shape[1:]}")
         block = np.ascontiguousarray(rows, dtype=self._dtype)
-        view = memoryview(block.reshape(-1).view(np.uint8))
+        view = block.reshape(-1).view(np.uint8).data
         self._file.write(view)
         self._crc = zlib.crc32(view, self._crc)
         self.rows += len(block)

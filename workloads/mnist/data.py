@@ -16,7 +16,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
         Split.TRAIN: ("train", 0, sizes.train),
         Split.EVAL_TRAIN: ("train", 0, sizes.eval_train),
         Split.VALIDATION: ("train", sizes.train, sizes.validation),
-        Split.TEST: ("test", 0, sizes.test),
+        Split.TEST: ("test", 0, sizes.test or 0),
     }[split]
     return ArraySource(
         {"inputs": store[f"{part}_images"], "targets": store[f"{part}_labels"]},

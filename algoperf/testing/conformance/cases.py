@@ -51,12 +51,12 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
                 check(subject(registry, name, framework))
 
             cases.append(_case(name, check, (framework,), run))
-    for check in PARITY_CHECKS:
+    for compare in PARITY_CHECKS:
 
-        def run_both(data_dir: Path, check: Callable = check) -> None:
-            check(*(subject(registry, name, framework) for framework in FRAMEWORKS))
+        def run_both(data_dir: Path, compare: Callable = compare) -> None:
+            compare(*(subject(registry, name, framework) for framework in FRAMEWORKS))
 
-        cases.append(_case(name, check, FRAMEWORKS, run_both))
+        cases.append(_case(name, compare, FRAMEWORKS, run_both))
     if registry.get(name).tier is Tier.MINI:
         cases.append(_case(name, prepared_data, (), lambda data_dir: prepared_data(registry, name, data_dir)))
     return cases

@@ -1,5 +1,7 @@
 """JAX and PyTorch compute the same thing: from the same weights on the same batch."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from algoperf.definition import Split
@@ -97,8 +99,8 @@ def _assert_close(found: object, expected: object, tolerance: float, what: str) 
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=what)
 
 
-def _norm(gradients: object) -> float:
-    return float(np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in gradients)))  # type: ignore[attr-defined]
+def _norm(gradients: Iterable[np.ndarray]) -> float:
+    return float(np.linalg.norm([np.linalg.norm(gradient.astype(np.float64)) for gradient in gradients]))
 
 
 PARITY_CHECKS = (same_weights, same_evaluation, same_training, same_initial_distribution)

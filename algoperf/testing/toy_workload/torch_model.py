@@ -21,10 +21,10 @@ class TorchToyModel:
         self._num_features = num_features
 
     def init(self, rng: Any) -> tuple[Any, Any]:
-        module = nn.Sequential(nn.Linear(self._num_features, 1))
-        nn.init.normal_(module[0].weight, std=self._num_features**-0.5)
-        nn.init.zeros_(module[0].bias)
-        return module, None
+        layer = nn.Linear(self._num_features, 1)
+        nn.init.normal_(layer.weight, std=self._num_features**-0.5)
+        nn.init.zeros_(layer.bias)
+        return nn.Sequential(layer), None
 
     def forward(
         self,
