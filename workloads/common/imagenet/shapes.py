@@ -19,6 +19,16 @@ from workloads.common.imagenet.definition import TexturedShapes
 _JPEG_QUALITY = 90
 _BLOCK = 512  # images rendered together
 _EDGE = 0.06  # softness of outlines, relative to half the image
+# Ranges of the nuisances; lengths are relative to half the image.
+_OUTLINE_SIZE = (0.6, 0.9)
+_OUTLINE_SHIFT = 0.2
+_TEXTURE_SIZE = (0.22, 0.32)
+_TILT = 0.35  # radians; objects and textures stand roughly upright
+_CONTRAST = (0.35, 0.6)
+_CLUTTER = (0.0, 0.2)
+_SHADING = 0.3
+_NOISE = (0.02, 0.08)
+_BAR_SHARE = 0.3
 _STREAMS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 _TFDS_NAMES = {Split.TRAIN: "train", Split.VALIDATION: "validation", Split.TEST: "test"}
 # Name, config, version and splits of the datasets that the real workloads use.
@@ -38,9 +48,9 @@ def render(settings: TexturedShapes, split: Split, first: int, count: int) -> tu
     axis = (np.arange(settings.side, dtype=np.float32) + 0.5) / settings.side * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
 
-    u, v = _placed(rng, x, y, count, scale=(0.42, 0.72), shift=0.3)
+    u, v = _placed(rng, x, y, count, scale=_OUTLINE_SIZE, shift=_OUTLINE_SHIFT, tilt=_TILT)
     inside = _soft(_select(OUTLINES, outline, u, v))
-    pattern = _select(TEXTURES, texture, *_placed(rng, x, y, count, scale=(0.16, 0.24), shift=1.0))
+    pattern = _select(TEXTURES, texture, *_placed(rng, x, y, count, scale=_TEXTURE_SIZE, shift=1.0, tilt=_TILT))
     background = _background(rng, x, y, count)
 
     dark, light = _two_colours(rng, count)
@@ -48,16 +58,23 @@ def render(settings: TexturedShapes, split: Split, first: int, count: int) -> tu
     shape = dark * (1 - pattern) + light * pattern
     image = background * (1 - inside[..., None]) + shape * inside[..., None]
     image = _with_bar(rng, x, y, image)
-    image *= 1 + 0.35 * _ramp(rng, x, y, count)[..., None]
-    image += rng.normal(0, 1, image.shape).astype(np.float32) * rng.uniform(0.02, 0.10, (count, 1, 1, 1))
+    image *= 1 + _SHADING * _ramp(rng, x, y, count)[..., None]
+    image += rng.normal(0, 1, image.shape).astype(np.float32) * rng.uniform(*_NOISE, (count, 1, 1, 1))
     return (np.clip(image, 0, 1) * 255).astype(np.uint8), labels
 
 
 def _placed(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int, *, scale: tuple[float, float], shift: float
+    rng: np.random.Generator,
+    x: np.ndarray,
+    y: np.ndarray,
+    count: int,
+    *,
+    scale: tuple[float, float],
+    shift: float,
+    tilt: float = np.pi,
 ) -> tuple[Field, Field]:
-    """Coordinates of the pixels in a randomly moved, rotated, stretched frame."""
-    angle, size = rng.uniform(0, 2 * np.pi, (count, 1, 1)), rng.uniform(*scale, (count, 1, 1))
+    """Coordinates of the pixels in a randomly moved, rotated (by up to `tilt`), stretched frame."""
+    angle, size = rng.uniform(-tilt, tilt, (count, 1, 1)), rng.uniform(*scale, (count, 1, 1))
     stretch = np.exp(rng.uniform(-0.2, 0.2, (count, 1, 1)))
     dx, dy = rng.uniform(-shift, shift, (2, count, 1, 1))
     cos, sin = np.cos(angle), np.sin(angle)
@@ -66,33 +83,32 @@ def _placed(
     return u.astype(np.float32), v.astype(np.float32)
 
 
-def _disc(u: Field, v: Field) -> Field:
-    return np.hypot(u, v) - 1
+def _slab(u: Field, v: Field) -> Field:
+    return np.maximum(np.abs(u) - 1.0, np.abs(v) - 0.42)
 
 
-def _square(u: Field, v: Field) -> Field:
-    return np.maximum(np.abs(u), np.abs(v)) - 0.85
-
-
-def _triangle(u: Field, v: Field) -> Field:
-    return np.maximum(np.abs(u) * 0.866 + v * 0.5, -v) - 0.62
-
-
-def _cross(u: Field, v: Field) -> Field:
-    a, b = np.abs(u), np.abs(v)
-    return np.minimum(np.maximum(a - 1.05, b - 0.38), np.maximum(b - 1.05, a - 0.38))
+def _pillar(u: Field, v: Field) -> Field:
+    return _slab(v, u)
 
 
 def _ring(u: Field, v: Field) -> Field:
-    return np.abs(np.hypot(u, v) - 0.8) - 0.3
+    return np.abs(np.hypot(u, v) - 0.72) - 0.3
 
 
-def _star(u: Field, v: Field) -> Field:
-    return np.hypot(u, v) - (0.8 + 0.35 * np.cos(5 * np.arctan2(v, u)))
+def _triangle(u: Field, v: Field) -> Field:
+    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - 0.6
+
+
+def _disc(u: Field, v: Field) -> Field:
+    return np.hypot(u, v) - 0.85
+
+
+def _cross(u: Field, v: Field) -> Field:
+    return np.minimum(_slab(u, v), _pillar(u, v)) - 0.05
 
 
 # Signed distances (negative inside), up to a factor.
-OUTLINES: tuple[Callable[[Field, Field], Field], ...] = (_disc, _square, _triangle, _cross, _ring, _star)
+OUTLINES: tuple[Callable[[Field, Field], Field], ...] = (_slab, _pillar, _ring, _triangle, _disc, _cross)
 
 
 def _stripes(u: Field, v: Field) -> Field:
@@ -130,7 +146,7 @@ def _soft(distance: Field) -> Field:
 def _two_colours(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Two colours [count, 1, 1, 3] of clearly different brightness, in either order."""
     base = rng.uniform(0.1, 0.9, (count, 1, 1, 3))
-    away = np.where(base.mean(-1, keepdims=True) < 0.5, 1, -1) * rng.uniform(0.25, 0.5, (count, 1, 1, 1))
+    away = np.where(base.mean(-1, keepdims=True) < 0.5, 1, -1) * rng.uniform(*_CONTRAST, (count, 1, 1, 1))
     other = base + away + rng.normal(0, 0.1, base.shape)
     return base.astype(np.float32), np.clip(other, 0, 1).astype(np.float32)
 
@@ -141,7 +157,7 @@ def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: i
     ramp = 0.5 + 0.5 * _ramp(rng, x, y, count)[..., None]
     u, v = _placed(rng, x, y, count, scale=(0.08, 0.5), shift=1.0)
     clutter = _select(TEXTURES, rng.integers(0, len(TEXTURES), count), u, v)[..., None] - 0.5
-    strength = rng.uniform(0.0, 0.35, (count, 1, 1, 1)).astype(np.float32)
+    strength = rng.uniform(*_CLUTTER, (count, 1, 1, 1)).astype(np.float32)
     return near * ramp + far * (1 - ramp) + strength * clutter
 
 
@@ -152,10 +168,10 @@ def _ramp(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int) ->
 
 
 def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Half of the images are crossed by a bar of one colour."""
+    """Some of the images are crossed by a bar of one colour."""
     count = len(image)
     u, _ = _placed(rng, x, y, count, scale=(0.06, 0.14), shift=0.6)
-    bar = _soft((np.abs(u) - 1) * 0.1) * (rng.random((count, 1, 1)) < 0.5)
+    bar = _soft((np.abs(u) - 1) * 0.1) * (rng.random((count, 1, 1)) < _BAR_SHARE)
     colour = rng.uniform(0, 1, (count, 1, 1, 3))
     return (image * (1 - bar[..., None]) + colour * bar[..., None]).astype(np.float32)
 
