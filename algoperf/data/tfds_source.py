@@ -16,18 +16,14 @@ _READ_RECORDS = 256
 def find_tfds_dataset(source_dir: Path, name: str) -> Path:
     """Returns the folder of dataset `name` (`name/version` or `name/config/version`) with `dataset_info.json`.
 
-    Looks for `source_dir` itself, `source_dir / name` and below; of several versions takes the highest.
+    Looks in `source_dir / name`, `source_dir` and up to two levels below; of several versions takes the highest.
 
     Raises:
       StoreError: there is none, or its files are TFRecords (which only TensorFlow reads).
     """
-    candidates: list[Path] = []
-    for root in (source_dir / name, source_dir):
-        candidates = sorted({found.parent for found in root.glob("**/dataset_info.json")}, key=_version_key)
-        if root == source_dir:
-            candidates = [path for path in candidates if path == source_dir or name.split("/")[0] in path.parts]
-        if candidates:
-            break
+    below_name = _with_info(source_dir / name)
+    elsewhere = [path for path in _with_info(source_dir) if path == source_dir or name.split("/")[0] in path.parts]
+    candidates = below_name or elsewhere
     if not candidates:
         raise StoreError(f"no TFDS dataset {name!r} under {source_dir} (no dataset_info.json found)")
     chosen = candidates[-1]
@@ -38,6 +34,12 @@ def find_tfds_dataset(source_dir: Path, name: str) -> Path:
             "--out_file_format=array_record --out_dir=NEW_FOLDER"
         )
     return chosen
+
+
+def _with_info(root: Path) -> list[Path]:
+    """Folders with a `dataset_info.json` at most two levels down (millions of files may lie below), oldest first."""
+    found = {path.parent for levels in ("", "*/", "*/*/") for path in root.glob(f"{levels}dataset_info.json")}
+    return sorted(found, key=_version_key)
 
 
 def _version_key(path: Path) -> tuple[tuple[int, ...], str]:

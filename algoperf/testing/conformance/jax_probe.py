@@ -65,9 +65,10 @@ class JaxProbe:
     def training_pass(
         self, state: State, batch: Batch, *, dropout_rate: float = 0.0, label_smoothing: float = 0.0, seed: int = 0
     ) -> Pass:
-        (loss, (logits, losses, new_state)), gradients = self._training_pass(
-            *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, label_smoothing, True, True
-        )
+        with jax.default_matmul_precision("highest"):
+            (loss, (logits, losses, new_state)), gradients = self._training_pass(
+                *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, label_smoothing, True, True
+            )
         named = self._model.export_weights(gradients, None)
         return self._pass(state, loss, logits, losses, new_state, named)
 
@@ -81,9 +82,10 @@ class JaxProbe:
         dropout_rate: float = 0.0,
         seed: int = 0,
     ) -> Pass:
-        loss, (logits, losses, new_state) = self._forward_pass(
-            *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, 0.0, train, update_batch_norm
-        )
+        with jax.default_matmul_precision("highest"):
+            loss, (logits, losses, new_state) = self._forward_pass(
+                *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, 0.0, train, update_batch_norm
+            )
         return self._pass(state, loss, logits, losses, new_state, {})
 
     def _pass(self, state: State, loss: Any, logits: Any, losses: Any, new_state: Any, gradients: Weights) -> Pass:
@@ -96,7 +98,8 @@ class JaxProbe:
         )
 
     def evaluate(self, state: State, batch: Batch) -> Outputs:
-        outputs = self._model.evaluate(state.params, _placed(batch), state.model_state)
+        with jax.default_matmul_precision("highest"):
+            outputs = self._model.evaluate(state.params, _placed(batch), state.model_state)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def export_weights(self, state: State) -> Weights:
