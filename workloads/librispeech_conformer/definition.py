@@ -38,7 +38,7 @@ class ConformerConfig:
     attention_multiplier: float = 1.0
     post_layer_norm: bool = True
     gelu: bool = False
-    spec_augment: SpecAugment | None = SpecAugment()
+    spec_augment: SpecAugment | None = None
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads or self.width % 2 or self.width < 4:
@@ -66,9 +66,7 @@ def _tensor_kinds(model: ConformerConfig) -> dict[str, dict[str, int]]:
     return {"jax": common | separate, "pytorch": common | fused}
 
 
-_SMALL_MODEL = ConformerConfig(
-    vocab_size=16, subsample_channels=8, width=16, ffn_width=24, num_heads=2, num_layers=2, spec_augment=None
-)
+_SMALL_MODEL = ConformerConfig()
 
 CONFORMER = WorkloadDefinition(
     name="librispeech_conformer",
@@ -85,7 +83,7 @@ CONFORMER = WorkloadDefinition(
     budget=Budget(max_runtime_s=58_015, eval_period_s=1_440, step_hint=76_000),
     eval_batch_size=256,
     default_dropout=0.1,
-    model=ConformerConfig(),
+    model=ConformerConfig(spec_augment=SpecAugment()),
     data=speech.SpeechData(),
     small_model=_SMALL_MODEL,
     small_data=speech.SMALL_DATA,
@@ -124,6 +122,7 @@ GELU = _variant("gelu", "GELU", (0.094114, 0.056629), 32_321_792, gelu=True)
 
 _MINI_MODEL = ConformerConfig(
     vocab_size=64,
+    spec_augment=SpecAugment(),
     statistics="librispeech_mini",
     subsample_channels=32,
     width=96,

@@ -35,7 +35,7 @@ class DeepSpeechConfig:
     tanh: bool = False
     layer_norm: bool = False
     decoder_layer_norm: bool = True
-    spec_augment: SpecAugment | None = SpecAugment()
+    spec_augment: SpecAugment | None = None
 
     def __post_init__(self) -> None:
         if self.width % 2:
@@ -60,9 +60,7 @@ def _tensor_kinds(model: DeepSpeechConfig) -> dict[str, dict[str, int]]:
     }
 
 
-_SMALL_MODEL = DeepSpeechConfig(
-    vocab_size=16, subsample_channels=8, width=16, num_lstm_layers=2, num_ffn_layers=2, spec_augment=None
-)
+_SMALL_MODEL = DeepSpeechConfig()
 
 DEEPSPEECH = WorkloadDefinition(
     name="librispeech_deepspeech",
@@ -79,7 +77,7 @@ DEEPSPEECH = WorkloadDefinition(
     budget=Budget(max_runtime_s=44_405, eval_period_s=1_440, step_hint=38_400),
     eval_batch_size=256,
     default_dropout=0.1,
-    model=DeepSpeechConfig(),
+    model=DeepSpeechConfig(spec_augment=SpecAugment()),
     data=speech.SpeechData(),
     small_model=_SMALL_MODEL,
     small_data=speech.SMALL_DATA,
@@ -129,6 +127,7 @@ NORM_AND_SPEC_AUG = dataclasses.replace(
 
 _MINI_MODEL = DeepSpeechConfig(
     vocab_size=64,
+    spec_augment=SpecAugment(),
     statistics="librispeech_mini",
     subsample_channels=32,
     width=128,

@@ -90,15 +90,15 @@ class SpeechData:
 SPLITS = SplitSizes(train=263_840, eval_train=5_376, validation=5_348, test=2_472)
 SMALL_DATA = SpeechData(vocab_size=16, max_samples=8_000, max_tokens=5)
 
-MINI_SPLITS = SplitSizes(train=1_280, eval_train=64, validation=128, test=128)
+MINI_SPLITS = SplitSizes(train=1_408, eval_train=64, validation=128, test=128)
 MINI_DATA = SpeechData(
     vocab_size=64,
-    max_samples=32_000,
-    max_tokens=24,
+    max_samples=25_600,
+    max_tokens=32,
     train_folders=("train-clean-100",),
     validation_folders=("dev-clean",),
     test_folders=("test-clean",),
-    folder_sizes=(1_280, 128, 128),
+    folder_sizes=(1_408, 128, 128),
     generator=SyntheticSpeech(
         seed=29, train_speakers=40, eval_speakers=8, min_words=3, max_words=5, noise_db=(8.0, 30.0)
     ),

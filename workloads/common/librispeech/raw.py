@@ -1,0 +1,119 @@
+"""LibriSpeech's raw layout: archives, folders of chapters, transcripts, FLAC files."""
+
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soundfile
+
+from algoperf.data import StoreError
+from workloads.common.librispeech.features import SAMPLE_RATE
+
+ROOT = "LibriSpeech"
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One line of a transcript.
+
+    Attributes:
+      name: speaker, chapter and number, joined by hyphens.
+      transcript: not empty.
+      audio: FLAC file, which may be missing.
+    """
+
+    name: str
+    transcript: str
+    audio: Path
+
+
+def folder_path(source_dir: Path, name: str, report: Callable[[str], None]) -> Path:
+    """Returns the folder called `name` below `source_dir`, extracted from its archive on first use.
+
+    Raises:
+      StoreError: neither is there, or the archive is damaged.
+    """
+    for candidate in (source_dir / ROOT / name, source_dir / name):
+        if candidate.is_dir():
+            return candidate
+    archive = source_dir / f"{name}.tar.gz"
+    if not archive.is_file():
+        raise StoreError(f"{source_dir} has neither a folder {ROOT}/{name} nor an archive {archive.name}")
+    report(f"extracting {archive}")
+    partial = source_dir / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with tarfile.open(archive, "r:gz") as file:
+            file.extractall(partial, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise StoreError(f"cannot extract {archive} ({error}); download it again") from error
+    if not (partial / ROOT / name).is_dir():
+        raise StoreError(f"{archive} does not hold a folder {ROOT}/{name}")
+    (source_dir / ROOT).mkdir(exist_ok=True)
+    (partial / ROOT / name).rename(source_dir / ROOT / name)
+    shutil.rmtree(partial)
+    return source_dir / ROOT / name
+
+
+def read_transcripts(folder: Path) -> list[Utterance]:
+    """Returns every utterance below `folder` (speaker/chapter/), sorted by speaker, chapter and number.
+
+    Raises:
+      StoreError: a chapter has no transcripts, a line has no text, or a FLAC file has no line.
+    """
+    utterances: list[Utterance] = []
+    for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
+        utterances += _read_chapter(chapter)
+    if not utterances:
+        raise StoreError(f"no transcripts under {folder}; expected <speaker>/<chapter>/<speaker>-<chapter>.trans.txt")
+    return utterances
+
+
+def _read_chapter(chapter: Path) -> list[Utterance]:
+    path = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
+    recorded = {file.stem for file in chapter.glob("*.flac")}
+    if not path.is_file():
+        if not recorded:
+            return []
+        raise StoreError(f"{chapter} has {len(recorded)} FLAC files and no {path.name}")
+    utterances = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} is no UTF-8 text ({error})") from error
+    for number, line in enumerate(lines, 1):
+        name, _, transcript = line.strip().partition(" ")
+        if not name:
+            continue
+        if not transcript.strip():
+            raise StoreError(f"{path}, line {number}: the transcript of {name} is empty")
+        utterances.append(Utterance(name=name, transcript=transcript.strip(), audio=chapter / f"{name}.flac"))
+    unheard = recorded - {utterance.name for utterance in utterances}
+    if unheard:
+        raise StoreError(f"{path} has no transcript of {min(unheard)}.flac ({len(unheard)} such files)")
+    return sorted(utterances, key=lambda utterance: utterance.name)
+
+
+def read_audio(path: Path) -> np.ndarray:
+    """Returns int16 [samples] at 16 kHz. Channels are averaged and other rates resampled; clipped audio stays as it is.
+
+    Raises:
+      StoreError: the file cannot be decoded.
+    """
+    try:
+        audio, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise StoreError(f"{path} is no readable audio ({error})") from error
+    if audio.shape[1] == 1 and rate == SAMPLE_RATE:
+        return audio[:, 0]
+    signal = audio.astype(np.float64).mean(axis=1)
+    if rate != SAMPLE_RATE and len(signal):
+        divisor = np.gcd(rate, SAMPLE_RATE)
+        signal = scipy.signal.resample_poly(signal, SAMPLE_RATE // divisor, rate // divisor)
+    return np.clip(np.round(signal), _INT16.min, _INT16.max).astype(np.int16)
