@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algoperf.data import ArraySource, EvalPipeline, TrainPipeline
-from algoperf.data.shuffle import EpochShuffle, keyed_permutation
+from algoperf.data.shuffle import BlockShuffle, EpochShuffle, keyed_permutation
 
 
 class RecordingSource:
@@ -37,9 +37,24 @@ lengths = st.integers(1, 40)
 seeds = st.integers(0, 2**63)
 
 
-@given(lengths, seeds, st.integers(1, 12), st.sampled_from([0, 1 << 24]))
-def test_every_epoch_of_the_stream_holds_every_example_once(length, seed, batch_size, max_stored):
-    shuffle = EpochShuffle(length, seed, max_stored=max_stored)
+def single_rows(length, seed):
+    return EpochShuffle(length, seed)
+
+
+def computed(length, seed):
+    return EpochShuffle(length, seed, max_stored=0)
+
+
+def blocks_of_three(length, seed):
+    return BlockShuffle(length, seed, 3)
+
+
+shuffles = st.sampled_from([single_rows, computed, blocks_of_three])
+
+
+@given(lengths, seeds, st.integers(1, 12), shuffles)
+def test_every_epoch_of_the_stream_holds_every_example_once(length, seed, batch_size, make_shuffle):
+    shuffle = make_shuffle(length, seed)
     stretches = [shuffle.take(start, start + batch_size) for start in range(0, 3 * length, batch_size)]
     indices = np.concatenate([stretch.indices for stretch in stretches])
     epochs = np.concatenate([stretch.epochs for stretch in stretches])
@@ -48,20 +63,29 @@ def test_every_epoch_of_the_stream_holds_every_example_once(length, seed, batch_
         assert np.array_equal(np.flatnonzero(epochs == epoch), np.arange(epoch * length, (epoch + 1) * length))
 
 
-@given(lengths, seeds, st.integers(0, 100), st.integers(0, 50), st.sampled_from([0, 1 << 24]))
-def test_stream_is_a_function_of_the_position(length, seed, start, count, max_stored):
-    whole = EpochShuffle(length, seed, max_stored=max_stored).take(0, start + count)
-    part = EpochShuffle(length, seed, max_stored=max_stored).take(start, start + count)
+@given(lengths, seeds, st.integers(0, 100), st.integers(0, 50), shuffles)
+def test_stream_is_a_function_of_the_position(length, seed, start, count, make_shuffle):
+    whole = make_shuffle(length, seed).take(0, start + count)
+    part = make_shuffle(length, seed).take(start, start + count)
     assert np.array_equal(part.indices, whole.indices[start:])
     assert np.array_equal(part.epochs, whole.epochs[start:])
 
 
-def test_epochs_and_seeds_differ():
-    def order(seed, epoch, max_stored):
-        return tuple(EpochShuffle(50, seed, max_stored=max_stored).take(50 * epoch, 50 * epoch + 50).indices)
+@pytest.mark.parametrize("make_shuffle", [single_rows, computed, blocks_of_three])
+def test_epochs_and_seeds_differ(make_shuffle):
+    def order(seed, epoch):
+        return tuple(make_shuffle(50, seed).take(50 * epoch, 50 * epoch + 50).indices)
 
-    for max_stored in (0, 1 << 24):
-        assert len({order(seed, epoch, max_stored) for seed in range(3) for epoch in range(3)}) == 9
+    assert len({order(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@given(lengths, seeds, st.integers(1, 9))
+def test_blocks_stay_together_and_in_order(length, seed, block_rows):
+    indices = BlockShuffle(length, seed, block_rows).take(0, length).indices
+    starts = [position for position, index in enumerate(indices) if index % block_rows == 0]
+    for start, stop in itertools.pairwise([*starts, length]):
+        expected = range(indices[start], min(indices[start] + block_rows, length))
+        assert indices[start:stop].tolist() == list(expected)
 
 
 @given(st.integers(1, 5000), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6))
@@ -92,7 +116,7 @@ def test_keyed_permutation_looks_uniform_on_few_examples():
     assert abs(pairs / 4000 - 6 / 7) < 0.06  # expected number of ascents by one: (n - 1) / n
 
 
-@pytest.mark.parametrize("source_kind", ["one batch at a time", "several batches at a time"])
+@pytest.mark.parametrize("source_kind", ["one batch at a time", "several batches at a time", "blocks of rows"])
 @given(
     lengths, seeds, st.integers(1, 4), st.sampled_from([(1, 1), (2, 1), (3, 2)]), st.integers(0, 9), st.integers(0, 9)
 )
@@ -102,13 +126,14 @@ def test_ranks_partition_the_batches_and_any_start_gives_the_same_remainder(
 ):
     world_size, num_shards = topology
     batch_size = size * world_size * num_shards
-    if source_kind == "one batch at a time":
-        source = RecordingSource(length)
-    else:
+    whole_source = source = RecordingSource(length)
+    if source_kind == "several batches at a time":
         source = ArraySource({"inputs": np.arange(length)})
         assert source.rows_per_read > batch_size
+    elif source_kind == "blocks of rows":
+        source.shuffle_block_rows = 4
     stop = start + more
-    whole = first_inputs(TrainPipeline(RecordingSource(length), batch_size=batch_size, seed=seed), stop)
+    whole = first_inputs(TrainPipeline(whole_source, batch_size=batch_size, seed=seed), stop)
     shares = [
         first_inputs(
             TrainPipeline(
