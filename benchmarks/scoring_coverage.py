@@ -72,7 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{'board':<38} score  width   rank   pair  wrong  best-of-k score")
     for kind in KINDS:
-        tallies = [_one_board(kind, [args.seed, k], args.replicates) for k in range(args.boards)]
+        tallies = [simulate_board(kind, [args.seed, k], args.replicates) for k in range(args.boards)]
         mean = {f.name: np.mean([getattr(t, f.name) for t in tallies]) for f in dataclasses.fields(Tally)}
         best = f"{mean['best_of_k']:.3f}" if kind.trials > 1 else ""
         print(
@@ -82,7 +82,7 @@ def main() -> None:
         )
 
 
-def _one_board(kind: Kind, seed: list[int], replicates: int) -> Tally:
+def simulate_board(kind: Kind, seed: list[int], replicates: int) -> Tally:
     random = np.random.default_rng(seed)
     rules = _rules()
     speed = np.linspace(0, kind.spread, SUBMISSIONS)[:, None]

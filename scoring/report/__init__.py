@@ -61,7 +61,8 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
             if trial.status is LogStatus.READ and trial.workload in content["rules"]["workloads"]
         ],
     }
-    return _rounded(content)
+    # scores are recomputed in the browser from these, so they stay exact
+    return {key: value if key in ("times_s", "profile", "rules") else _rounded(value) for key, value in content.items()}
 
 
 def _curve(trial: Trial, submission: int, points: int) -> dict[str, Any]:

@@ -11,15 +11,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import RULESETS, Direction, MetricSpec, WorkloadDefinition
+from algoperf.definition import RULESETS, Direction, MetricSpec, Suite, WorkloadDefinition
+from algoperf.registry import REGISTRY, suites
 
 SCHEMA_VERSION = 1
+DEFAULT_STUDIES = 3  # AlgoPerf v0.6
 BUILT_IN = ("v0.5", "v0.6", "qualification", "mini", "mini_qualification")
 _TOP_LEVEL_KEYS = frozenset(
     {
         "schema_version",
         "name",
         "description",
+        "suite",
         "base_workloads",
         "held_out",
         "profile",
@@ -134,9 +137,11 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
     if raw.get("schema_version") != SCHEMA_VERSION:
         raise RulesError(f"{name_or_path}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
     try:
-        known, registry_problem = _known_workloads(definitions or _registry_definitions)
+        known, registry_problem = _known_workloads(definitions or REGISTRY.definitions)
         held_out = dict(sorted(raw.get("held_out", {}).items()))
-        base_workloads = tuple(sorted(raw["base_workloads"]))
+        suite = _suite(raw["suite"]) if "suite" in raw else None
+        base_workloads = tuple(sorted(raw["base_workloads"] if suite is None else suite.workloads))
+        studies = {} if suite is None else suite.studies
         workloads = dict(known)
         for name, entry in raw.get("workloads", {}).items():
             workloads[name] = _workload_rule(name, held_out.get(name, name), entry, known.get(name))
@@ -152,7 +157,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
             base_workloads=base_workloads,
             held_out=held_out,
             workloads=workloads,
-            tuning={name: _tuning_rule(name, raw.get(name, {})) for name in RULESETS},
+            tuning={name: _tuning_rule(name, raw.get(name, {}), studies.get(name)) for name in RULESETS},
             **{key: float(value) for key, value in raw.get("profile", {}).items()},
         )
     except KeyError as error:
@@ -177,12 +182,6 @@ def _parse(name_or_path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RulesError(f"{name_or_path} is not valid TOML: {error}") from error
-
-
-def _registry_definitions() -> list[WorkloadDefinition]:
-    from algoperf.registry import REGISTRY
-
-    return REGISTRY.definitions()
 
 
 def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tuple[dict[str, WorkloadRule], str]:
@@ -220,11 +219,18 @@ def _workload_rule(name: str, base: str, entry: Mapping[str, Any], known: Worklo
     return WorkloadRule(name=name, base=base if known is None else known.base, metric=metric, **fields)
 
 
-def _tuning_rule(name: str, entry: Mapping[str, Any]) -> TuningRule:
+def _suite(name: str) -> Suite:
+    known = suites()
+    if name not in known:
+        raise RulesError(f"there is no suite {name!r}; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _tuning_rule(name: str, entry: Mapping[str, Any], studies: int | None) -> TuningRule:
     defaults = RULESETS[name]
     return TuningRule(
         name=name,
-        studies=int(entry.get("studies", 3)),
+        studies=int(entry.get("studies", studies or DEFAULT_STUDIES)),
         trials_per_study=int(entry.get("trials_per_study", defaults.trials_per_study)),
         budget_factor=float(entry.get("budget_factor", defaults.budget_factor)),
     )

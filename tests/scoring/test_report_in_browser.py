@@ -13,6 +13,7 @@ from scoring.logs import read_logs
 from scoring.report import write_report
 from scoring.rules import Rules
 from scoring.simulate import SimulatedSubmission, write_logs
+from scoring.times import Mode
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 pytestmark = pytest.mark.slow
@@ -108,6 +109,14 @@ def test_switching_a_submission_off_recomputes_the_scores(browser, board) -> Non
     click(browser, first)
     assert shown_scores(browser) == pytest.approx(expected_scores(analysis, range(4)), abs=1e-6)
     assert browser.get_log("browser") == []
+
+
+def test_compat_scores_are_recomputed_on_the_grid(browser, board, tmp_path: Path) -> None:
+    analysis, _ = board
+    compat = analyse(analysis.tree, analysis.board.rules, analysis.board.tuning, Mode.ALGOPERF, replicates=20)
+    open_page(browser, write_report(compat, tmp_path), DESKTOP)
+    assert shown_scores(browser) == pytest.approx(dict(enumerate(compat.board.scores)), abs=1e-6)
+    assert max(abs(compat.board.scores - analysis.board.scores)) > 1e-4  # the grid differs from the exact integral
 
 
 def click(browser, index: int) -> None:

@@ -177,6 +177,7 @@ def test_rules_files_are_checked(rules_file: Path) -> None:
         ('digits_hard = "digits"', 'digits_hard = "speeech"', "no base workload"),
         ("studies = 3", "studies = 0", "positive"),
         ('base_workloads = ["digits", "speech"]', 'base_workloads = ["digits", "unheard_of"]', "unheard_of"),
+        ("[held_out]", 'suite = "nothing"\n[held_out]', "no suite 'nothing'"),
         ("[held_out]", "[held_uot]", "held_uot"),
         ("[held_out]", "[held_out", "not valid TOML"),
     ):
@@ -184,6 +185,16 @@ def test_rules_files_are_checked(rules_file: Path) -> None:
         rules_file.write_text(RULES_FILE.replace(line, broken))
         with pytest.raises(RulesError, match=message):
             load_rules(str(rules_file))
+
+
+def test_every_suite_can_be_scored() -> None:
+    from algoperf.registry import suites
+
+    for suite in suites().values():
+        rules = load_rules(suite.rules)
+        assert rules.base_workloads == tuple(sorted(suite.workloads))
+        assert {name: rule.studies for name, rule in rules.tuning.items()} == dict(suite.studies)
+        assert all(rules.workloads[name].max_runtime_s > 0 for name in suite.workloads)
 
 
 def test_closed_edition_agrees_with_the_definitions_where_they_are_the_same() -> None:
