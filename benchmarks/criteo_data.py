@@ -37,7 +37,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for form in ("plain", "gzip"):
             store = Path(folder) / form
+            cpu_started = time.process_time()
             speed = _prepare(store, text, arguments.rows, arguments.workers, compressed=form == "gzip")
+            cpu_s = time.process_time() - cpu_started
             megabytes = speed * len(text) / _DISTINCT_ROWS / 1e6
             print(
                 f"prepare, {form}, {arguments.workers} files at once: {speed / 1e6:.2f} M rows/s, {megabytes:.0f} MB/s"

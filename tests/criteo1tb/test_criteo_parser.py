@@ -54,6 +54,12 @@ def line(label=b"0", integers=(b"",) * NUM_INTEGERS, categories=(b"",) * NUM_CAT
     return b"\t".join([label, *integers, *categories])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compilation takes seconds, which Hypothesis would blame on its first example."""
+    parse(as_text(line()))
+
+
 def test_reference_hash_has_the_known_fingerprints():
     assert [fingerprint64(text) % 3 for text in (b"Hello", b"TensorFlow", b"2.x")] == [0, 2, 2]
 
@@ -118,3 +124,16 @@ def test_a_bad_line_is_located(bad, field, message):
 def test_a_category_has_eight_bytes():
     with pytest.raises(ValueError, match="8 bytes"):
         bucket(b"123", 0)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_exactly_the_hexadecimal_digits_are_accepted(place):
+    for byte in set(range(256)) - {ord("\t"), ord("\n")}:
+        field = bytearray(b"09afAF5c")
+        field[place] = byte
+        text = as_text(line(categories=(bytes(field), *(b"",) * 25)))
+        if byte in b"0123456789abcdefABCDEF":
+            assert parse(text).ids[0, 0] == fingerprint64(bytes(field) + b"0") % BUCKET_COUNTS[0]
+        else:
+            with pytest.raises(LineError, match="line 1, field 15"):
+                parse(text)

@@ -24,11 +24,11 @@ HIDDEN_MODEL_FILE = "hidden_model.json"
 
 # Distinct categories of a day, in each column; large and small ones in the places of the real data.
 _CATEGORIES = (
-    *(500, 120, 80, 40, 60, 3, 50, 20, 12, 400, 150, 90, 10),
-    *(30, 60, 15, 4, 25, 14, 500, 300, 350, 100, 50, 25, 36),
+    *(200, 100, 60, 40, 50, 3, 40, 20, 12, 150, 80, 60, 10),
+    *(30, 50, 15, 4, 25, 14, 200, 120, 160, 70, 40, 25, 36),
 )
 _POWER = 1.15  # frequency of the k-th commonest category is proportional to k ** -_POWER
-_RENEWED_SHARE = 0.04  # categories that are new on a day
+_RENEWED_SHARE = 0.03  # categories that are new on a day
 _NUM_FACTORS = 2
 _INTERACTING = (
     *((0, 5), (3, 12), (4, 18), (6, 23), (7, 16), (8, 24)),

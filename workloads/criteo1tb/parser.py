@@ -13,7 +13,7 @@ from workloads.criteo1tb.definition import BUCKET_COUNTS, NUM_CATEGORIES, NUM_FI
 CATEGORY_BYTES = 8
 MISSING_CATEGORY = b"00000000"
 
-_TAB, _NEWLINE, _MINUS, _ZERO, _NINE = 9, 10, 45, 48, 57
+_TAB, _NEWLINE, _MINUS, _ZERO, _NINE, _A = 9, 10, 45, 48, 57, 97
 _MAX_DIGITS = 18
 _LOG_TABLE_SIZE = 1 << 16
 
@@ -58,7 +58,7 @@ def parse(text: np.ndarray) -> Rows:
         integers=np.empty((num_rows, NUM_INTEGERS), np.float32),
         ids=np.empty((num_rows, NUM_CATEGORIES), np.int32),
     )
-    kind, row, field, position = _parse(text, *rows, _BUCKETS, _LOGS, _IS_HEX)
+    kind, row, field, position = _parse(text, *rows, _BUCKETS, _LOGS)
     if kind != _OK:
         rest = text[position : position + 40].tobytes()
         excerpt = rest.split(b"\n")[0].split(b"\t")[0].decode("utf-8", "replace")
@@ -75,8 +75,9 @@ def bucket(category: bytes, column: int) -> int:
 
 _BUCKETS = np.array(BUCKET_COUNTS, np.uint64)
 _LOGS = np.log(np.arange(_LOG_TABLE_SIZE, dtype=np.float32) + np.float32(1))
-_IS_HEX = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF"))
 _MISSING = np.uint64(int.from_bytes(MISSING_CATEGORY, "little"))
+_EACH_BYTE = np.uint64(0x0101010101010101)
+_TOP_BITS = np.uint64(0x8080808080808080)
 _K2 = np.uint64(0x9AE16A3B2F90404F)
 
 
@@ -125,66 +126,91 @@ def _read_integer(text, position):
 
 
 @njit(inline="always")
-def _read_category(text, position, is_hex):
+def _read_category(text, position):
     """Reads 8 hexadecimal digits; returns (bytes as a little-endian number, whether they are all there)."""
     category = np.uint64(0)
     if position + CATEGORY_BYTES >= len(text):
         return category, False
-    good = True
-    for place in range(CATEGORY_BYTES):
-        byte = text[position + place]
-        good &= is_hex[byte]
-        category |= np.uint64(byte) << np.uint64(8 * place)
-    return category, good
+    for place in range(CATEGORY_BYTES):  # becomes one load
+        category |= np.uint64(text[position + place]) << np.uint64(8 * place)
+    return category, _are_hexadecimal(category)
+
+
+@njit(inline="always")
+def _are_hexadecimal(category):
+    """Whether all 8 bytes are hexadecimal digits. Adding 128 - c to a byte sets its top bit where it is at least c."""
+    is_digit = (category + _at_least(_ZERO)) & ~(category + _at_least(_ZERO + 10))
+    lower = category | _EACH_BYTE * np.uint64(0x20)
+    is_letter = (lower + _at_least(_A)) & ~(lower + _at_least(_A + 6))
+    is_ascii = ~category
+    return (is_digit | is_letter) & is_ascii & _TOP_BITS == _TOP_BITS
+
+
+@njit(inline="always")
+def _at_least(byte):
+    return _EACH_BYTE * np.uint64(128 - byte)
+
+
+@njit(inline="always")
+def _ends_field(byte):
+    return byte in (_TAB, _NEWLINE)
 
 
 @njit(nogil=True)
-def _parse(text, labels, integers, ids, buckets, logs, is_hex):
+def _parse(text, labels, integers, ids, buckets, logs):
     """Fills the rows; returns (problem, row, field, position in `text`) of the first problem."""
     position = 0
     for row in range(len(labels)):
-        for field in range(1 + NUM_INTEGERS + NUM_CATEGORIES):
-            start = position
-            byte = text[position]
-            if byte in (_TAB, _NEWLINE):
-                value, category = 0, _MISSING
-            elif field <= NUM_INTEGERS:
-                value, num_digits, position = _read_integer(text, position)
-                if num_digits == 0 or (text[position] != _TAB and text[position] != _NEWLINE):
-                    return (_BAD_INTEGER if field else _BAD_LABEL), row, field, start
-            else:
-                category, good = _read_category(text, position, is_hex)
-                if good:
-                    position += CATEGORY_BYTES
-                    good = text[position] == _TAB or text[position] == _NEWLINE
-                elif byte == _MINUS and text[position + 1] == _ZERO + 1:
-                    position += 2
-                    category = _MISSING
-                    good = text[position] == _TAB or text[position] == _NEWLINE
-                if not good:
-                    return _BAD_CATEGORY, row, field, start
-
-            if field == 0:
-                if value == -1:
-                    value = 0
-                if value != 0 and value != 1:
-                    return _BAD_LABEL, row, field, start
-                labels[row] = value
-            elif field <= NUM_INTEGERS:
-                if value < 0:
-                    value = 0
-                if value < len(logs):
-                    integers[row, field - 1] = logs[value]
-                else:
-                    integers[row, field - 1] = np.log(np.float32(value) + np.float32(1))
-            else:
-                column = field - 1 - NUM_INTEGERS
-                ids[row, column] = _bucket(category, column, buckets[column])
-
-            is_last = field == NUM_INTEGERS + NUM_CATEGORIES
-            if is_last and text[position] != _NEWLINE:
-                return _LONG_LINE, row, field, position
-            if not is_last and text[position] != _TAB:
-                return _SHORT_LINE, row, field, start
-            position += 1
+        problem, field, position = _parse_numbers(text, position, labels, integers, logs, row)
+        if problem == _OK:
+            problem, field, position = _parse_categories(text, position, ids, buckets, row)
+        if problem != _OK:
+            return problem, row, field, position
     return _OK, 0, 0, 0
+
+
+@njit
+def _parse_numbers(text, position, labels, integers, logs, row):
+    """Reads the label and the integers; returns (problem, field, position behind the fields or of the problem)."""
+    for field in range(1 + NUM_INTEGERS):
+        start, value = position, 0
+        if not _ends_field(text[position]):
+            value, num_digits, position = _read_integer(text, position)
+            if num_digits == 0 or not _ends_field(text[position]) or (field == 0 and not -1 <= value <= 1):
+                return (_BAD_INTEGER if field else _BAD_LABEL), field, start
+        value = max(value, 0)
+        if field == 0:
+            labels[row] = value
+        elif value < len(logs):
+            integers[row, field - 1] = logs[value]
+        else:
+            integers[row, field - 1] = np.log(np.float32(value) + np.float32(1))
+        if text[position] != _TAB:
+            return _SHORT_LINE, field, start
+        position += 1
+    return _OK, 0, position
+
+
+@njit
+def _parse_categories(text, position, ids, buckets, row):
+    """Reads the categories and the end of the line; returns as `_parse_numbers`."""
+    for column in range(NUM_CATEGORIES):
+        start, category, good = position, _MISSING, True
+        if not _ends_field(text[position]):
+            category, good = _read_category(text, position)
+            if good:
+                position += CATEGORY_BYTES
+            elif text[position] == _MINUS and text[position + 1] == _ZERO + 1:
+                position, category, good = position + 2, _MISSING, True
+            good = good and _ends_field(text[position])
+        field = 1 + NUM_INTEGERS + column
+        if not good:
+            return _BAD_CATEGORY, field, start
+        ids[row, column] = _bucket(category, column, buckets[column])
+        if column < NUM_CATEGORIES - 1:
+            if text[position] != _TAB:
+                return _SHORT_LINE, field, start
+        elif text[position] != _NEWLINE:
+            return _LONG_LINE, field, position
+        position += 1
+    return _OK, 0, position
