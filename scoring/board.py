@@ -45,7 +45,9 @@ class Board:
 
     def ranking(self) -> list[int]:
         """Positions of submissions from best to worst; equal scores in the order of names."""
-        return sorted(range(len(self.submissions)), key=lambda i: (-round(self.scores[i], 12), self.submissions[i]))
+        return sorted(
+            range(len(self.submissions)), key=lambda i: (-round(float(self.scores[i]), 12), self.submissions[i])
+        )
 
     def ranks(self) -> np.ndarray:
         """[n] competition ranks from 1; equal scores share the better rank."""

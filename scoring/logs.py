@@ -181,28 +181,28 @@ class _Walk:
     def _submission(self, name: str, folder: Path) -> None:
         self.submissions.add(name)
         for entry in _sorted_entries(folder):
-            match = _STUDY.fullmatch(entry.name)
+            match, named = _STUDY.fullmatch(entry.name), self._parse_workload(entry.name)
             if match and entry.is_dir():
                 self._study(name, int(match[1]), entry)
-            elif self._parse_workload(entry.name) and entry.is_dir():
+            elif named and entry.is_dir():
                 self.note(
                     entry, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
                 )
-                self._workload(name, 0, entry)
+                self._workload(name, 0, entry, *named)
             else:
                 self.note(entry, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
 
     def _study(self, submission: str, study: int, folder: Path) -> None:
         for entry in _sorted_entries(folder):
-            if entry.is_dir() and self._parse_workload(entry.name):
-                self._workload(submission, study, entry)
+            named = self._parse_workload(entry.name)
+            if named and entry.is_dir():
+                self._workload(submission, study, entry, *named)
             elif entry.is_dir() and _WORKLOAD.fullmatch(entry.name):
                 self.note(entry, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
             else:
                 self.note(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
 
-    def _workload(self, submission: str, study: int, folder: Path) -> None:
-        workload, framework = self._parse_workload(folder.name)
+    def _workload(self, submission: str, study: int, folder: Path, workload: str, framework: str) -> None:
         found = False
         for entry in _sorted_entries(folder):
             match = _TRIAL.fullmatch(entry.name)

@@ -193,9 +193,9 @@ def leaderboard_markdown(analysis: Analysis) -> str:
     lines = [
         f"# Leaderboard, rules {markdown(board.rules.name)} ({board.tuning.name} tuning)",
         "",
-        f"{board.tuning.studies} studies x {board.tuning.trials_per_study} trials on {len(board.rules.base_workloads)} "
-        f"workloads. Scores by {_mode_text(analysis)}. Intervals hold at 95 %; entries of one tie group are not "
-        "resolved from its best.",
+        f"Studies: {board.tuning.studies}, trials per study: {board.tuning.trials_per_study}, workloads: "
+        f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}. Intervals hold at 95 %; "
+        "entries of one tie group are not resolved from its best.",
         "",
         "| rank | rank interval | tie group | submission | score | 95 % interval | best-of-k score | workloads |",
         "|---:|:---:|:---:|:---|---:|:---:|---:|---:|",

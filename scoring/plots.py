@@ -26,8 +26,9 @@ def plot_profiles(board: Board, output_dir: Path) -> list[Path]:
     taus = np.linspace(1.0, board.rules.tau_max, _STEPS)
     curves = profile(board.ratios, taus)
     for place, i in enumerate(board.ranking()):
-        style = {"color": COLORS[place % len(COLORS)], "linestyle": _STYLES[place // len(COLORS) % len(_STYLES)]}
-        axes.plot(taus, curves[i], label=f" {_label(board.submissions[i])}  {board.scores[i]:.4f}", lw=1.8, **style)
+        color, style = COLORS[place % len(COLORS)], _STYLES[place // len(COLORS) % len(_STYLES)]
+        name = f" {_label(board.submissions[i])}  {board.scores[i]:.4f}"  # a leading underscore would hide it
+        axes.plot(taus, curves[i], label=name, lw=1.8, color=color, linestyle=style)
     axes.set(
         xlim=(1.0, board.rules.tau_max),
         ylim=(0.0, 1.02),

@@ -90,7 +90,8 @@ def _rows(
 ) -> list[dict[str, float]]:
     """Evaluations of one run: the metric closes in on the target and meets it first at or after `reached_s`."""
     target, wobble = rule.validation_target, 0.002 * random.standard_normal(evaluations)
-    rows, wall = [], 0.0
+    rows: list[dict[str, float]] = []
+    wall = 0.0
     for i in range(evaluations):
         time_s = budget_s * max(i, 0.01) / (evaluations - 1) * 0.9999
         on_target = time_s >= reached_s

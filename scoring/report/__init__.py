@@ -67,7 +67,7 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
 
 def _curve(trial: Trial, submission: int, points: int) -> dict[str, Any]:
     count = len(trial.time_s)
-    kept = np.unique(np.linspace(0, count - 1, min(count, points)).round().astype(int)) if count else []
+    kept = np.unique(np.linspace(0, count - 1, min(count, points)).round().astype(int))
     values = trial.validation[kept].tolist()
     return {
         "submission": submission,

@@ -97,5 +97,6 @@ function duration(seconds, ofBudget) {
   return `${significant(seconds / unit.size)} ${unit.name}`;
 }
 function percent(value, digits = 0) {
-  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`;
+  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
 }
+function count(n, one, many) { return `${n} ${n === 1 ? one : many}`; }

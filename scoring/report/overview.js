@@ -56,6 +56,7 @@ function timesSection() {
 }
 
 function beatsSection() {
+  if (NAMES.length < 2) return [paragraph("There is nobody to compare with.")];
   const head = [{ text: "", class: "text" }, ...ORDER.map((_, place) => ({ text: String(place + 1), title: NAMES[ORDER[place]] }))];
   const rows = ORDER.map((i, place) => [{ node: element("span", {}, `${place + 1}  `, link(NAMES[i], pageOf(i))), class: "name" }, ...ORDER.map((j) => (i === j ? { text: "·", class: "cell" } : {
     text: number(DATA.p_beats[i][j], 2), class: "cell", style: diverging(DATA.p_beats[i][j], 0.5, 0.5), title: `${NAMES[i]} beats ${NAMES[j]}`,

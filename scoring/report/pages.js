@@ -97,9 +97,9 @@ function onHash() {
 
 document.getElementById("sections").replaceChildren(...SECTIONS.map(([id, title]) => element("a", { href: `#${id}` }, title)));
 document.getElementById("facts").textContent =
-  `${RULES.description}. ${NAMES.length} submissions, ${RULES.base_workloads.length} workloads` +
+  `${RULES.description}. ${count(NAMES.length, "submission", "submissions")}, ${count(RULES.base_workloads.length, "workload", "workloads")}` +
   `${Object.keys(RULES.held_out).length ? ` and ${Object.keys(RULES.held_out).length} held-out` : ""}, ` +
-  `${RULES.tuning.studies} studies × ${RULES.tuning.trials_per_study} trials, ${RULES.tuning.name} tuning.`;
+  `${count(RULES.tuning.studies, "study", "studies")} × ${count(RULES.tuning.trials_per_study, "trial", "trials")}, ${RULES.tuning.name} tuning.`;
 document.getElementById("footer").textContent =
   `Bootstrap of ${DATA.replicates} boards, seed ${DATA.seed}. The same numbers are in results.json beside this file; docs/scoring.md explains the methods.`;
 window.addEventListener("hashchange", onHash);

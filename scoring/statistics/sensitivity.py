@@ -81,7 +81,7 @@ def target_crossings(tree: LogTree, board: Board, shares: tuple[float, ...] = TA
         keys = (trial.submission, trial.workload, trial.study, trial.number)
         if trial.status is LogStatus.READ and all(k in place for k, place in zip(keys, places, strict=True)):
             at = tuple(place[k] for k, place in zip(keys, places, strict=True))
-            trial_s[(slice(None), *at)] = _passages(trial, board.rules.workloads[trial.workload], shares)
+            trial_s[:, at[0], at[1], at[2], at[3]] = _passages(trial, board.rules.workloads[trial.workload], shares)
     return Crossings(shares=shares, trial_s=trial_s, budgets_s=board.budgets_s)
 
 
