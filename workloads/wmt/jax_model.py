@@ -23,6 +23,7 @@ class TranslationModel:
         self._config: TransformerConfig = definition.model
         self._module = Transformer(self._config)
         self._evaluate = jax.jit(self._evaluate_batch)
+        self._translate = jax.jit(self._translate_batch, static_argnums=2)
 
     def init(self, rng: jax.Array) -> tuple[Any, None]:
         tokens = jnp.ones((1, 2), jnp.int32)
@@ -67,8 +68,18 @@ class TranslationModel:
 
     def translate(self, params: Any, inputs: Any, beam_size: int | None = None) -> jax.Array:
         """Returns the best translations int32 [B, max_length - 1] of `inputs` [B, S]: tokens, EOS, zeros."""
+        return self._translate(params, inputs, beam_size or self._config.beam_size)
+
+    def _translate_batch(self, params: Any, inputs: jax.Array, beam_size: int) -> jax.Array:
         bound = self._module.bind({"params": params})
-        return self._search(bound, bound.encode(inputs), inputs, beam_size)
+        cross = bound.cross_keys_values(bound.encode(inputs))
+        cross_mask = (inputs > 0)[:, None, None, :]
+
+        def step(tokens: jax.Array, position: jax.Array, caches: list, visible: jax.Array) -> tuple[jax.Array, list]:
+            return bound.decode_step(tokens, position, caches, visible, cross, cross_mask)
+
+        dtype = jax.tree.leaves(params)[0].dtype
+        return beam_search(step, self._config, beam_size, needed=(inputs > 0).any(1), dtype=dtype)
 
     def _evaluate_batch(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
         targets = batch["targets"]
@@ -79,19 +90,8 @@ class TranslationModel:
             "loss": self.loss(targets, logits, weights, 0.0)["per_example"].sum(1),
             "hits": ((logits.argmax(-1) == targets) * weights).sum(1),
             "tokens": weights.sum(1),
-            "translations": self._search(bound, bound.encode(batch["inputs"]), batch["inputs"], None),
+            "translations": self._translate_batch(params, batch["inputs"], self._config.beam_size),
         }
-
-    def _search(self, bound: Transformer, encoded: jax.Array, inputs: jax.Array, beam_size: int | None) -> jax.Array:
-        cross = bound.cross_keys_values(encoded)
-        cross_mask = (inputs > 0)[:, None, None, :]
-
-        def step(tokens: jax.Array, position: jax.Array, caches: list, visible: jax.Array) -> tuple[jax.Array, list]:
-            return bound.decode_step(tokens, position, caches, visible, cross, cross_mask)
-
-        return beam_search(
-            step, self._config, beam_size or self._config.beam_size, needed=(inputs > 0).any(1), dtype=encoded.dtype
-        )
 
     def is_output_params(self, param_key: str) -> bool:
         return param_key == "shared_embedding"
