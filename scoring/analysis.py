@@ -332,10 +332,12 @@ def _gaps(board: Board) -> list[Finding]:
     counts = times.present.sum(axis=-1)
     full = len(times.trial_numbers)
     for i, submission in enumerate(times.submissions):
+        missing = [workload for j, workload in enumerate(times.workloads) if not counts[i, j].any()]
+        if missing:
+            message = f"no readable trial of {', '.join(missing)}: every study is a miss"
+            found.append(_gap(submission, "missing_workload", message))
         for j, workload in enumerate(times.workloads):
-            if not counts[i, j].any():
-                message = f"no readable trial of {workload}: every study is a miss"
-                found.append(_gap(submission, "missing_workload", message))
+            if workload in missing:
                 continue
             for s, study in enumerate(times.studies):
                 if counts[i, j, s] < full:

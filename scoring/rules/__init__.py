@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import RULESETS, Direction, MetricSpec, Suite, WorkloadDefinition
+from algoperf.definition import RULESETS, Direction, MetricSpec, Suite, Tier, WorkloadDefinition
 from algoperf.registry import REGISTRY, suites
 
 SCHEMA_VERSION = 1
@@ -194,9 +194,11 @@ def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tup
 
 
 def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:
+    # a mini falls back to its base's batch size, but is no variant of it: it guards nothing
+    is_mini = definition.tier is Tier.MINI
     return WorkloadRule(
         name=definition.name,
-        base=definition.base,
+        base=definition.name if is_mini else definition.base,
         metric=definition.metric,
         validation_target=definition.validation_target,
         test_target=definition.test_target,

@@ -1,5 +1,6 @@
 """Bad input gets a clear message, and the rest is still scored."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -249,3 +250,17 @@ def _ending(folder: Path, rules: Rules):
     (found,) = [t for t in read_logs(folder, rules.workloads).trials if t.path == trial(folder)]
     assert (found.status is LogStatus.READ) == bool(len(found.time_s))
     return ending(found, rules.workloads["speech"], 150.0)
+
+
+def test_extra_variants_bind_everybody_in_compat_mode_only(written_board: Path, small_rules: Rules) -> None:
+    """AlgoPerf's scorer, given no held-out list, demands every logged variant; the written rules do not know it."""
+    rules = dataclasses.replace(small_rules, held_out={})
+    shutil.rmtree(written_board / "slow/study_0/digits_hard_jax")
+    for study in range(1, 3):
+        shutil.rmtree(written_board / f"slow/study_{study}/digits_hard_jax")
+    analysis = analysed(written_board, rules)
+    slow = analysis.board.submissions.index("slow")
+    digits = rules.base_workloads.index("digits")
+    assert np.isfinite(analysis.rules_board.ratios[slow, digits])
+    assert np.isinf(analysis.algoperf_board.ratios[slow, digits])
+    assert {d.submission for d in analysis.differences if d.kind == "extra_workload"} == {"slow", "swift"}

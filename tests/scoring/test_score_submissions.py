@@ -22,6 +22,8 @@ HOSTILE = (
     "<img src=x onerror=alert(2)>",
     "@@DATA@@",
     "_",
+    "\udcff not utf-8",
+    "漢字 \u202e reversed",
 )
 RULES_FILE = """
 schema_version = 1
