@@ -1,8 +1,8 @@
 """Generated click logs in the format of the real ones, from a hidden model whose loss is known.
 
 A click has the probability sigmoid(bias + effects of the numbers + effects of the categories + interactions of pairs of
-columns). Category frequencies follow power laws; each day some categories give way to new ones, so that the last day,
-which is validation and test, holds categories that training never saw. Repeating the training clicks by heart
+columns). Category frequencies follow power laws; each day some less common categories give way to new ones, so that the
+last day, which is validation and test, holds categories that training never saw. Learning the training clicks by heart
 does not help: the same row hardly ever comes twice and clicks are random.
 """
 
@@ -28,7 +28,8 @@ _CATEGORIES = (
     *(30, 50, 15, 4, 25, 14, 200, 120, 160, 70, 40, 25, 36),
 )
 _POWER = 1.15  # frequency of the k-th commonest category is proportional to k ** -_POWER
-_RENEWED_SHARE = 0.03  # categories that are new on a day
+_RENEWED_SHARE = 0.05  # of the less common categories, new on a day
+_FIRST_RENEWED = 10
 _NUM_FACTORS = 2
 _INTERACTING = (
     *((0, 5), (3, 12), (4, 18), (6, 23), (7, 16), (8, 24)),
@@ -135,7 +136,7 @@ class HiddenModel:
 
     def _renew(self) -> None:
         for column, count in enumerate(_CATEGORIES):
-            renewed = np.flatnonzero(self._rng.random(count) < _RENEWED_SHARE)
+            renewed = np.flatnonzero((self._rng.random(count) < _RENEWED_SHARE) & (np.arange(count) >= _FIRST_RENEWED))
             self._versions[column][renewed] += 1
             self._effects[column][renewed] = self._draw_effects(len(renewed))
             self._factors[column][renewed] = self._draw_factors(len(renewed))
