@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from algoperf import spec
+from algoperf.pytorch_utils import unwrapped
 
 _NAMES = {
     "embedding/embedding": "embedding.weight",
@@ -98,6 +99,7 @@ def load(model: torch.nn.Module, params: dict[str, np.ndarray]) -> None:
 
 def flat(model: torch.nn.Module) -> dict[str, np.ndarray]:
     """Parameters under the JAX names, in the JAX layout."""
+    model = unwrapped(model)
     values = {name: model.get_parameter(torch_name).detach().numpy() for name, torch_name in _NAMES.items()}
     return {name: _untransposed(name, value) for name, value in values.items()}
 

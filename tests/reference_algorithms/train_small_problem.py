@@ -21,6 +21,7 @@ class Run:
         self.hyperparameters = hyperparameters
         self.rng = np.array([1, 2], np.uint32)
         self.params_, self.model_state = self.workload.init_model_fn(self.rng)
+        self.params_ = self.wrapped(self.params_)
         self.optimizer_state = self.submission.init_optimizer_state(
             workload=self.workload,
             model_params=self.params_,
@@ -29,6 +30,14 @@ class Run:
             rng=self.rng,
         )
         self.step = 0
+
+    def wrapped(self, params: Any) -> Any:
+        """The parameters as the harness hands them to a submission."""
+        return params
+
+    def take_batch(self) -> dict[str, Any]:
+        """The batch of this step."""
+        return self.batch(self.step)
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -47,7 +56,7 @@ class Run:
     def train(self, num_steps: int) -> "Run":
         for _ in range(num_steps):
             self.optimizer_state, self.params_, self.model_state = self.submission.update_params(
-                **self._common(), batch=self.batch(self.step)
+                **self._common(), batch=self.take_batch()
             )
             self.step += 1
         return self
