@@ -171,7 +171,7 @@ MINI = dataclasses.replace(
     parameter_count=787_968,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
-    batch_size_scale=0.25,
+    batch_size_scale=0.375,
     sources={"targets": "provisional", "budget": "provisional"},
 )
 
