@@ -5,7 +5,7 @@ a folder: `audio` int16 and `tokens` int16, all utterances one after the other, 
 [utterances + 1], `names` bytes [utterances], and `left_out` int64 [reasons].
 
 Left out, as in AlgoPerf: transcripts without a file, transcripts over `max_characters`, audio over `max_samples`; also
-audio without a sample and targets over `max_tokens`, of which the real dataset has none.
+targets over `max_tokens`, of which the real dataset has none.
 """
 
 import functools
@@ -31,7 +31,7 @@ from workloads.common.parts import adopt_parts, staging_dir, write_part
 
 UTTERANCES_PER_PART = 1_024
 GIVEN_TOKENIZER = "spm_model.vocab"  # the name that AlgoPerf gives to its SentencePiece model
-REASONS = ("no audio file", "transcript too long", "no samples", "audio too long", "too many tokens")
+REASONS = ("no audio file", "transcript too long", "audio too long", "too many tokens")
 _TOKENIZER_CHARACTERS = 10_000_000
 _FULL_STORE_BYTES = 125_000_000_000
 _MINI_STORE_BYTES = 200_000_000
@@ -213,8 +213,6 @@ def _example(utterance: Utterance, tokenizer: Tokenizer, data: SpeechData) -> tu
     if len(utterance.transcript) > data.max_characters:
         return "transcript too long"
     audio = read_audio(utterance.audio)
-    if len(audio) == 0:
-        return "no samples"
     if len(audio) > data.max_samples:
         return "audio too long"
     tokens = tokenizer.encode(utterance.transcript)

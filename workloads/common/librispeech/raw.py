@@ -104,16 +104,18 @@ def read_audio(path: Path) -> np.ndarray:
     """Returns int16 [samples] at 16 kHz. Channels are averaged and other rates resampled; clipped audio stays as it is.
 
     Raises:
-      StoreError: the file cannot be decoded.
+      StoreError: the file cannot be decoded, or has no samples.
     """
     try:
         audio, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise StoreError(f"{path} is no readable audio ({error})") from error
+    if len(audio) == 0:
+        raise StoreError(f"{path} has no samples")
     if audio.shape[1] == 1 and rate == SAMPLE_RATE:
         return audio[:, 0]
     signal = audio.astype(np.float64).mean(axis=1)
-    if rate != SAMPLE_RATE and len(signal):
+    if rate != SAMPLE_RATE:
         divisor = np.gcd(rate, SAMPLE_RATE)
         signal = scipy.signal.resample_poly(signal, SAMPLE_RATE // divisor, rate // divisor)
     return np.clip(np.round(signal), _INT16.min, _INT16.max).astype(np.int16)
