@@ -4,6 +4,7 @@ The gradient of the embedding table is dense, of the table's size. A jitted trai
 updates the table in place, so that the table is held once.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +12,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.initializers import glorot_uniform, normal
+from flax.linen.initializers import Initializer, glorot_uniform, normal
 
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax import forward, losses, weights
 from workloads.common.jax.dropout import Dropout
-from workloads.common.jax.initializers import uniform
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS, DlrmConfig
 
 _LAYER_NORM_EPSILON = 1e-6
+_TABLE_BLOCKS = 64
 
 
 def pairwise_dots(vectors: jax.Array) -> jax.Array:
@@ -28,6 +29,19 @@ def pairwise_dots(vectors: jax.Array) -> jax.Array:
     dots = jnp.einsum("bik,bjk->bij", vectors, vectors)
     rows, columns = np.triu_indices(count)
     return dots.reshape(len(dots), count * count)[:, rows * count + columns]
+
+
+def uniform_in_blocks(scale: float) -> Initializer:
+    """Uniform on [0, scale), drawn in blocks of rows: JAX's generator needs several times the memory that it fills."""
+
+    def init(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
+        rows, width = shape
+        num_blocks = math.gcd(rows, _TABLE_BLOCKS)
+        block = (rows // num_blocks, width)
+        keys = jax.random.split(key, num_blocks)
+        return jax.lax.map(lambda k: jax.random.uniform(k, block, dtype, 0.0, scale), keys).reshape(shape)
+
+    return init
 
 
 class Dlrm(nn.Module):
@@ -60,7 +74,7 @@ class Dlrm(nn.Module):
             bottom = hidden(bottom, width, is_top=False, is_first=layer == 0)
 
         shape = (model.table_rows, model.embedding_width)
-        table = self.param("embedding_table", uniform(0.0, model.initial_embedding_scale), shape)
+        table = self.param("embedding_table", uniform_in_blocks(model.initial_embedding_scale), shape)
         embeddings = norm(table[ids.astype(jnp.int32) % model.table_rows])
         if model.residual:
             features = embeddings.reshape(len(inputs), NUM_CATEGORIES * model.embedding_width)
@@ -84,7 +98,7 @@ class DlrmModel:
 
     def init(self, rng: Any) -> tuple[Any, Any]:
         inputs = jnp.ones((2, NUM_INTEGERS + NUM_CATEGORIES))
-        # Jitted, so that drawing the table needs no second copy of it.
+        # Jitted, so that drawing the table needs no second copy of it and the layers are not run.
         return jax.jit(lambda key: forward.init(self._module, key, inputs, train=False))(rng)
 
     def forward(
