@@ -25,10 +25,11 @@ _OUTLINE_SHIFT = 0.2
 _TEXTURE_SIZE = (0.22, 0.32)
 _TILT = 0.35  # radians; objects and textures stand roughly upright
 _CONTRAST = (0.35, 0.6)
-_CLUTTER = (0.0, 0.2)
-_SHADING = 0.3
-_NOISE = (0.02, 0.08)
-_BAR_SHARE = 0.3
+_CLUTTER = (0.0, 0.1)
+_COLOUR_RAMP = 0.12
+_SHADING = 0.2
+_NOISE = (0.02, 0.06)
+_BAR_SHARE = 0.2
 _STREAMS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 _TFDS_NAMES = {Split.TRAIN: "train", Split.VALIDATION: "validation", Split.TEST: "test"}
 # Name, config, version and splits of the datasets that the real workloads use.
@@ -153,7 +154,8 @@ def _two_colours(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
 
 def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int) -> np.ndarray:
     """A colour ramp with a texture of another frequency, too faint and fine to name a class."""
-    near, far = rng.uniform(0.1, 0.9, (2, count, 1, 1, 3)).astype(np.float32)
+    near = rng.uniform(0.1, 0.9, (count, 1, 1, 3)).astype(np.float32)
+    far = near + rng.normal(0, _COLOUR_RAMP, near.shape).astype(np.float32)
     ramp = 0.5 + 0.5 * _ramp(rng, x, y, count)[..., None]
     u, v = _placed(rng, x, y, count, scale=(0.08, 0.5), shift=1.0)
     clutter = _select(TEXTURES, rng.integers(0, len(TEXTURES), count), u, v)[..., None] - 0.5
