@@ -11,7 +11,7 @@ import numpy as np
 class ShampooSettings:
     """Attributes:
     block_size: largest side of a preconditioner; tensors are cut to it.
-    merge_size: neighbouring axes are merged while their product is at most this.
+    merge_size: neighbouring axes, except the last, are merged while their product is at most this.
     max_dimension: tensors with a larger (merged) axis are not preconditioned, only grafted: tables of embeddings.
     root_every_steps: inverse roots are computed at updates 0, n, 2 n ...
     start_step: the first update, from 0, that is preconditioned; those before only graft.
@@ -58,13 +58,15 @@ def cut(shape: tuple[int, ...], settings: ShampooSettings) -> Blocks:
 
 
 def _merged(shape: tuple[int, ...], merge_size: int) -> tuple[int, ...]:
+    """Merges neighbours, but not the last axis: a small matrix stays one. Axes of size 1 go away."""
+    *inputs, last = shape or (1,)
     merged, product = [], 1
-    for size in shape:
-        if product * size > merge_size and product > 1:
+    for size in inputs:
+        if product * size > merge_size:
             merged.append(product)
             product = 1
         product *= size
-    return (*merged, product) if product > 1 or not merged else tuple(merged)
+    return tuple(size for size in (*merged, product, last) if size > 1) or (1,)
 
 
 def start_vector(side: int) -> np.ndarray:
