@@ -24,6 +24,7 @@ class ConformerConfig:
       attention_multiplier: factor on what attention gives, before its output projection.
       post_layer_norm: layer norm at the end of each block.
       gelu: GELU (tanh approximation) in place of swish.
+      batch_norm_momentum: share of the running statistics that a batch leaves.
       spec_augment: masks of training examples; None means none.
     """
 
@@ -38,6 +39,7 @@ class ConformerConfig:
     attention_multiplier: float = 1.0
     post_layer_norm: bool = True
     gelu: bool = False
+    batch_norm_momentum: float = 0.999
     spec_augment: SpecAugment | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ GELU = _variant("gelu", "GELU", (0.094114, 0.056629), 32_321_792, gelu=True)
 
 _MINI_MODEL = ConformerConfig(
     vocab_size=64,
+    batch_norm_momentum=0.9,  # a run has hundreds of steps, not tens of thousands
     spec_augment=SpecAugment(),
     statistics="librispeech_mini",
     subsample_channels=32,

@@ -104,7 +104,7 @@ class ConvolutionBlock(nn.Module):
         x = LayerNorm()(inputs)
         x = dense(config.width)(x) * nn.sigmoid(dense(config.width)(x))
         x = DepthwiseConv(config.kernel_size, name="Conv_0")(mask(x, paddings))
-        x = masked_batch_norm()(x, train=train, mask=1 - paddings)
+        x = masked_batch_norm(config.batch_norm_momentum)(x, train=train, mask=1 - paddings)
         return dense(config.width)(_activation(config, x))
 
 

@@ -100,7 +100,7 @@ class ConvolutionModule(nn.Module):
         self.conv1 = nn.Conv1d(
             width, width, config.kernel_size, padding=config.kernel_size // 2, groups=width, bias=False
         )
-        self.bn = masked_batch_norm(width)
+        self.bn = masked_batch_norm(width, config.batch_norm_momentum)
         self.lin3 = nn.Linear(width, width)
 
     def forward(self, inputs: Tensor, paddings: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class DeepSpeechConfig:
       tanh: tanh in place of ReLU, in convolutions and feed-forward layers.
       layer_norm: layer norm in place of batch norm before LSTM and feed-forward layers.
       decoder_layer_norm: layer norm before the output layer.
+      batch_norm_momentum: share of the running statistics that a batch leaves.
       spec_augment: masks of training examples; None means none.
     """
 
@@ -35,6 +36,7 @@ class DeepSpeechConfig:
     tanh: bool = False
     layer_norm: bool = False
     decoder_layer_norm: bool = True
+    batch_norm_momentum: float = 0.999
     spec_augment: SpecAugment | None = None
 
     def __post_init__(self) -> None:
@@ -127,6 +129,7 @@ NORM_AND_SPEC_AUG = dataclasses.replace(
 
 _MINI_MODEL = DeepSpeechConfig(
     vocab_size=64,
+    batch_norm_momentum=0.9,  # a run has hundreds of steps, not tens of thousands
     spec_augment=SpecAugment(),
     statistics="librispeech_mini",
     subsample_channels=32,

@@ -29,7 +29,9 @@ def _activation(config: DeepSpeechConfig, inputs: jax.Array) -> jax.Array:
 
 
 def _norm(config: DeepSpeechConfig, x: jax.Array, paddings: jax.Array, train: bool) -> jax.Array:
-    return LayerNorm()(x) if config.layer_norm else masked_batch_norm()(x, train=train, mask=1 - paddings)
+    if config.layer_norm:
+        return LayerNorm()(x)
+    return masked_batch_norm(config.batch_norm_momentum)(x, train=train, mask=1 - paddings)
 
 
 class Gate(nn.Module):

@@ -99,7 +99,7 @@ def _add_norm(module: nn.Module, config: DeepSpeechConfig) -> None:
     if config.layer_norm:
         module.normalization_layer = LayerNorm(config.width)
     else:
-        module.bn_normalization_layer = masked_batch_norm(config.width)
+        module.bn_normalization_layer = masked_batch_norm(config.width, config.batch_norm_momentum)
 
 
 def _normalised(module: nn.Module, inputs: Tensor, paddings: Tensor) -> Tensor:

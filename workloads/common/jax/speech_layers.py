@@ -56,9 +56,9 @@ class LayerNorm(nn.Module):
         return (inputs - mean) * jax.lax.rsqrt(var + self.epsilon) * (1 + scale) + bias
 
 
-def masked_batch_norm() -> BatchNorm:
+def masked_batch_norm(momentum: float) -> BatchNorm:
     """Batch norm of the speech models, over the real steps of the global batch."""
-    return BatchNorm(momentum=0.999, epsilon=1e-3, scale_init=zeros, one_plus_scale=True)
+    return BatchNorm(momentum=momentum, epsilon=1e-3, scale_init=zeros, one_plus_scale=True)
 
 
 class Conv2dSubsampling(nn.Module):

@@ -34,9 +34,9 @@ class LayerNorm(nn.Module):
         return F.layer_norm(inputs, self.weight.shape, 1 + self.weight, self.bias, eps=1e-6)
 
 
-def masked_batch_norm(features: int) -> BatchNorm:
+def masked_batch_norm(features: int, momentum: float) -> BatchNorm:
     """Batch norm of the speech models, over the real steps of the global batch."""
-    return BatchNorm(features, momentum=0.999, epsilon=1e-3, scale_init=0.0, one_plus_scale=True, channel_axis=-1)
+    return BatchNorm(features, momentum=momentum, epsilon=1e-3, scale_init=0.0, one_plus_scale=True, channel_axis=-1)
 
 
 class Subsample(nn.Module):

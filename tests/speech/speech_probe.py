@@ -1,0 +1,35 @@
+"""Runs a small speech model in either framework, in NumPy terms."""
+
+import dataclasses
+
+import numpy as np
+
+from algoperf.registry import REGISTRY
+from algoperf.testing.conformance.probe import load_probe
+from algoperf.testing.conformance.subject import perturbed
+from workloads.common.librispeech.data import padded_batch, with_weights
+
+MODULES = {"jax": "jax_model", "pytorch": "torch_model"}
+
+
+def small_definition(name, **switches):
+    definition = REGISTRY.get(name).shrunk()
+    return dataclasses.replace(definition, model=dataclasses.replace(definition.model, **switches))
+
+
+def probe_of(name, framework, **switches):
+    """(probe, state with weights away from their initial values)"""
+    definition = small_definition(name, **switches)
+    probe = load_probe(framework, REGISTRY.module(name, MODULES[framework]).build(definition))
+    weights = perturbed(probe.export_weights(probe.init(0)), seed=1)
+    return probe, lambda: probe.import_weights(weights)
+
+
+def utterances(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [(np.round(rng.normal(0, 1_000, length)), rng.integers(1, 16, 1 + length // 2_500)) for length in lengths]
+
+
+def batch_of(pairs, batch_size=None, max_samples=8_000):
+    data = dataclasses.replace(small_definition("librispeech_conformer").data, max_samples=max_samples)
+    return with_weights(padded_batch(pairs, data, batch_size or len(pairs)))
