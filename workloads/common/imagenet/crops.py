@@ -4,6 +4,7 @@ Resampling is bicubic without antialiasing and without clipping (values may leav
 not count. Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, with a = -1/2.
 """
 
+import cv2
 import numpy as np
 from scipy.sparse import csr_matrix
 
@@ -99,9 +100,9 @@ def resample(image: np.ndarray, box: np.ndarray, size: int, flip: bool) -> np.nd
     columns = _tap_matrix(width, size, reverse=flip)
     crop = image[top : top + height, left : left + width].astype(np.float32)
     half_way = (rows @ crop.reshape(height, -1)).reshape(size, width, 3)
-    # Sparse matrices act on axis 0 alone.
-    sideways = np.ascontiguousarray(half_way.transpose(1, 0, 2)).reshape(width, -1)
-    return (columns @ sideways).reshape(size, size, 3).transpose(1, 0, 2)
+    # Sparse matrices act on axis 0 alone; OpenCV transposes several times faster than NumPy.
+    sideways = cv2.transpose(half_way).reshape(width, -1)
+    return cv2.transpose((columns @ sideways).reshape(size, size, 3))
 
 
 def _tap_matrix(length: int, size: int, *, reverse: bool = False) -> csr_matrix:

@@ -9,7 +9,7 @@ from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet.augment import Augmentation, make_inputs, mixup
 from workloads.common.imagenet.definition import ImageNetData
 from workloads.common.imagenet.worker import Task
-from workloads.common.imagenet.workers import chunks, part_of, shared_array, shared_pool
+from workloads.common.imagenet.workers import chunks, shared_array, shared_pool
 
 _IMAGES_PER_TASK = 16
 _EVAL_TRAIN_SEED = 0
@@ -70,7 +70,7 @@ class ImageSource:
                     images_per_part=self._store.meta["images_per_part"],
                     data=self._data,
                     indices=indices[rows],
-                    augmentation=part_of(augmentation, rows),
+                    augmentation=None if augmentation is None else augmentation[rows],
                     buffer=buffer,
                     first_row=rows.start,
                 )

@@ -16,7 +16,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -144,12 +143,3 @@ def chunks(count: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` that cover 0 ... count - 1."""
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))
-
-
-def part_of(augmentation: Any, rows: slice) -> Any:
-    """The augmentation of some of its examples; None stays None."""
-    if augmentation is None:
-        return None
-    return type(augmentation)(
-        seed=augmentation.seed, epochs=augmentation.epochs[rows], indices=augmentation.indices[rows]
-    )
