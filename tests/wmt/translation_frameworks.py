@@ -3,6 +3,8 @@
 import numpy as np
 
 START, END, NEVER = 0, 2, -1e7
+# Compiling takes most of the time of these tests, and each program runs a few times only.
+_COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 class JaxTranslator:
@@ -12,7 +14,12 @@ class JaxTranslator:
         from workloads.wmt import jax_model
 
         self._model = jax_model.build(definition)
-        self._logits = jax.jit(self._forward)
+        self._logits = jax.jit(self._forward, compiler_options=_COMPILE_FAST)
+        self._translate = jax.jit(
+            lambda params, inputs, beam_size: self._model.translate(params, inputs, beam_size),
+            static_argnums=2,
+            compiler_options=_COMPILE_FAST,
+        )
 
     def load(self, weights):
         import jax
@@ -35,7 +42,7 @@ class JaxTranslator:
         return np.asarray(self._logits(self._params, batch))
 
     def translate(self, inputs, beam_size):
-        return np.asarray(self._model.translate(self._params, inputs, beam_size))
+        return np.asarray(self._translate(self._params, inputs, beam_size))
 
 
 class TorchTranslator:

@@ -160,10 +160,10 @@ MINI = dataclasses.replace(
     tier=Tier.MINI,
     title="Translation of a generated language pair, Transformer",
     dataset="wmt_mini",
-    validation_target=60.0,
-    test_target=60.0,
+    validation_target=82.0,
+    test_target=77.0,
     splits=SplitSizes(train=40_000, eval_train=128, validation=128, test=128),
-    budget=Budget(max_runtime_s=240, eval_period_s=6, step_hint=2_000),
+    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=2_700),
     eval_batch_size=128,
     model=_MINI_MODEL,
     data=TextConfig(tokenizer_bytes=1_000_000, pair_seed=17),
@@ -171,8 +171,14 @@ MINI = dataclasses.replace(
     parameter_count=787_968,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
-    batch_size_scale=0.375,
-    sources={"targets": "provisional", "budget": "provisional"},
+    batch_size_scale=0.25,
+    sources={
+        "targets": "provisional: NadamW of reference_algorithms, its wmt_mini.json, one seed, PyTorch: validation 78.1 "
+        "after 750 steps and 85.4 after 900, test 75.7 and 82.0",
+        "budget": "provisional: three times the steps to these targets",
+        "splits": "pairs made by language_pair.py; held-out ones combine words that training never combines",
+        "parameter_count": "128,000 embedding + 2 x 131,968 encoder + 2 x 197,760 decoder + 512 final norms",
+    },
 )
 
 DEFINITIONS = (WMT, POST_LN, ATTENTION_TEMP, GLU_TANH, MINI)

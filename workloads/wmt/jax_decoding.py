@@ -104,7 +104,7 @@ def _extend(step: Step, config: TransformerConfig, beam_size: int, state: _State
     caches = [SlotCache(k, v, position * beam_size) for k, v in zip(state.keys, state.values, strict=True)]
     logits, caches = step(tokens, position, caches, visible)
 
-    parents, tokens, log_probs = _candidates(state.live, jax.nn.log_softmax(logits), 2 * beam_size)
+    parents, tokens, log_probs = _candidates(state.live, logits, 2 * beam_size)
     sequences = _take(state.live_sequences, parents).at[:, :, position + 1].set(tokens)
     ended = tokens == END
 
@@ -124,15 +124,15 @@ def _extend(step: Step, config: TransformerConfig, beam_size: int, state: _State
     )
 
 
-def _candidates(live: jax.Array, log_probs: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The `count` best extensions of `live` [B, K] by `log_probs` [B, K, V]: parents, tokens, scores [B, count].
+def _candidates(live: jax.Array, logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The `count` best extensions of `live` [B, K] by `logits` [B, K, V]: parents, tokens, scores, each [B, count].
 
-    The best of all are among the best of each beam, which are far fewer to sort.
+    The best of all are among the best of each beam, which are far fewer to normalise and to sort.
     """
-    per_beam = min(count, log_probs.shape[-1])
-    values, tokens = jax.lax.top_k(log_probs, per_beam)
-    values = (values + live[..., None]).reshape(len(live), -1)
-    scores, chosen = jax.lax.top_k(values, count)
+    per_beam = min(count, logits.shape[-1])
+    values, tokens = jax.lax.top_k(logits, per_beam)
+    offsets = live - jax.scipy.special.logsumexp(logits, axis=-1)
+    scores, chosen = jax.lax.top_k((values + offsets[..., None]).reshape(len(live), -1), count)
     return chosen // per_beam, jnp.take_along_axis(tokens.reshape(len(live), -1), chosen, axis=1), scores
 
 

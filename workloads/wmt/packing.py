@@ -80,9 +80,9 @@ def place(lengths: np.ndarray, capacity: int, group: int) -> Placement:
     if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= capacity:
         raise ValueError(f"sequences must have 1 to {capacity} tokens, got {lengths.min()} to {lengths.max()}")
     num_groups = -(-len(lengths) // group)
-    grouped = np.zeros((num_groups * group, 2), np.int64)
-    grouped[: len(lengths)] = lengths
-    grouped = grouped.reshape(num_groups, group, 2)
+    padded = np.zeros((num_groups * group, 2), np.int64)
+    padded[: len(lengths)] = lengths
+    grouped = padded.reshape(num_groups, group, 2)
     offsets = np.empty_like(grouped)
     row = np.zeros(num_groups, np.int64)
     rows = np.empty((num_groups, group), np.int64)

@@ -66,8 +66,8 @@ def beam_search(step: Step, config: TransformerConfig, beam_size: int, *, needed
       step: the decoder.
       needed: bool [B]; the search does not wait for other sentences, whose results mean nothing.
     """
-    options = {"dtype": torch.int64, "device": needed.device}
-    sequences = torch.zeros((len(needed), beam_size, config.max_length), **options)
+    shape = (len(needed), beam_size, config.max_length)
+    sequences = torch.zeros(shape, dtype=torch.int64, device=needed.device)
     sequences[..., 0] = START
     never = torch.full((len(needed), beam_size), NEVER, device=needed.device)
     live = never.clone()
@@ -99,7 +99,7 @@ def _extend(step: Step, config: TransformerConfig, position: int, state: _State)
     seen = (ancestors[:, None, :, : position + 1, None] == beams).flatten(3)
     logits = step(state.live_sequences[:, :, position], position, seen)
 
-    parents, tokens, log_probs = _candidates(state.live, logits.log_softmax(-1), 2 * beam_size)
+    parents, tokens, log_probs = _candidates(state.live, logits, 2 * beam_size)
     sequences = _take(state.live_sequences, parents)
     sequences[:, :, position + 1] = tokens
     ended = tokens == END
@@ -116,14 +116,15 @@ def _extend(step: Step, config: TransformerConfig, position: int, state: _State)
     )
 
 
-def _candidates(live: Tensor, log_probs: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` best extensions of `live` [B, K] by `log_probs` [B, K, V]: parents, tokens, scores [B, count].
+def _candidates(live: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` best extensions of `live` [B, K] by `logits` [B, K, V]: parents, tokens, scores, each [B, count].
 
-    The best of all are among the best of each beam, which are far fewer to sort.
+    The best of all are among the best of each beam, which are far fewer to normalise and to sort.
     """
-    per_beam = min(count, log_probs.shape[-1])
-    values, tokens = log_probs.topk(per_beam)
-    scores, chosen = (values + live[..., None]).flatten(1).topk(count)
+    per_beam = min(count, logits.shape[-1])
+    values, tokens = logits.topk(per_beam)
+    offsets = live - logits.logsumexp(-1)
+    scores, chosen = (values + offsets[..., None]).flatten(1).topk(count)
     return chosen // per_beam, tokens.flatten(1).gather(1, chosen), scores
 
 
