@@ -161,7 +161,7 @@ MINI = dataclasses.replace(
     validation_target=0.73,
     test_target=0.71,
     splits=SplitSizes(train=1120, eval_train=128, validation=128, test=128),
-    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=3000),
+    budget=Budget(max_runtime_s=180, eval_period_s=3, step_hint=3000),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=FastMRIData(

@@ -72,5 +72,5 @@ def full_splits(eval_batch_size: int) -> SplitSizes:
     return SplitSizes(train=1_281_167, eval_train=eval_train, validation=validation, test=10_000)
 
 
-MINI_SPLITS = SplitSizes(train=8192, eval_train=1024, validation=2048, test=2048)
+MINI_SPLITS = SplitSizes(train=8192, eval_train=512, validation=2048, test=1024)
 MINI_GENERATOR = TexturedShapes(seed=2012, outlines=4, textures=4, side=40, label_noise=0.1)
