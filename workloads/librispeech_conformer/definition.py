@@ -125,7 +125,7 @@ GELU = _variant("gelu", "GELU", (0.094114, 0.056629), 32_321_792, gelu=True)
 _MINI_MODEL = ConformerConfig(
     vocab_size=64,
     batch_norm_momentum=0.9,  # a run has hundreds of steps, not tens of thousands
-    spec_augment=SpecAugment(),
+    spec_augment=speech.MINI_SPEC_AUGMENT,
     statistics="librispeech_mini",
     subsample_channels=32,
     width=96,
@@ -143,14 +143,14 @@ MINI = dataclasses.replace(
     validation_target=0.15,
     test_target=0.15,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=1_000),
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=1_000),
     eval_batch_size=128,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
     parameter_count=359_792,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
-    batch_size_scale=0.125,
+    batch_size_scale=0.0625,
     sources={"targets": "provisional", "budget": "provisional"},
 )
 

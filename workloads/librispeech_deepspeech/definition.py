@@ -130,7 +130,7 @@ NORM_AND_SPEC_AUG = dataclasses.replace(
 _MINI_MODEL = DeepSpeechConfig(
     vocab_size=64,
     batch_norm_momentum=0.9,  # a run has hundreds of steps, not tens of thousands
-    spec_augment=SpecAugment(),
+    spec_augment=speech.MINI_SPEC_AUGMENT,
     statistics="librispeech_mini",
     subsample_channels=32,
     width=128,
@@ -147,7 +147,7 @@ MINI = dataclasses.replace(
     validation_target=0.15,
     test_target=0.15,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=1_000),
+    budget=Budget(max_runtime_s=240, eval_period_s=4, step_hint=1_000),
     eval_batch_size=128,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,

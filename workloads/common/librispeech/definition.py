@@ -90,6 +90,7 @@ class SpeechData:
 SPLITS = SplitSizes(train=263_840, eval_train=5_376, validation=5_348, test=2_472)
 SMALL_DATA = SpeechData(vocab_size=16, max_samples=8_000, max_tokens=5)
 
+MINI_SPEC_AUGMENT = SpecAugment(time_masks=4, frequency_masks=2, max_frequency_bins=12)
 MINI_SPLITS = SplitSizes(train=1_408, eval_train=64, validation=128, test=128)
 MINI_DATA = SpeechData(
     vocab_size=64,
