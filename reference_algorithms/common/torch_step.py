@@ -23,7 +23,7 @@ class Losses(NamedTuple):
     """Sum of the example losses and their number, over all processes (float32 scalars on the device)."""
 
     summed: torch.Tensor
-    count: torch.Tensor
+    n_valid: torch.Tensor
 
 
 class Algorithm:
@@ -106,7 +106,7 @@ class Algorithm:
 
         optimizer.step(closure)
         if logs_this_step and workload.metrics_logger is not None:
-            loss = first["losses"].summed / first["losses"].count
+            loss = first["losses"].summed / first["losses"].n_valid
             self._scalars.log(workload.metrics_logger, global_step, {"loss": loss, "grad_norm": first["grad_norm"]})
         return optimizer_state, model, first["model_state"]
 
@@ -174,7 +174,7 @@ def _backward(
     losses = _sum_over_processes(loss["summed"].detach(), loss["n_valid_examples"])
     # DistributedDataParallel averages gradients over the processes; the factor turns that into a sum.
     num_processes = dist.get_world_size() if dist.is_initialized() else 1
-    (loss["summed"] * num_processes / losses.count).backward()
+    (loss["summed"] * num_processes / losses.n_valid).backward()
     return losses, new_model_state
 
 

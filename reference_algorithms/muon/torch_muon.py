@@ -78,7 +78,7 @@ class Muon(GroupOptimizer):
         lookahead = torch._foreach_mul(momenta, mu / (1 - mu ** (step + 1)))
         torch._foreach_add_(lookahead, grads, alpha=(1 - mu) / (1 - mu**step))
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        self._descend(params, lookahead, group)
+        self._descend(params, list(lookahead), group)
 
     def _descend(self, params: list[torch.Tensor], momenta: list[torch.Tensor], group: dict[str, Any]) -> None:
         """Orthogonalises matrices of one shape together."""

@@ -20,7 +20,7 @@ Matrices = tuple[tuple[jax.Array, ...], ...]
 class State(NamedTuple):
     """Leaves of `statistics` and `roots` are lists over the parameters, in tree order, of `Matrices`."""
 
-    count: jax.Array
+    num_updates: jax.Array
     statistics: list[Matrices]
     roots: list[Matrices]
     graft: Any
@@ -44,7 +44,7 @@ def shampoo(
     def init(params: Any) -> State:
         blocks = [cut(p.shape, settings) for p in jax.tree.leaves(params)]
         return State(
-            count=jnp.zeros([], jnp.int32),
+            num_updates=jnp.zeros([], jnp.int32),
             statistics=[_matrices(b, jnp.zeros) for b in blocks],
             roots=[_matrices(b, lambda shape: jnp.eye(shape[0])) for b in blocks],
             graft=optax.tree.zeros_like(params),
@@ -56,7 +56,7 @@ def shampoo(
         blocks = [cut(g.shape, settings) for g in leaves]
         statistics = [_averaged(*each, b2) for each in zip(blocks, state.statistics, leaves, strict=True)]
         roots = jax.lax.cond(
-            state.count % settings.root_every_steps == 0,
+            state.num_updates % settings.root_every_steps == 0,
             lambda: _inverse_roots(statistics, state.roots, settings.matrix_epsilon),
             lambda: state.roots,
         )
@@ -66,16 +66,16 @@ def shampoo(
         shaped = [_preconditioned(*each) for each in zip(blocks, roots, leaves, strict=True)]
         updates = jax.tree.map(
             lambda d, p, theta: (
-                jnp.where(state.count >= settings.start_step, _rescaled(p, d), d) + weight_decay * theta
+                jnp.where(state.num_updates >= settings.start_step, _rescaled(p, d), d) + weight_decay * theta
             ),
             steps,
             jax.tree.unflatten(structure, shaped),
             params,
         )
         momentum = optax.tree.update_moment(updates, state.momentum, b1, 1)
-        rate = learning_rate(state.count)
+        rate = learning_rate(state.num_updates)
         descent = jax.tree.map(lambda m, u: -rate * (b1 * m + (1.0 - b1) * u), momentum, updates)
-        return descent, State(state.count + 1, statistics, roots, graft, momentum)
+        return descent, State(state.num_updates + 1, statistics, roots, graft, momentum)
 
     return optax.GradientTransformation(init, update)
 
