@@ -1,7 +1,7 @@
 """Speed of click-log preparation (text to store) and of reading batches from a warm store.
 
-`python benchmarks/criteo_data.py [--rows=2000000] [--workers=2]`. Text is generated once and repeated; files lie in a
-temporary folder that stays in the page cache, so that the figures are those of the code and not of the disk.
+`python benchmarks/criteo_data.py [--rows=1000000] [--workers=2] [--folder=/dev/shm]`. Text is generated once and
+repeated; files lie in a temporary folder, by default where temporary files go.
 """
 
 import argparse
@@ -28,13 +28,14 @@ _BATCH = 262_144
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=None, help="where to work; on tmpfs the disk plays no part")
     arguments = parser.parse_args()
     day = HiddenModel(0).next_day(_DISTINCT_ROWS)
     text = format_rows(day, 0, _DISTINCT_ROWS)
     parse(np.frombuffer(text[: text.index(b"\n") + 1], np.uint8))  # compiles
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for form in ("plain", "gzip"):
             store = Path(folder) / form
             speed, cpu_speed = _prepare(store, text, arguments.rows, arguments.workers, compressed=form == "gzip")
