@@ -209,7 +209,10 @@ class WorkloadDefinition:
         return dataclasses.replace(self, model=self.small_model or self.model, data=self.small_data or self.data)
 
     def digest(self) -> str:
-        """Hash of everything that defines the task or the scored number (16 hex digits)."""
+        """Hash of everything that defines the task or the scored number (16 hex digits).
+
+        A field of `model` or `data` whose metadata say `{"in_digest": False}` (where a file lies, say) does not count.
+        """
         fields = _plain(self)
         for key in ("title", "sources"):
             fields.pop(key)
@@ -235,7 +238,8 @@ class Suite:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [f for f in dataclasses.fields(value) if f.metadata.get("in_digest", True)]
+        return {f.name: _plain(getattr(value, f.name)) for f in fields}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
