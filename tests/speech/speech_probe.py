@@ -1,6 +1,7 @@
 """Runs a small speech model in either framework, in NumPy terms."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -10,15 +11,20 @@ from algoperf.testing.conformance.subject import perturbed
 from workloads.common.librispeech.data import padded_batch, with_weights
 
 MODULES = {"jax": "jax_model", "pytorch": "torch_model"}
+ONE_LAYER = {
+    "librispeech_conformer": {"num_layers": 1},
+    "librispeech_deepspeech": {"num_lstm_layers": 1, "num_ffn_layers": 1},
+}
 
 
 def small_definition(name, **switches):
     definition = REGISTRY.get(name).shrunk()
-    return dataclasses.replace(definition, model=dataclasses.replace(definition.model, **switches))
+    return dataclasses.replace(definition, model=dataclasses.replace(definition.model, **ONE_LAYER[name], **switches))
 
 
+@functools.cache
 def probe_of(name, framework, **switches):
-    """(probe, state with weights away from their initial values)"""
+    """(probe, function that gives a state with weights away from their initial values)"""
     definition = small_definition(name, **switches)
     probe = load_probe(framework, REGISTRY.module(name, MODULES[framework]).build(definition))
     weights = perturbed(probe.export_weights(probe.init(0)), seed=1)

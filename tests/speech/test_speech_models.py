@@ -1,5 +1,6 @@
 """Laws of the speech models, in both frameworks: padding, masks, batch statistics, dropout sites, augmentation."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -141,6 +142,14 @@ def test_lstm_equals_a_step_by_step_computation_and_its_gradient_is_that_of_diff
             shifted.append((reference(*moved) * weights).sum())
         expected = (shifted[0] - shifted[1]) / 2e-5
         assert float((np.asarray(gradient) * direction).sum()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_place_of_the_tokenizer_is_no_part_of_the_task():
+    definition = REGISTRY.get("librispeech_conformer")
+    elsewhere = dataclasses.replace(definition.data, tokenizer_vocab_path="/somewhere/spm_model.vocab")
+    longer = dataclasses.replace(definition.data, max_samples=1_000_000)
+    assert dataclasses.replace(definition, data=elsewhere).digest() == definition.digest()
+    assert dataclasses.replace(definition, data=longer).digest() != definition.digest()
 
 
 def test_published_parameter_counts_and_definitions():

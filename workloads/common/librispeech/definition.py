@@ -1,6 +1,6 @@
 """What the speech workloads share: splits, metrics, the description of their data and of the augmentation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from algoperf.definition import Direction, MetricSpec, SplitSizes
 
@@ -73,7 +73,7 @@ class SpeechData:
     test_folders: tuple[str, ...] = ("test-clean",)
     folder_sizes: tuple[int, ...] = (28_539, 104_014, 148_688, 2_703, 2_864, 2_620)
     tokenizer_folder: str = "train-clean-100"
-    tokenizer_vocab_path: str | None = None
+    tokenizer_vocab_path: str | None = field(default=None, metadata={"in_digest": False})
     generator: SyntheticSpeech | None = None
 
     def __post_init__(self) -> None:
