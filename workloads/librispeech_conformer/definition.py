@@ -68,7 +68,7 @@ def _tensor_kinds(model: ConformerConfig) -> dict[str, dict[str, int]]:
     return {"jax": common | separate, "pytorch": common | fused}
 
 
-_SMALL_MODEL = ConformerConfig()
+_SMALL_MODEL = ConformerConfig(vocab_size=16, subsample_channels=8, width=16, ffn_width=32, num_heads=2, num_layers=2)
 
 CONFORMER = WorkloadDefinition(
     name="librispeech_conformer",

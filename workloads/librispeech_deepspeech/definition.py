@@ -62,7 +62,7 @@ def _tensor_kinds(model: DeepSpeechConfig) -> dict[str, dict[str, int]]:
     }
 
 
-_SMALL_MODEL = DeepSpeechConfig()
+_SMALL_MODEL = DeepSpeechConfig(vocab_size=16, subsample_channels=8, width=16, num_lstm_layers=2, num_ffn_layers=1)
 
 DEEPSPEECH = WorkloadDefinition(
     name="librispeech_deepspeech",
