@@ -137,6 +137,17 @@ def test_a_training_slice_keeps_its_mask_in_every_epoch_and_other_seeds_give_oth
     assert_example(first, 0, reference_example(path, 1, masks[0]))
 
 
+def test_threads_of_large_images_change_nothing(definition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared(definition, write_volumes(tmp_path / "raw"), tmp_path)
+    request = BatchRequest(indices=np.array([4, 1, 5]), batch_size=3, seed=2, epochs=np.zeros(3, np.int64))
+    source = open_split(definition, Split.TRAIN, tmp_path)
+    alone = source.read(request)
+    monkeypatch.setattr("workloads.fastmri.data._LARGE_IMAGE", 1)
+    threaded = source.read(request)
+    for leaf in alone:
+        np.testing.assert_array_equal(threaded[leaf], alone[leaf])
+
+
 def test_training_metrics_use_a_fixed_part_of_the_training_slices(definition, tmp_path: Path) -> None:
     prepared(definition, write_volumes(tmp_path / "raw"), tmp_path)
     source = open_split(definition, Split.EVAL_TRAIN, tmp_path)

@@ -1,5 +1,8 @@
 """Batches of undersampled slices and what they should look like."""
 
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,13 @@ from workloads.fastmri.definition import FastMRIData
 from workloads.fastmri.kspace import column_masks, evaluation_columns, image_of, normalised
 
 _EVAL_TRAIN_SEED = 0
+_LARGE_IMAGE = 128
+_MAX_THREADS = 8
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="slices")
 
 
 class SliceSource:
@@ -52,17 +62,26 @@ class SliceSource:
         batch: Batch = {name: np.empty((num_slices, size, size), np.float32) for name in ("inputs", "targets")}
         batch |= {name: np.empty(num_slices, np.float32) for name in ("mean", "std", "volume_max")}
         mask_seed = self._mask_seed if request.seed is None else request.seed
-        for row, index in enumerate(self._subset[request.indices]):
-            number = int(np.searchsorted(self._ends, index, side="right"))
-            part = self._parts[number]
-            place = int(index) - (int(self._ends[number - 1]) if number else 0)
-            first, last = (int(column) for column in part["first_column"][place : place + 2])
-            positions = self._kept_columns(mask_seed, int(index), last - first)
-            image = image_of(part["columns"][first + positions], positions, last - first)
-            values = normalised(image, part["targets"][place], self._data.clip)
-            batch["inputs"][row], batch["targets"][row], batch["mean"][row], batch["std"][row] = values
-            batch["volume_max"][row] = part["volume_max"][place]
+        rows = list(enumerate(self._subset[request.indices].tolist()))
+        if size < _LARGE_IMAGE:
+            for row, index in rows:
+                self._fill(batch, row, index, mask_seed)
+        else:
+            # Transforms of large slices run without the interpreter lock.
+            list(_threads().map(lambda item: self._fill(batch, *item, mask_seed), rows))
         return batch if request.seed is not None else pad_batch(batch, request.batch_size)
+
+    def _fill(self, batch: Batch, row: int, index: int, mask_seed: int | None) -> None:
+        """Writes slice `index` into row `row` of the batch."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        part = self._parts[number]
+        place = index - (int(self._ends[number - 1]) if number else 0)
+        first, last = (int(column) for column in part["first_column"][place : place + 2])
+        positions = self._kept_columns(mask_seed, index, last - first)
+        image = image_of(part["columns"][first + positions], positions, last - first)
+        values = normalised(image, part["targets"][place], self._data.clip)
+        batch["inputs"][row], batch["targets"][row], batch["mean"][row], batch["std"][row] = values
+        batch["volume_max"][row] = part["volume_max"][place]
 
     def _kept_columns(self, mask_seed: int | None, index: int, num_columns: int) -> np.ndarray:
         if mask_seed is None:
