@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from workloads.common.jax import initializers
-from workloads.common.jax.dropout import Dropout, dropout
+from workloads.common.jax.dropout import Dropout
 from workloads.wmt.definition import TransformerConfig
 from workloads.wmt.jax_decoding import SlotCache
 from workloads.wmt.positions import sinusoids
@@ -34,6 +34,7 @@ class MultiHeadDotProductAttention(nn.Module):
         self.key = nn.DenseGeneral(heads, **options)
         self.value = nn.DenseGeneral(heads, **options)
         self.out = nn.DenseGeneral(self.config.width, axis=(-2, -1), **options)
+        self.dropout = Dropout()
 
     def __call__(self, queries: jax.Array, memory: jax.Array, mask: jax.Array, *, rate: Any, train: bool) -> jax.Array:
         """`queries` [B, T, W] read `memory` [B, S, W] where `mask` [B, 1, T, S] is true, or all alike."""
@@ -58,8 +59,7 @@ class MultiHeadDotProductAttention(nn.Module):
         projected = jnp.swapaxes(self.query(queries) * (self.config.query_scale / np.sqrt(values.shape[-1])), 1, 2)
         scores = jnp.einsum("bhtd,bhds->bhts", projected, keys)
         probabilities = jax.nn.softmax(jnp.where(mask, scores, _MASKED))
-        if train:
-            probabilities = dropout(probabilities, rate, self.make_rng("dropout"))
+        probabilities = self.dropout(probabilities, rate=rate, train=train)
         return self.out(jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", probabilities, values), 1, 2))
 
 
