@@ -151,7 +151,7 @@ ATTENTION_TEMP = _variant(
 )
 GLU_TANH = _variant("wmt_glu_tanh", "gated tanh", (29.5779, 29.0515), 146_116_608, gated_tanh=True)
 
-_MINI_MODEL = TransformerConfig(vocab_size=1_000, max_length=32, width=128, mlp_width=256, num_heads=4, num_layers=2)
+_MINI_MODEL = TransformerConfig(vocab_size=1_000, max_length=36, width=128, mlp_width=256, num_heads=4, num_layers=2)
 
 MINI = dataclasses.replace(
     WMT,
