@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 from algoperf.definition import Suite, WorkloadDefinition
 from algoperf.harness.experiment import workload_folder
@@ -141,6 +142,19 @@ class SuiteRun:
 
     def run(self) -> int:
         """Runs the unfinished cells and scores the suite. Returns the exit status: 0 when every cell has finished."""
+        with _StopSignals() as signals:
+            failed = self._run_cells(signals)
+        if failed is None:
+            return 128 + signal.SIGTERM
+        self._show_table()
+        status = self._score()
+        self._report(f"tables and report: {self._scores_dir}")
+        for cell in failed:
+            self._report(f"not finished: {cell.label} ({cell.outcome or 'no record'}); the same command tries it again")
+        return 1 if failed else status
+
+    def _run_cells(self, signals: "_StopSignals") -> list[Cell] | None:
+        """Runs the unfinished cells in turn; returns those that failed, or None when a signal stopped the suite."""
         failed = []
         for number, cell in enumerate(self.cells, start=1):
             if cell.is_finished:
@@ -150,24 +164,14 @@ class SuiteRun:
                 f"[{number}/{len(self.cells)}] {cell.label}: starts; all that is left takes at most "
                 f"{_duration(self.longest_s())}"
             )
-            status = self._run_cell(cell)
-            if status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
-                self._report(f"{cell.label} was interrupted; the same command goes on from here")
-                return 128 + signal.SIGTERM
+            status = signals.wait_for(subprocess.Popen(self._command(cell)))
+            if signals.received or status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
+                self._report(f"stopped at {cell.label}; the same command goes on from here")
+                return None
             if not cell.is_finished:
                 failed.append(cell)
             self._report(f"[{number}/{len(self.cells)}] {self._result_line(cell, status)}")
-        self._show_table()
-        status = self._score()
-        self._report(f"tables and report: {self._scores_dir}")
-        for cell in failed:
-            self._report(f"not finished: {cell.label} ({cell.outcome or 'no record'}); the same command tries it again")
-        return 1 if failed else status
-
-    def _run_cell(self, cell: Cell) -> int:
-        process = subprocess.Popen(self._command(cell))
-        with _forward_signals(process):
-            return process.wait()
+        return failed
 
     def _command(self, cell: Cell) -> list[str]:
         config = self._config
@@ -244,16 +248,30 @@ def choose_suite(name: str, config: RunConfig, report: Callable[[str], None], re
     return suite
 
 
-class _forward_signals:
-    """Passes SIGTERM and SIGINT on to a child process, which writes its checkpoint and ends."""
+class _StopSignals:
+    """Remembers SIGTERM and SIGINT and passes them on to the running child, which writes its checkpoint and ends."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
-        self._process = process
+    def __init__(self) -> None:
+        self.received = False
+        self._child: subprocess.Popen | None = None
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> None:
+    def wait_for(self, child: subprocess.Popen) -> int:
+        """Waits for a child and returns its exit status."""
+        self._child = child
+        if self.received:
+            child.send_signal(signal.SIGTERM)
+        return child.wait()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        if self._child is not None:
+            self._child.send_signal(signal.SIGTERM)
+
+    def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, lambda n, frame: self._process.send_signal(signal.SIGTERM))
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():

@@ -251,16 +251,24 @@ def test_unsavable_optimizer_state_names_the_entry(framework, tmp_path):
 @both
 def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_from_it(framework, tmp_path):
     script = f"""
-import os, signal, threading
+import os, signal, threading, time
 import toy_runs
 from pathlib import Path
-threading.Timer(float(os.environ["STOP_AFTER_S"]), lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+
+def stop_when_training():
+    folder = toy_runs.trial_dir(Path({str(tmp_path)!r}), {framework!r})
+    while not (folder / "checkpoint_1").is_dir():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=stop_when_training, daemon=True).start()
 config = toy_runs.config(Path({str(tmp_path)!r}), {framework!r}, resume_last_run=True)
 results, _ = toy_runs.run(config, toy_runs.endless())
 print(results[0].outcome, results[0].record["global_step"])
 os._exit(0)
 """
-    done = toy_runs.run_in_process(script, tmp_path, env={"STOP_AFTER_S": "6"})
+    done = toy_runs.run_in_process(script, tmp_path, env={})
     assert done.returncode == 0, done.stderr
     outcome, step = done.stdout.split()
     assert outcome == "interrupted"
