@@ -1,85 +1,169 @@
-"""Targets and budgets from the logs of runs, without training."""
+"""Targets and budgets from finished runs, without training."""
 
-import csv
 import dataclasses
 import json
+import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from algoperf.definition import Direction, MetricSpec
-from algoperf.registry import REGISTRY
-from algoperf.target_setting import Procedure, ReferenceMissedError, best_run, budget_of, table, targets_of
+from algoperf.definition import Budget, Direction, MetricSpec, Tier
+from algoperf.errors import UserError
+from algoperf.registry import REGISTRY, Registry
+from algoperf.target_setting.__main__ import Procedure, check, search_space
+from algoperf.target_setting.result import (
+    Evaluation,
+    FinishedRun,
+    ReferenceMissedError,
+    Result,
+    best_run,
+    budget_of,
+    differences,
+    references_of,
+    table,
+    targets_of,
+)
+
+UP = MetricSpec(name="quality", direction=Direction.MAXIMIZE)
+DOWN = MetricSpec(name="quality", direction=Direction.MINIMIZE)
 
 
-def procedure_in(tmp_path, direction=Direction.MAXIMIZE, seeds=5):
-    definition = dataclasses.replace(REGISTRY.get("mnist_mini"), metric=MetricSpec(name="quality", direction=direction))
-    (tmp_path / definition.name).mkdir()
-    return Procedure(definition, framework="jax", trials=2, seeds=seeds, work_dir=tmp_path, data_dir=tmp_path)
+def finished(values, tests=None, *, stage="seeds", algorithm="adamw", framework="jax", seconds_per_row=10.0, seed=0):
+    rows = enumerate(zip(values, tests or values, strict=True), start=1)
+    return FinishedRun(
+        stage=stage,
+        algorithm=algorithm,
+        framework=framework,
+        point=0,
+        seed=seed,
+        hyperparameters={"learning_rate": 0.1},
+        outcome="completed",
+        evaluation_share=0.1,
+        peak_memory_gb=0.5,
+        evaluations=tuple(
+            Evaluation(step=100 * n, time_s=seconds_per_row * n, validation=value, test=test)
+            for n, (value, test) in rows
+        ),
+    )
 
 
-def write(procedure, run, values, tests=None, seconds_per_row=10.0):
-    folder = procedure.trial_dir(run)
-    folder.mkdir(parents=True)
-    (folder / "trial.json").write_text(json.dumps({"outcome": "completed"}))
-    (folder / "hparams.json").write_text(json.dumps({"learning_rate": 0.1 + run.point}))
-    with (folder / "eval_measurements.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["global_step", "score", "test/quality", "validation/quality"])
-        for index, value in enumerate(values, start=1):
-            rows.writerow([100 * index, seconds_per_row * index, (tests or values)[index - 1], value])
+def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini"):
+    seeds = [finished([0.1, best], [0.0, test]) for best, test in ((0.90, 0.5), (0.92, 0.8), (0.94, 0.7))]
+    reference = [
+        finished([0.1, 0.95], stage="reference", algorithm="nadamw", framework=framework, seconds_per_row=factor * s)
+        for framework, factor in (("jax", 1.0), ("pytorch", 0.5))
+        for s in reference_seconds
+    ]
+    tuning = [finished([0.5], stage="tuning"), finished([0.6], stage="tuning", algorithm="momentum")]
+    return Result(
+        workload=workload,
+        framework="jax",
+        trials=1,
+        seeds=3,
+        steps=200,
+        machine="2 cores",
+        runs=(*tuning, *seeds, *reference),
+    )
 
 
-def test_the_best_run_by_direction_ignores_nan_and_empty_runs(tmp_path):
-    procedure = procedure_in(tmp_path, Direction.MINIMIZE)
+def test_the_best_run_by_direction_ignores_nan_and_empty_runs():
+    runs = [finished([0.9, 0.5]), finished([0.4, 0.3, math.nan]), finished([math.nan]), finished([])]
+    assert best_run(runs, DOWN) is runs[1]
+    assert best_run(runs, UP) is runs[0]
+    with pytest.raises(UserError, match="no tuning run left a finite validation value"):
+        best_run(runs[2:], UP)
+
+
+def test_validation_target_is_the_median_and_test_target_the_worst_of_the_runs_that_hit():
+    bests, tests = (0.90, 0.92, 0.94, 0.96, 0.98), (0.5, 0.6, 0.80, 0.70, 0.75)
+    runs = [finished([0.1, best, 0.2], [0.0, test, 0.0]) for best, test in zip(bests, tests, strict=True)]
+    assert targets_of(runs, UP) == (0.94, 0.70)
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=6), st.sampled_from([UP, DOWN]))
+def test_half_of_the_runs_reach_the_target_and_rounding_moves_it_by_less_than_a_thousandth(bests, metric):
+    runs = [finished([best]) for best in bests]
+    target, _ = targets_of(runs, metric)
+    assert sum(metric.reached(best, target) for best in bests) >= len(bests) / 2
+    assert any(target == pytest.approx(best, rel=1.001e-3) for best in bests)
+
+
+def test_budget_is_three_times_the_median_time_of_the_reference_in_the_slower_framework():
+    references = references_of(result().of("reference"), UP, 0.9)
+    assert [reference.median_s for reference in references] == [40.0, 20.0]
+    assert budget_of(references) == (120, round(120 * 200 / 40))
+
+
+def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written():
+    values = result()
+    misses = [run if run.stage != "reference" else finished([0.1], stage="reference") for run in values.runs]
+    values = dataclasses.replace(values, runs=tuple(misses))
+    with pytest.raises(ReferenceMissedError, match="missed the target"):
+        budget_of(references_of(values.of("reference"), UP, 0.9))
+    assert "| jax | missed, missed" in table(values, UP)
+
+
+def test_result_survives_its_file_and_a_broken_file_is_named(tmp_path):
+    path = tmp_path / "mnist_mini.json"
+    result().save(path)
+    assert Result.load(path) == result()
+    path.write_text(json.dumps({"runs": [{}]}))
+    with pytest.raises(UserError, match=r"mnist_mini\.json: expected a result of target setting"):
+        Result.load(path)
+
+
+def agreeing_definition():
+    return dataclasses.replace(
+        REGISTRY.get("mnist_mini"),
+        metric=UP,
+        validation_target=0.92,
+        test_target=0.7,
+        budget=Budget(max_runtime_s=120, eval_period_s=1, step_hint=600),
+    )
+
+
+def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    result().save(folder / "mnist_mini.json")
+    folder.with_suffix(".md").write_text(f"# Targets\n\n{table(result(), UP)}")
+    definition = agreeing_definition()
+    assert check(folder, registry_of(definition)) == []
+    changed = dataclasses.replace(definition, validation_target=0.93, test_target=None)
+    assert [line.split(" in the")[0] for line in differences(result(), changed)] == [
+        "mnist_mini: validation_target is 0.93",
+        "mnist_mini: test_target is None",
+    ]
+    folder.with_suffix(".md").write_text("# Targets")
+    [line] = check(folder, registry_of(definition))
+    assert "its table in" in line
+    with pytest.raises(UserError, match="got none"):
+        check(tmp_path / "elsewhere")
+
+
+def registry_of(definition) -> Registry:
+    changes = {name: getattr(definition, name) for name in ("metric", "validation_target", "test_target", "budget")}
+    return REGISTRY.altered({definition.name: changes})
+
+
+def test_runs_of_the_procedure(tmp_path):
+    procedure = Procedure(
+        REGISTRY.get("wmt_mini"), framework="pytorch", trials=2, seeds=2, steps=7, work_dir=tmp_path, data_dir=tmp_path
+    )
     runs = list(procedure.tuning_runs())
     assert [run.algorithm for run in runs] == ["adamw"] * 2 + ["nadamw"] * 2 + ["nesterov"] * 2 + ["momentum"] * 2
-    write(procedure, runs[0], [0.9, 0.5])
-    write(procedure, runs[3], [0.4, 0.3, float("nan")])
-    write(procedure, runs[5], [float("nan")])
-    assert best_run(procedure, runs) == runs[3]
-    [first, *_] = procedure.seed_runs(runs[3])
-    assert json.loads(first.space.read_text()) == [{"learning_rate": 1.1}]
-    assert first.algorithm == "nadamw"
+    assert {run.steps for run in runs} == {7}
+    (tmp_path / "wmt_mini").mkdir()
+    [first, second] = procedure.seed_runs(finished([0.1]))
+    assert json.loads(first.space.read_text()) == [{"learning_rate": 0.1}]
+    assert first.seed != second.seed
+    references = list(procedure.reference_runs())
+    assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
+    assert {run.space.name for run in references} == {"wmt_mini.json"}
+    assert len({run.name for run in (*runs, first, second, *references)}) == 14
 
 
-def test_validation_target_is_the_median_and_test_target_the_worst_of_the_runs_that_hit(tmp_path):
-    procedure = procedure_in(tmp_path)
-    write(procedure, next(iter(procedure.tuning_runs())), [0.5])
-    runs = list(procedure.seed_runs(next(iter(procedure.tuning_runs()))))
-    bests, tests = (0.90, 0.92, 0.94, 0.96, 0.98), (0.5, 0.6, 0.80, 0.70, 0.75)
-    for run, best, test in zip(runs, bests, tests, strict=True):
-        write(procedure, run, [0.1, best, 0.2], [0.0, test, 0.0])
-    assert targets_of(procedure, runs) == {"validation_target": 0.94, "test_target": 0.70}
-
-
-def test_with_an_even_number_the_target_is_one_that_half_of_the_runs_reached(tmp_path):
-    procedure = procedure_in(tmp_path, Direction.MINIMIZE, seeds=4)
-    write(procedure, next(iter(procedure.tuning_runs())), [0.5])
-    runs = list(procedure.seed_runs(next(iter(procedure.tuning_runs()))))
-    for run, best in zip(runs, (0.1, 0.2, 0.3, 0.4), strict=True):
-        write(procedure, run, [1.0, best])
-    targets = targets_of(procedure, runs)
-    assert targets["validation_target"] in (0.2, 0.3)
-    assert sum(procedure.best_value(run) <= targets["validation_target"] for run in runs) >= 2
-
-
-def test_budget_is_three_times_the_median_time_of_the_reference(tmp_path):
-    procedure = procedure_in(tmp_path, seeds=3)
-    runs = list(procedure.reference_runs())
-    for run, seconds in zip(runs, (10.0, 20.0, 40.0), strict=True):
-        write(procedure, run, [0.1, 0.95], seconds_per_row=seconds)
-    budget = budget_of(procedure, runs, {"validation_target": 0.9, "test_target": None})
-    assert budget["median_time_to_target_s"] == 40.0
-    assert budget["max_runtime_s"] == 120.0
-    assert budget["step_hint"] == round(120.0 * 200 / 40.0)
-
-
-def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written(tmp_path):
-    procedure = procedure_in(tmp_path, seeds=3)
-    runs = list(procedure.reference_runs())
-    for run in runs:
-        write(procedure, run, [0.1, 0.5])
-    with pytest.raises(ReferenceMissedError, match="missed the target"):
-        budget_of(procedure, runs, {"validation_target": 0.9, "test_target": None})
-    result = {"best_algorithm": "adamw", "best_hyperparameters": {}, "validation_target": 0.9, "test_target": None}
-    assert "| 0.9 | none | none | none | none |" in table(procedure, result, [], [])
+def test_minis_are_tuned_over_a_space_of_their_own():
+    assert search_space("adamw", "jax", Tier.MINI).name == "mini.json"
+    assert search_space("nadamw", "jax", Tier.FULL).name == "broad.json"

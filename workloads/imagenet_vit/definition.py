@@ -160,7 +160,7 @@ MINI = dataclasses.replace(
     validation_target=0.45,
     test_target=0.45,
     splits=MINI_SPLITS,
-    budget=Budget(max_runtime_s=180, eval_period_s=3, step_hint=5000),
+    budget=Budget(max_runtime_s=180, eval_period_s=3, step_hint=7_000),
     eval_batch_size=256,
     model=_MINI_MODEL,
     data=ImageNetData(

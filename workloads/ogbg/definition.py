@@ -147,7 +147,7 @@ MINI = dataclasses.replace(
     validation_target=0.52,
     test_target=0.515,
     splits=SplitSizes(train=12_000, eval_train=1_024, validation=2_000, test=2_000),
-    budget=Budget(max_runtime_s=130, eval_period_s=4.5, step_hint=1_500),
+    budget=Budget(max_runtime_s=130, eval_period_s=4, step_hint=2_600),
     eval_batch_size=1_024,
     model=_MINI_MODEL,
     data=MoleculeConfig(molecule_seed=31),

@@ -163,7 +163,7 @@ MINI = dataclasses.replace(
     validation_target=82.0,
     test_target=77.0,
     splits=SplitSizes(train=40_000, eval_train=128, validation=128, test=128),
-    budget=Budget(max_runtime_s=240, eval_period_s=5, step_hint=2_700),
+    budget=Budget(max_runtime_s=150, eval_period_s=4, step_hint=1_300),
     eval_batch_size=128,
     model=_MINI_MODEL,
     data=TextConfig(tokenizer_bytes=1_000_000, pair_seed=17),

@@ -1,0 +1,18 @@
+"""Sets a workload's targets by the benchmark's procedure: `python -m algoperf.target_setting --workload=wmt_mini`.
+
+Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training Algorithms", section 4.3.
+
+1. Tune: AdamW, NadamW, Nesterov momentum and heavy-ball momentum, each at quasi-random points of its search space, with
+   the target out of reach. A run has the length of its schedule: 75 % of the step hint, or `--steps`.
+2. Repeat: the configuration with the best validation value, over several seeds.
+3. Validation target: the median over seeds of the best validation value. Test target: the worst test value among the
+   runs that hit the validation target, at the evaluation at which they hit it. Both are rounded to four digits, to the
+   easier side.
+4. Budget: the reference's own configuration over seeds until both targets, in each framework, one run at a time.
+   `max_runtime_s` is three times the median time to the validation target in the slower framework, `step_hint` the
+   steps that it takes within that.
+
+Every run is a process of its own whose logs are kept; the same command goes on where it was stopped, and ends by
+writing `<work_dir>/<workload>.json`, with the evaluations of all runs, and a table for review,
+`<work_dir>/<workload>.md`. `--check=FOLDER` computes everything again from such files and compares the definitions.
+"""

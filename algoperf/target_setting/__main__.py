@@ -1,0 +1,393 @@
+"""Command line of the procedure and its training runs; `algoperf.target_setting` tells the steps."""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import json
+import math
+import os
+import queue
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf import target_setting
+from algoperf.definition import Budget, Split, Tier, WorkloadDefinition
+from algoperf.errors import UserError
+from algoperf.harness.run_config import RunConfig, default_submission
+from algoperf.harness.trial_record import read_trial_record
+from algoperf.registry import REGISTRY, Registry
+from algoperf.target_setting.result import (
+    ALGORITHMS,
+    REFERENCE,
+    Evaluation,
+    FinishedRun,
+    Result,
+    best_run,
+    budget_of,
+    differences,
+    references_of,
+    table,
+    targets_of,
+)
+
+HORIZON = 0.75
+FRAMEWORKS = ("jax", "pytorch")
+_NEVER_S = 1e9
+_PROCESS_FILE = "process.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run of the procedure.
+
+    Attributes:
+      stage: "tuning", "seeds" or "reference"; the first part of the log folder.
+      algorithm: folder under `reference_algorithms`.
+      framework: "jax" or "pytorch".
+      point: index of the hyperparameter point (tuning), or 0.
+      seed: of the run.
+      space: search-space file; a list of one point in the later stages.
+      steps: length of schedule and run; None means until the targets (reference stage).
+    """
+
+    stage: str
+    algorithm: str
+    framework: str
+    point: int
+    seed: int
+    space: Path
+    steps: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}/{self.algorithm}_{self.framework}_point{self.point}_seed{self.seed}"
+
+
+class Procedure:
+    """Runs what is not finished and reads what is.
+
+    Args:
+      definition: workload whose targets are set.
+      framework: of the tuning and seed stages.
+      trials: quasi-random points for each algorithm.
+      seeds: repetitions of the best configuration, and of the reference in each framework.
+      steps: length of the runs of the tuning and seed stages.
+      jobs: runs of these two stages at once, each on its share of the cores; they are not timed.
+      work_dir: logs and results.
+      data_dir: prepared data.
+    """
+
+    def __init__(
+        self,
+        definition: WorkloadDefinition,
+        *,
+        framework: str,
+        trials: int,
+        seeds: int,
+        work_dir: Path,
+        data_dir: Path,
+        steps: int | None = None,
+        jobs: int = 1,
+    ) -> None:
+        self.definition = definition
+        self.framework = framework
+        self.trials = trials
+        self.seeds = seeds
+        self.work_dir = work_dir
+        self.data_dir = data_dir
+        self.jobs = jobs
+        self.horizon = steps or max(1, int(HORIZON * definition.budget.step_hint))
+
+    def tuning_runs(self) -> Iterator[Run]:
+        for algorithm, point in itertools.product(ALGORITHMS, range(self.trials)):
+            yield Run(
+                stage="tuning",
+                algorithm=algorithm,
+                framework=self.framework,
+                point=point,
+                seed=point,
+                space=search_space(algorithm, self.framework, self.definition.tier),
+                steps=self.horizon,
+            )
+
+    def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
+        space = self.work_dir / self.definition.name / "best.json"
+        space.write_text(json.dumps([best.hyperparameters], indent=2) + "\n")
+        for seed in range(self.seeds):
+            yield Run(
+                stage="seeds",
+                algorithm=best.algorithm,
+                framework=self.framework,
+                point=0,
+                seed=1000 + seed,
+                space=space,
+                steps=self.horizon,
+            )
+
+    def reference_runs(self) -> Iterator[Run]:
+        for framework, seed in itertools.product(FRAMEWORKS, range(self.seeds)):
+            folder = default_submission(framework).parent / "search_spaces"
+            own = folder / f"{self.definition.name}.json"
+            yield Run(
+                stage="reference",
+                algorithm=REFERENCE,
+                framework=framework,
+                point=0,
+                seed=2000 + seed,
+                space=own if own.is_file() else folder / "default.json",
+                steps=None,
+            )
+
+    def trial_dir(self, run: Run) -> Path:
+        folder = f"{self.definition.name}_{run.framework}"
+        return self.work_dir / self.definition.name / run.name / folder / f"trial_{run.point + 1}"
+
+    def execute(self, runs: Sequence[Run], targets: Mapping[str, float | None] | None = None, jobs: int = 1) -> None:
+        """Runs every run that has no record yet, each in its own process on its share of the cores."""
+        cores = _usable_cores()
+        jobs = min(jobs, len(cores))
+        shares: queue.Queue[list[int]] = queue.Queue()
+        for job in range(jobs):
+            shares.put(cores[job::jobs])
+
+        def start(number: int, run: Run) -> None:
+            share = shares.get()
+            print(f"[{number}/{len(runs)}] {self.definition.name} {run.name}", file=sys.stderr, flush=True)
+            command = [
+                sys.executable,
+                "-m",
+                target_setting.__name__,
+                f"--run={json.dumps(self._order(run, targets, share))}",
+            ]
+            try:
+                subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": str(len(share))})
+            finally:
+                shares.put(share)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            pending = [(n, run) for n, run in enumerate(runs, 1) if read_trial_record(self.trial_dir(run)) is None]
+            for _ in pool.map(lambda job: start(*job), pending):
+                pass
+
+    def _order(self, run: Run, targets: Mapping[str, float | None] | None, cores: Sequence[int]) -> dict[str, Any]:
+        return {
+            **dataclasses.asdict(run),
+            "space": str(run.space),
+            "workload": self.definition.name,
+            "work_dir": str(self.work_dir / self.definition.name),
+            "data_dir": str(self.data_dir),
+            "targets": targets,
+            "cores": cores,
+            "name": run.name,
+            "trial_dir": str(self.trial_dir(run)),
+        }
+
+    def finished(self, run: Run) -> FinishedRun:
+        """What a run left; no evaluations where it left nothing."""
+        folder = self.trial_dir(run)
+        record = read_trial_record(folder) or {}
+        ledger = record.get("ledger") or {}
+        wall_s = sum(ledger.values())
+        process = folder / _PROCESS_FILE
+        peak = json.loads(process.read_text())["peak_memory_bytes"] if process.is_file() else None
+        return FinishedRun(
+            stage=run.stage,
+            algorithm=run.algorithm,
+            framework=run.framework,
+            point=run.point,
+            seed=run.seed,
+            hyperparameters=record.get("hyperparameters") or {},
+            outcome=record.get("outcome", "unknown"),
+            evaluation_share=round(ledger["evaluation_s"] / wall_s, 4) if wall_s else None,
+            peak_memory_gb=peak and round(peak / 1e9, 3),
+            evaluations=tuple(self._evaluations(folder / "eval_measurements.csv")),
+        )
+
+    def _evaluations(self, path: Path) -> Iterator[Evaluation]:
+        if not path.is_file():
+            return
+        metric = self.definition.metric.name
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                test = row.get(f"{Split.TEST}/{metric}")
+                yield Evaluation(
+                    step=int(float(row["global_step"])),
+                    time_s=round(float(row["score"]), 3),
+                    validation=float(row[f"{Split.VALIDATION}/{metric}"]),
+                    test=float(test) if test else None,
+                )
+
+
+def _usable_cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def search_space(algorithm: str, framework: str, tier: Tier) -> Path:
+    """The space that an algorithm is tuned over: `mini.json` for minis, `broad.json`, `default.json`, whichever is."""
+    folder = _algorithm_folder(algorithm, framework) / "search_spaces"
+    names = [*(["mini.json"] if tier is Tier.MINI else []), "broad.json", "default.json"]
+    return next(folder / name for name in names if (folder / name).is_file())
+
+
+def _algorithm_folder(algorithm: str, framework: str) -> Path:
+    return default_submission(framework).parent.parent / algorithm
+
+
+def execute_order(order: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
+    """One run, in this process: the target out of reach or as given, the schedule as long as the run."""
+    from algoperf.harness import driver
+
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cores"])
+    definition = registry.get(order["workload"])
+    out_of_reach = math.inf if definition.metric.better(1.0, 0.0) else -math.inf
+    steps = order["steps"]
+    changes: dict[str, Any] = order["targets"] or {"validation_target": out_of_reach, "test_target": None}
+    if steps is not None:
+        changes |= {
+            "budget": Budget(
+                max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=order["steps"]
+            )
+        }
+    submission = default_submission(order["framework"])
+    values = {
+        "workload": order["workload"],
+        "framework": order["framework"],
+        "submission_path": str(_algorithm_folder(order["algorithm"], order["framework"]) / submission.name),
+        "tuning_search_space": order["space"],
+        "num_tuning_trials": order["point"] + 1,
+        "hparam_start_index": order["point"],
+        "hparam_end_index": order["point"] + 1,
+        "experiment_dir": order["work_dir"],
+        "experiment_name": order["name"],
+        "data_dir": order["data_dir"],
+        "resume_last_run": True,
+        "rng_seed": order["seed"],
+        "study": 0,
+        "max_global_steps": steps,
+        "use_tensorboard": False,
+    }
+    driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    Path(order["trial_dir"], _PROCESS_FILE).write_text(json.dumps({"peak_memory_bytes": peak}) + "\n")
+
+
+def set_targets(procedure: Procedure) -> Result:
+    """Runs the whole procedure and writes its result and its table.
+
+    Raises:
+      UserError: no run left a value.
+      ReferenceMissedError: the reference misses the targets; result and table are written all the same.
+    """
+    metric = procedure.definition.metric
+    tuning = list(procedure.tuning_runs())
+    procedure.execute(tuning, jobs=procedure.jobs)
+    tuned = [procedure.finished(run) for run in tuning]
+    repeats = list(procedure.seed_runs(best_run(tuned, metric)))
+    procedure.execute(repeats, jobs=procedure.jobs)
+    repeated = [procedure.finished(run) for run in repeats]
+    validation, test = targets_of(repeated, metric)
+    references = list(procedure.reference_runs())
+    procedure.execute(references, {"validation_target": validation, "test_target": test})
+    referred = [procedure.finished(run) for run in references]
+    result = Result(
+        workload=procedure.definition.name,
+        framework=procedure.framework,
+        trials=procedure.trials,
+        seeds=procedure.seeds,
+        steps=procedure.horizon,
+        machine=_machine(procedure.trial_dir(references[0])),
+        runs=(*tuned, *repeated, *referred),
+    )
+    result.save(procedure.work_dir / f"{result.workload}.json")
+    (procedure.work_dir / f"{result.workload}.md").write_text(table(result, metric))
+    budget_of(references_of(referred, metric, validation))
+    return result
+
+
+def _machine(trial_dir: Path) -> str:
+    record = read_trial_record(trial_dir) or {}
+    hardware = (record.get("provenance") or {}).get("hardware") or {}
+    memory_gib = (hardware.get("memory_bytes") or 0) / 2**30
+    cores = hardware.get("cpu_threads_usable")
+    return f"{cores} cores of {hardware.get('cpu_model')}, {memory_gib:.0f} GiB of memory"
+
+
+def check(folder: Path, registry: Registry = REGISTRY) -> list[str]:
+    """Compares definitions with the results in a folder, and the tables in `<folder>.md`; a line for each difference.
+
+    Raises:
+      UserError: the folder has no result, or an unreadable one.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(f"{folder}: expected <workload>.json files of target setting, got none")
+    page = folder.with_suffix(".md")
+    tables = page.read_text() if page.is_file() else ""
+    found = []
+    for path in paths:
+        result = Result.load(path)
+        definition = registry.get(result.workload)
+        found += differences(result, definition)
+        if table(result, definition.metric) not in tables:
+            found.append(f"{definition.name}: its table in {page} is not the one that {path} gives")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    summary = (target_setting.__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m algoperf.target_setting", description=summary)
+    parser.add_argument("--workload", help="workload whose targets to set")
+    parser.add_argument("--framework", choices=FRAMEWORKS, default="jax", help="of the tuning and seed stages")
+    parser.add_argument("--trials", type=int, default=5, help="points for each of the four algorithms")
+    parser.add_argument("--seeds", type=int, default=5, help="repetitions of the best configuration")
+    parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
+    parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
+    parser.add_argument("--work_dir", type=Path, default=Path("target_setting"))
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
+    parser.add_argument("--check", type=Path, metavar="FOLDER", help="compare definitions with kept results and stop")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        return _command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.run is not None:
+        execute_order(json.loads(options.run))
+        return 0
+    if options.check is not None:
+        found = check(options.check)
+        print("\n".join(found) or "definitions and tables are what the runs say")
+        return 1 if found else 0
+    if options.workload is None:
+        raise UserError("--workload is needed")
+    procedure = Procedure(
+        REGISTRY.get(options.workload),
+        framework=options.framework,
+        trials=options.trials,
+        seeds=options.seeds,
+        steps=options.steps,
+        jobs=options.jobs,
+        work_dir=options.work_dir.resolve(),
+        data_dir=options.data_dir.expanduser().resolve(),
+    )
+    set_targets(procedure)
+    print((procedure.work_dir / f"{options.workload}.md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

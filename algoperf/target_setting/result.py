@@ -1,0 +1,285 @@
+"""From the runs of the procedure to targets, budget and table; no training here."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf.definition import MetricSpec, WorkloadDefinition
+from algoperf.errors import UserError
+
+ALGORITHMS = ("adamw", "nadamw", "nesterov", "momentum")
+REFERENCE = "nadamw"
+BUDGET_FACTOR = 3.0
+_DIGITS = 4
+
+
+class ReferenceMissedError(UserError):
+    """The reference does not reach the targets that the best algorithm sets, so no budget follows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A row of a run's evaluations: submission time in seconds; test is None where there is no such split."""
+
+    step: int
+    time_s: float
+    validation: float
+    test: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What a training run left.
+
+    Attributes:
+      stage: "tuning", "seeds" or "reference".
+      algorithm, framework, seed, point: what ran; the point is an index into the algorithm's search space.
+      hyperparameters: of that point.
+      outcome: how the run ended, as in `trial.json`.
+      evaluation_share: part of the run's wall time that went to evaluations.
+      peak_memory_gb: of the process, 1e9 bytes; None where it was not recorded.
+      evaluations: in order of steps.
+    """
+
+    stage: str
+    algorithm: str
+    framework: str
+    point: int
+    seed: int
+    hyperparameters: dict[str, Any]
+    outcome: str
+    evaluation_share: float | None
+    peak_memory_gb: float | None
+    evaluations: tuple[Evaluation, ...]
+
+    def best(self, metric: MetricSpec) -> float:
+        """Best finite validation value; NaN where there is none."""
+        values = [e.validation for e in self.evaluations if math.isfinite(e.validation)]
+        return _best(metric)(values) if values else math.nan
+
+    def first_hit(self, metric: MetricSpec, target: float) -> Evaluation | None:
+        return next((e for e in self.evaluations if metric.reached(e.validation, target)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The file `<workload>.json`: what was asked, and every run.
+
+    Attributes:
+      workload: whose targets are set.
+      framework: of the tuning and seed stages.
+      trials, seeds, steps: points an algorithm, repetitions, length of a run.
+      machine: CPU, cores and memory that the reference was timed on.
+      runs: of all stages.
+    """
+
+    workload: str
+    framework: str
+    trials: int
+    seeds: int
+    steps: int
+    machine: str
+    runs: tuple[FinishedRun, ...]
+
+    def of(self, stage: str) -> list[FinishedRun]:
+        return [run for run in self.runs if run.stage == stage]
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Result":
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: no such file, or another format.
+        """
+        try:
+            values = json.loads(path.read_text())
+            runs = tuple(
+                FinishedRun(**{**run, "evaluations": tuple(Evaluation(**row) for row in run["evaluations"])})
+                for run in values.pop("runs")
+            )
+            return cls(**values, runs=runs)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: expected a result of target setting, got {error!r}") from error
+
+
+def best_run(runs: Sequence[FinishedRun], metric: MetricSpec) -> FinishedRun:
+    """The run with the best validation value; the first of equals.
+
+    Raises:
+      UserError: no run has a finite validation value.
+    """
+    finite = [run for run in runs if math.isfinite(run.best(metric))]
+    if not finite:
+        raise UserError("no tuning run left a finite validation value; look at its logs under the work directory")
+    return _best(metric)(finite, key=lambda run: run.best(metric))
+
+
+def targets_of(runs: Sequence[FinishedRun], metric: MetricSpec) -> tuple[float, float | None]:
+    """Validation and test target from the runs over seeds (step 3 of the procedure).
+
+    Raises:
+      UserError: no run has a finite validation value.
+    """
+    finite = [value for run in runs if math.isfinite(value := run.best(metric))]
+    if not finite:
+        raise UserError("no run over seeds left a finite validation value")
+    # Of an even number the worse of the two middle values: one that half of the runs did reach.
+    ordered = sorted(finite, reverse=_maximised(metric))
+    validation = _eased(ordered[len(ordered) // 2], metric)
+    hits = [hit for run in runs if (hit := run.first_hit(metric, validation)) is not None]
+    tests = [hit.test for hit in hits if hit.test is not None]
+    worst = (min if _maximised(metric) else max)(tests) if tests else None
+    return validation, None if worst is None else _eased(worst, metric)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Time of the reference to the validation target in one framework; infinite times are misses."""
+
+    framework: str
+    times_s: tuple[float, ...]
+    steps: tuple[int, ...]
+    evaluations: tuple[int, ...]
+    median_s: float
+
+    @property
+    def spread(self) -> float:
+        """Difference of the slowest and the fastest seed, relative to the fastest."""
+        return max(self.times_s) / min(self.times_s) - 1.0
+
+
+def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float) -> list[Reference]:
+    by_framework: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        by_framework.setdefault(run.framework, []).append(run)
+    found = []
+    for framework, group in sorted(by_framework.items()):
+        hits = [run.first_hit(metric, target) for run in group]
+        times = tuple(hit.time_s if hit else math.inf for hit in hits)
+        found.append(
+            Reference(
+                framework=framework,
+                times_s=times,
+                steps=tuple(hit.step for hit in hits if hit),
+                evaluations=tuple(run.evaluations.index(hit) for run, hit in zip(group, hits, strict=True) if hit),
+                median_s=statistics.median_low(times),
+            )
+        )
+    return found
+
+
+def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
+    """`max_runtime_s` and `step_hint` (step 4 of the procedure).
+
+    Raises:
+      ReferenceMissedError: half of the runs in a framework, or more, missed the target.
+    """
+    slowest = max(references, key=lambda reference: reference.median_s)
+    if not math.isfinite(slowest.median_s):
+        raise ReferenceMissedError(
+            f"half of the reference runs in {slowest.framework} or more missed the target; "
+            f"give {REFERENCE} better hyperparameters"
+        )
+    finite = [time for time in slowest.times_s if math.isfinite(time)]
+    rate = statistics.median(step / time for step, time in zip(slowest.steps, finite, strict=True))
+    return round(BUDGET_FACTOR * slowest.median_s), round(BUDGET_FACTOR * slowest.median_s * rate)
+
+
+def table(result: Result, metric: MetricSpec) -> str:
+    """The result for review, in Markdown."""
+    tuning, seeds = result.of("tuning"), result.of("seeds")
+    lines = [
+        f"### {result.workload}",
+        "",
+        f"{result.trials} points for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
+        f" best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
+        "",
+        "| algorithm | best validation value of each point, in order of points |",
+        "|---|---|",
+    ]
+    for algorithm in ALGORITHMS:
+        values = (run.best(metric) for run in tuning if run.algorithm == algorithm)
+        lines.append(f"| {algorithm} | {', '.join(f'{value:.5g}' for value in values)} |")
+    best = best_run(tuning, metric)
+    validation, test = targets_of(seeds, metric)
+    over_seeds = ", ".join(f"{run.best(metric):.5g}" for run in seeds)
+    lines += [
+        "",
+        f"Best: {best.algorithm} with `{json.dumps(best.hyperparameters)}`; over seeds {over_seeds}.",
+        "",
+        f"**Validation target {validation:g}, test target {'none' if test is None else f'{test:g}'}.**",
+        "",
+        f"The reference, {REFERENCE}, on {result.machine}:",
+        "",
+        "| framework | seconds to target | steps | evaluations before | evaluation share of wall | peak memory (GB) |",
+        "|---|---|---|---|---|---|",
+    ]
+    references = references_of(result.of("reference"), metric, validation)
+    for reference in references:
+        runs = [run for run in result.of("reference") if run.framework == reference.framework]
+        cells = (
+            ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
+            ", ".join(map(str, reference.steps)),
+            ", ".join(map(str, reference.evaluations)),
+            ", ".join(_percent(run.evaluation_share) for run in runs),
+            ", ".join("unknown" if run.peak_memory_gb is None else f"{run.peak_memory_gb:.2f}" for run in runs),
+        )
+        lines.append(f"| {reference.framework} | {' | '.join(cells)} |")
+    try:
+        runtime, steps = budget_of(references)
+        lines += ["", f"**`max_runtime_s` {runtime}, `step_hint` {steps}.**", ""]
+    except ReferenceMissedError as error:
+        lines += ["", f"No budget: {error}.", ""]
+    return "\n".join(lines)
+
+
+def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
+    """One line for each number of a definition that is not what its runs say; none where all agree."""
+    metric = definition.metric
+    validation, test = targets_of(result.of("seeds"), metric)
+    runtime, steps = budget_of(references_of(result.of("reference"), metric, validation))
+    expected: dict[str, float | None] = {
+        "validation_target": validation,
+        "test_target": test,
+        "max_runtime_s": runtime,
+        "step_hint": steps,
+    }
+    declared: dict[str, float | None] = {
+        "validation_target": definition.validation_target,
+        "test_target": definition.test_target,
+        "max_runtime_s": definition.budget.max_runtime_s,
+        "step_hint": definition.budget.step_hint,
+    }
+    return [
+        f"{definition.name}: {name} is {declared[name]} in the definition, {expected[name]} by its runs"
+        for name in expected
+        if declared[name] != expected[name]
+    ]
+
+
+def _maximised(metric: MetricSpec) -> bool:
+    return metric.better(1.0, 0.0)
+
+
+def _best(metric: MetricSpec) -> Callable[..., Any]:
+    return max if _maximised(metric) else min
+
+
+def _eased(value: float, metric: MetricSpec) -> float:
+    """The value with four digits, rounded to the side that is easier to reach."""
+    if value == 0.0 or not math.isfinite(value):
+        return value
+    scale = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
+    rounded = (math.floor if _maximised(metric) else math.ceil)(value * scale) / scale
+    return float(f"{rounded:.{_DIGITS}g}")
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.0f} %"
