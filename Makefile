@@ -40,7 +40,10 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(BIN)/lint-imports
 
-check: lint types contracts test
+targets-check: $(STAMP)
+	$(BIN)/python -m algoperf.target_setting --check=docs/target_setting
+
+check: lint types contracts targets-check test
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
