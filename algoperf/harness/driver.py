@@ -97,7 +97,7 @@ def _hyperparameters(
     if not config.ruleset.tunable:
         return [None]
     space = SearchSpace.load(config.tuning_search_space or _search_space_beside(submission, definition))
-    return list(space.draw(config.num_tuning_trials, study=config.study_index, seed=config.rng_seed or 0))
+    return list(space.draw(config.num_tuning_trials, study=config.study_index))
 
 
 def _search_space_beside(submission: Submission, definition: WorkloadDefinition) -> Path:
@@ -214,7 +214,7 @@ def _write_trial_inputs(plan: TrialPlan) -> None:
     values = plan.hyperparameters.to_dict()
     if path.is_file() and json.loads(path.read_text()) != values:
         raise ConfigError(
-            f"{path} holds other hyperparameters than this run draws; resume with the search space and seed of the "
+            f"{path} holds other hyperparameters than this run draws; resume with the search space and study of the "
             "first run, or choose another --experiment_name"
         )
     write_json_atomic(path, values)

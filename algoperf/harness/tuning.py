@@ -137,13 +137,12 @@ class SearchSpace:
         """Names of the hyperparameters, in the order of the file."""
         return tuple(self.dimensions if self.dimensions is not None else (self.points or ({},))[0])
 
-    def draw(self, num_trials: int, *, study: int = 0, seed: int = 0) -> list[Hyperparameters]:
+    def draw(self, num_trials: int, *, study: int = 0) -> list[Hyperparameters]:
         """Returns the hyperparameters of trials 0 to `num_trials` - 1.
 
-        Fewer or more trials never change the hyperparameters of one. From the list form: its first entries, whatever
-        the study and the seed. From the object form: the same points for the same study and seed in every process,
-        other points for another study, and, with a seed other than 0, all points shifted by one
-        random amount per dimension (modulo 1). Seed 0 gives the points of AlgoPerf.
+        Fewer or more trials never change the hyperparameters of one, and no seed does. From the list form: its first
+        entries, whatever the study. From the object form: the same points for the same study in every process, those
+        of AlgoPerf for study 0 and others for every other study.
 
         Raises:
           SearchSpaceError: more trials than the space has points.
@@ -163,8 +162,6 @@ class SearchSpace:
         if num_trials > STUDY_STRIDE:
             raise SearchSpaceError(f"{self.source}: at most {STUDY_STRIDE} trials per study, got {num_trials}")
         unit = halton(num_trials, len(self.dimensions), start=STUDY_STRIDE * study)
-        if seed:
-            unit = (unit + np.random.default_rng(seed % 2**64).random(len(self.dimensions))) % 1.0
         axes = list(self.dimensions.items())
         return [
             make_hyperparameters({name: axis.at(float(u)) for (name, axis), u in zip(axes, row, strict=True)})

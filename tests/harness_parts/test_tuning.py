@@ -52,11 +52,11 @@ def test_values_map_the_points():
     assert {p.warmup for p in SearchSpace.parse(RANGES).draw(30)} == {0.02, "none", None}
 
 
-@given(trials=st.integers(1, 20), more=st.integers(0, 20), study=st.integers(0, 50), seed=st.integers(-(2**63), 2**63))
-def test_more_trials_keep_the_first_ones_and_leave_global_generators_alone(trials, more, study, seed):
+@given(trials=st.integers(1, 20), more=st.integers(0, 20), study=st.integers(0, 50))
+def test_more_trials_keep_the_first_ones_and_leave_global_generators_alone(trials, more, study):
     space = SearchSpace.parse(RANGES)
     before = random.getstate(), np.random.get_state()[1].tolist()
-    few, many = space.draw(trials, study=study, seed=seed), space.draw(trials + more, study=study, seed=seed)
+    few, many = space.draw(trials, study=study), space.draw(trials + more, study=study)
     assert few == many[:trials]
     assert before == (random.getstate(), np.random.get_state()[1].tolist())
     for point in many:
@@ -64,14 +64,14 @@ def test_more_trials_keep_the_first_ones_and_leave_global_generators_alone(trial
         assert -1 <= point.dropout_rate <= 3
 
 
-def test_studies_and_seeds_have_points_of_their_own():
+def test_studies_have_points_of_their_own():
     space = SearchSpace.parse(RANGES)
-    draws = [space.draw(200, study=study) for study in range(5)] + [space.draw(200, seed=s) for s in (1, -1, 2)]
+    draws = [space.draw(200, study=study) for study in range(5)]
     assert len({point.learning_rate for draw in draws for point in draw}) == 200 * len(draws)
-    assert space.draw(3, seed=7) == space.draw(3, seed=7)
+    assert space.draw(3, study=4) == space.draw(3, study=4)
 
 
-def test_a_list_is_used_in_order_whatever_the_study_and_seed(tmp_path):
+def test_a_list_is_used_in_order_whatever_the_study(tmp_path):
     points = [
         {"learning_rate": 0.1, "layers": [1, 2]},
         {"layers": [3], "learning_rate": 0.2},
@@ -80,7 +80,7 @@ def test_a_list_is_used_in_order_whatever_the_study_and_seed(tmp_path):
     file = tmp_path / "space.json"
     file.write_text(json.dumps(points))
     space = SearchSpace.load(file)
-    drawn = space.draw(2, study=3, seed=5)
+    drawn = space.draw(2, study=3)
     assert [p.to_dict() for p in drawn] == points[:2]
     assert list(drawn[1].to_dict()) == ["learning_rate", "layers"] == list(space.names)
     with pytest.raises(SearchSpaceError, match="4 trials asked for, but the list has 3 points"):

@@ -122,6 +122,20 @@ def test_the_same_seed_gives_the_same_run(framework, tmp_path):
     assert [row["loss"] for row in rows(other.trial_dir / "measurements.csv")] != losses[0]
 
 
+def test_the_seed_does_not_move_the_points_of_the_search_space(framework, tmp_path):
+    space = toy_runs.space(tmp_path, {"learning_rate": {"min": 0.01, "max": 0.05, "scaling": "linear"}})
+    rates = []
+    for name, flags in {
+        "zero": {"rng_seed": 0},
+        "other": {"rng_seed": 5},
+        "study": {"rng_seed": 5, "study": 1},
+    }.items():
+        settings = config(tmp_path / name, framework, tuning_search_space=space, max_global_steps=1, **flags)
+        [result], _ = run(settings, endless())
+        rates.append(result.record["hyperparameters"]["learning_rate"])
+    assert rates[0] == rates[1] != rates[2]
+
+
 def test_a_run_that_is_nan_is_diverged(framework, tmp_path):
     space = toy_runs.space(tmp_path, [{"learning_rate": 1e30}])
     registry = endless(budget=toy_runs.Budget(max_runtime_s=20.0, eval_period_s=0.01, step_hint=10))
