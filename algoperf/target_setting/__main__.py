@@ -281,6 +281,20 @@ def execute_order(order: Mapping[str, Any], registry: Registry = REGISTRY) -> No
     Path(order["trial_dir"], _PROCESS_FILE).write_text(json.dumps({"peak_memory_bytes": peak}) + "\n")
 
 
+def tune(procedure: Procedure) -> list[FinishedRun]:
+    """Runs the two untimed stages, as far as they are not finished, and returns their runs.
+
+    Raises:
+      UserError: no tuning run left a finite validation value.
+    """
+    tuning = list(procedure.tuning_runs())
+    procedure.execute(tuning, jobs=procedure.jobs)
+    tuned = [procedure.finished(run) for run in tuning]
+    repeats = list(procedure.seed_runs(best_run(tuned, procedure.definition.metric)))
+    procedure.execute(repeats, jobs=procedure.jobs)
+    return [*tuned, *map(procedure.finished, repeats)]
+
+
 def set_targets(procedure: Procedure) -> Result:
     """Runs the whole procedure and writes its result and its table.
 
@@ -289,13 +303,8 @@ def set_targets(procedure: Procedure) -> Result:
       ReferenceMissedError: the reference misses the targets; result and table are written all the same.
     """
     metric = procedure.definition.metric
-    tuning = list(procedure.tuning_runs())
-    procedure.execute(tuning, jobs=procedure.jobs)
-    tuned = [procedure.finished(run) for run in tuning]
-    repeats = list(procedure.seed_runs(best_run(tuned, metric)))
-    procedure.execute(repeats, jobs=procedure.jobs)
-    repeated = [procedure.finished(run) for run in repeats]
-    validation, test = targets_of(repeated, metric)
+    untimed = tune(procedure)
+    validation, test = targets_of([run for run in untimed if run.stage == "seeds"], metric)
     references = list(procedure.reference_runs())
     procedure.execute(references, {"validation_target": validation, "test_target": test})
     referred = [procedure.finished(run) for run in references]
@@ -306,7 +315,7 @@ def set_targets(procedure: Procedure) -> Result:
         seeds=procedure.seeds,
         steps=procedure.horizon,
         machine=_machine(procedure.trial_dir(references[0])),
-        runs=(*tuned, *repeated, *referred),
+        runs=(*untimed, *referred),
     )
     result.save(procedure.work_dir / f"{result.workload}.json")
     (procedure.work_dir / f"{result.workload}.md").write_text(table(result, metric))
@@ -352,6 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5, help="repetitions of the best configuration")
     parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
     parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
+    parser.add_argument("--untimed_only", action="store_true", help="stop before the timed runs of the reference")
     parser.add_argument("--work_dir", type=Path, default=Path("target_setting"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="compare definitions with kept results and stop")
@@ -384,6 +394,10 @@ def _command(options: argparse.Namespace) -> int:
         work_dir=options.work_dir.resolve(),
         data_dir=options.data_dir.expanduser().resolve(),
     )
+    if options.untimed_only:
+        runs = [run for run in tune(procedure) if run.stage == "seeds"]
+        print("targets {}, {}".format(*targets_of(runs, procedure.definition.metric)))
+        return 0
     set_targets(procedure)
     print((procedure.work_dir / f"{options.workload}.md").read_text())
     return 0
