@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from algoperf import spec
 from algoperf.backends.base import Backend
@@ -10,6 +10,12 @@ from algoperf.data.pipeline import EvalPipeline
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 
 _REPORTED_AS = {Split.EVAL_TRAIN: "train"}
+
+
+class EvaluationObserver(Protocol):
+    """Is told how far an evaluation is: name of the split, and its examples so far and in all."""
+
+    def __call__(self, what: str, num_done: int, num_examples: int) -> None: ...
 
 
 class Evaluator:
@@ -20,6 +26,7 @@ class Evaluator:
       data_module, metrics_module: the workload's `data.py` and `metrics.py`.
       data_dirs: data directory of each split (the test split of ImageNet may lie elsewhere).
       backend: runs the model.
+      observe: called at the start of each split and after every batch; None calls nobody.
     """
 
     def __init__(
@@ -30,11 +37,13 @@ class Evaluator:
         metrics_module: ModuleType,
         data_dirs: dict[Split, Path],
         backend: Backend,
+        observe: EvaluationObserver | None = None,
     ) -> None:
         self._definition = definition
         self._data_dirs = data_dirs
         self._metrics_module = metrics_module
         self._backend = backend
+        self._observe = observe or _unobserved
         self._sources = {
             split: data_module.open_split(definition, split, data_dirs[split])
             for split in EVAL_SPLITS
@@ -46,30 +55,38 @@ class Evaluator:
         results: dict[str, float] = {}
         for split, source in self._sources.items():
             prefix = _REPORTED_AS.get(split, str(split))
-            values = self._evaluate_split(workload, params, model_state, split, source)
+            values = self._evaluate_split(workload, params, model_state, split, source, prefix)
             results.update({f"{prefix}/{name}": float(value) for name, value in values.items()})
             if split is not Split.EVAL_TRAIN:
                 results[f"{prefix}/num_examples"] = len(source)
         return results
 
     def _evaluate_split(
-        self, workload: spec.Workload, params: Any, model_state: Any, split: Split, source: Any
+        self, workload: spec.Workload, params: Any, model_state: Any, split: Split, source: Any, name: str
     ) -> dict[str, float]:
         backend = self._backend
+        batch_size = _round_up(self._definition.eval_batch_size, backend.num_devices)
         batches = EvalPipeline(
             source,
-            batch_size=_round_up(self._definition.eval_batch_size, backend.num_devices),
+            batch_size=batch_size,
             rank=backend.rank,
             world_size=backend.world_size,
             num_shards=backend.num_local_devices,
         )
         metrics = self._metrics_module.make_metrics(self._definition, split, self._data_dirs[split])
-        for batch, outputs in backend.evaluate(workload, params, model_state, iter(batches)):
+        self._observe(name, 0, len(source))
+        evaluated = backend.evaluate(workload, params, model_state, iter(batches))
+        for number, (batch, outputs) in enumerate(evaluated, start=1):
             metrics.update(outputs, batch)
+            self._observe(name, min(number * batch_size, len(source)), len(source))
         first, *others = backend.gather_objects(metrics)
         for other in others:
             first.merge(other)
         return first.compute()
+
+
+def _unobserved(what: str, num_done: int, num_examples: int) -> None:
+    pass
 
 
 def _round_up(size: int, multiple: int) -> int:

@@ -66,6 +66,8 @@ class Progress:
         self._best: float | None = None
         self._eta_s: float | None = None
         self._where = (0, 0.0)
+        self._evaluation_start_s: float | None = None
+        self._evaluation_due_s = math.inf
 
     def update(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> None:
         """Called after every step; does nothing until the line is due."""
@@ -75,17 +77,34 @@ class Progress:
         self._due_s = now_s + self._period_s
         self._where = (step, submission_time_s)
         self._speed.add(step, submission_time_s)
-        line = self._line(step, submission_time_s, seconds_to_next_evaluation)
-        if self._is_terminal:
-            self._print(f"{_CLEAR_LINE}{line[: _width(self._stream) - 1]}")
-        else:
-            self._print(f"{line}\n")
+        self._show(self._line(step, submission_time_s, seconds_to_next_evaluation))
+
+    def evaluating(self, what: str, num_done: int, num_examples: int) -> None:
+        """Called during an evaluation, while the clock is paused: at the start of each split and after its batches.
+
+        A terminal shows every start at once, since the first batch may compile for long; lines that stay are written
+        of long evaluations only.
+        """
+        if not self._enabled:
+            return
+        now_s = self._clock()
+        if self._evaluation_start_s is None:
+            self._evaluation_start_s, self._evaluation_due_s = now_s, now_s + self._period_s
+        starts_split = self._is_terminal and num_done == 0
+        if now_s < self._evaluation_due_s and not starts_split:
+            return
+        self._evaluation_due_s = now_s + self._period_s
+        self._show(
+            f"evaluating {what}: {num_done:,} of {num_examples:,} examples | "
+            f"{_duration(now_s - self._evaluation_start_s)} | {self._result()}"
+        )
 
     def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None:
         """Prints a line that stays, and takes the result into account for the estimate."""
         if not self._enabled:
             return
         self._where = (step, submission_time_s)
+        self._evaluation_start_s = None
         name = self._metric.name
         value = metrics.get(f"{Split.VALIDATION}/{name}")
         if value is not None:
@@ -117,6 +136,13 @@ class Progress:
             f"of {_duration(self._budget_s)} submission time; {self._result()}"
         )
         self._enabled, self._due_s = False, math.inf
+
+    def _show(self, line: str) -> None:
+        """Replaces the live line of a terminal; a line of its own elsewhere."""
+        if self._is_terminal:
+            self._print(f"{_CLEAR_LINE}{line[: _width(self._stream) - 1]}")
+        else:
+            self._print(f"{line}\n")
 
     def _line(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> str:
         speed = self._speed.steps_per_s

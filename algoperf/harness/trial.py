@@ -16,7 +16,7 @@ from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 from algoperf.harness import provenance
 from algoperf.harness.checkpoint import Checkpointer, RestoredRun
 from algoperf.harness.clock import Clock
-from algoperf.harness.evaluator import Evaluator
+from algoperf.harness.evaluator import EvaluationObserver, Evaluator
 from algoperf.harness.loop import LoopOptions, LoopResult, TrainingLoop, TrainingState
 from algoperf.harness.outcome import Outcome
 from algoperf.harness.progress import Progress
@@ -110,7 +110,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) 
             seeds=seeds,
             state=setup.state,
             input_queue=queue,
-            evaluate=_evaluator(plan, backend).evaluate,
+            evaluate=_evaluator(plan, backend, progress.evaluating).evaluate,
             clock=clock,
             schedule=setup.schedule,
             stopping=setup.stopping,
@@ -231,13 +231,14 @@ def _open_recorder(plan: TrialPlan, backend: Backend, setup: _Setup) -> Any:
     )
 
 
-def _evaluator(plan: TrialPlan, backend: Backend) -> Evaluator:
+def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver) -> Evaluator:
     return Evaluator(
         definition=plan.definition,
         data_module=plan.part("data"),
         metrics_module=plan.part("metrics"),
         data_dirs={split: plan.data_dirs[split] for split in EVAL_SPLITS},
         backend=backend,
+        observe=observe,
     )
 
 

@@ -77,7 +77,8 @@ class Procedure:
       definition: workload whose targets are set.
       framework: of the tuning and seed stages.
       trials: quasi-random points for each algorithm.
-      seeds: repetitions of the best configuration, and of the reference in each framework.
+      seeds: repetitions of the best configuration.
+      reference_seeds: repetitions of the reference in each framework; None means as many as `seeds`.
       steps: length of the runs of the tuning and seed stages.
       jobs: runs of these two stages at once, each on its share of the cores; they are not timed.
       work_dir: logs and results.
@@ -95,11 +96,13 @@ class Procedure:
         data_dir: Path,
         steps: int | None = None,
         jobs: int = 1,
+        reference_seeds: int | None = None,
     ) -> None:
         self.definition = definition
         self.framework = framework
         self.trials = trials
         self.seeds = seeds
+        self.reference_seeds = reference_seeds or seeds
         self.work_dir = work_dir
         self.data_dir = data_dir
         self.jobs = jobs
@@ -132,7 +135,7 @@ class Procedure:
             )
 
     def reference_runs(self) -> Iterator[Run]:
-        for framework, seed in itertools.product(FRAMEWORKS, range(self.seeds)):
+        for framework, seed in itertools.product(FRAMEWORKS, range(self.reference_seeds)):
             folder = default_submission(framework).parent / "search_spaces"
             own = folder / f"{self.definition.name}.json"
             yield Run(
@@ -359,6 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--framework", choices=FRAMEWORKS, default="jax", help="of the tuning and seed stages")
     parser.add_argument("--trials", type=int, default=5, help="points for each of the four algorithms")
     parser.add_argument("--seeds", type=int, default=5, help="repetitions of the best configuration")
+    parser.add_argument("--reference_seeds", type=int, default=None, help="of the timed runs (default: as --seeds)")
     parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
     parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
     parser.add_argument("--untimed_only", action="store_true", help="stop before the timed runs of the reference")
@@ -389,6 +393,7 @@ def _command(options: argparse.Namespace) -> int:
         framework=options.framework,
         trials=options.trials,
         seeds=options.seeds,
+        reference_seeds=options.reference_seeds,
         steps=options.steps,
         jobs=options.jobs,
         work_dir=options.work_dir.resolve(),
