@@ -167,7 +167,7 @@ MINI = dataclasses.replace(
     validation_target=0.438,
     test_target=0.446,
     splits=SplitSizes(train=512_000, eval_train=8_192, validation=16_384, test=16_384),
-    budget=Budget(max_runtime_s=150, eval_period_s=3, step_hint=2_000),
+    budget=Budget(max_runtime_s=150, eval_period_s=4, step_hint=1_100),
     eval_batch_size=8_192,
     model=_MINI_MODEL,
     data=ClickLogConfig(num_days=4, shuffle_block_rows=1, click_seed=29),
@@ -175,7 +175,7 @@ MINI = dataclasses.replace(
     parameter_count=1_393_633,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
-    batch_size_scale=1 / 128,
+    batch_size_scale=1 / 64,
     sources={"targets": "provisional", "budget": "provisional"},
 )
 
