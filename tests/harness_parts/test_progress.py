@@ -66,6 +66,39 @@ def test_one_live_line_five_times_a_second_in_a_terminal():
     assert stream.getvalue().endswith("accuracy 0.5000 target 0.9700\n")
 
 
+def test_a_terminal_shows_what_is_being_evaluated_and_how_far_it_is():
+    progress, stream, clock = started(Terminal())
+    progress.evaluation(1, 0.5, accuracy(0.5))
+    progress.update(100, 1.0, 0.0)
+    stream.truncate(stream.seek(0))
+    for name in ("train", "validation"):
+        for tick in range(6):
+            progress.evaluating(name, 200 * tick, 1_000)
+            clock.now_s += 0.125
+    lines = stream.getvalue().split("\r\x1b[K")
+    assert lines[1] == "evaluating train: 0 of 1,000 examples | 0.0 s | accuracy 0.5000 target 0.9700"
+    assert [line.split(" | ")[0] for line in lines[1:]] == [
+        f"evaluating {name}: {done} of 1,000 examples" for name in ("train", "validation") for done in (0, 400, 800)
+    ]
+    assert lines[-1].split(" | ")[1] == "1.2 s"
+    assert "\n" not in stream.getvalue()
+    progress.evaluation(100, 1.0, accuracy(0.6))
+    progress.evaluating("train", 0, 1_000)
+    assert "| 0.0 s | accuracy 0.6000" in stream.getvalue().split("\r\x1b[K")[-1], "elapsed time starts anew"
+
+
+def test_plain_lines_are_written_of_long_evaluations_only():
+    progress, stream, clock = started()
+    clock.now_s = 100.0
+    for done in range(25):
+        progress.evaluating("test", done, 25)
+        clock.now_s += 1.0
+    assert [line.split(" | ")[:2] for line in stream.getvalue().splitlines()] == [
+        ["evaluating test: 10 of 25 examples", "10 s"],
+        ["evaluating test: 20 of 25 examples", "20 s"],
+    ]
+
+
 def test_the_line_shows_where_the_run_stands():
     progress, stream, clock = started()
     progress.update(1_000, 1.0, 0.0)
@@ -107,6 +140,7 @@ def test_a_disabled_progress_is_silent():
     progress, stream, clock = started(enabled=False)
     clock.now_s = 100.0
     progress.update(1, 1.0, 1.0)
+    progress.evaluating("train", 0, 10)
     progress.evaluation(1, 1.0, accuracy(0.98))
     progress.close("reached")
     assert stream.getvalue() == ""

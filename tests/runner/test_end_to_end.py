@@ -1,7 +1,9 @@
 """Whole runs of the toy workload in both frameworks: outcomes, records, logs, resume."""
 
+import io
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -134,6 +136,16 @@ def test_the_seed_does_not_move_the_points_of_the_search_space(framework, tmp_pa
         [result], _ = run(settings, endless())
         rates.append(result.record["hyperparameters"]["learning_rate"])
     assert rates[0] == rates[1] != rates[2]
+
+
+def test_a_terminal_shows_each_split_while_it_is_evaluated(framework, tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run(config(tmp_path, framework, max_global_steps=5), endless())
+    shown = [line for line in terminal.getvalue().split("\r\x1b[K") if line.startswith("evaluating")]
+    starts = [line.split(" of ")[0] for line in shown if ": 0 of " in line]
+    assert starts == ["evaluating train: 0", "evaluating validation: 0", "evaluating test: 0"] * 2
 
 
 def test_a_run_that_is_nan_is_diverged(framework, tmp_path):
