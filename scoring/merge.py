@@ -1,10 +1,11 @@
 """Joins result folders into one: studies run on several machines become one board.
 
-python -m scoring.merge --output_dir=OUT DIR [DIR ...] [--renumber_studies]
+python -m scoring.merge --output_dir=OUT DIR [DIR ...] [--renumber_studies] [--public]
 """
 
 import argparse
 import filecmp
+import json
 import re
 import shutil
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 from scoring.findings import printable
 
 _STUDY = re.compile(r"study_(\d+)")
+_PUBLIC_FILES = re.compile(r"eval_measurements\.csv|hparams\.json|trial\.json|meta_data_\d+\.json")
+_PRIVATE_KEYS = {"submission", "error", "command", "environment"}
 
 
 class MergeError(ValueError):
@@ -57,6 +60,22 @@ def plan_merge(sources: Sequence[Path], output_dir: Path, *, renumber_studies: b
     return [Copy(source=source, target=target) for target, source in sorted(planned.items())]
 
 
+def public_copies(copies: Sequence[Copy]) -> list[Copy]:
+    """Those copies that a published board needs: evaluations, hyperparameters, meta data and how trials ended."""
+    return [copy for copy in copies if _PUBLIC_FILES.fullmatch(copy.target.name)]
+
+
+def public_record(text: str) -> str:
+    """The text of a `trial.json` without what names folders of the machine: paths, command line, traceback."""
+
+    def kept(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: kept(part) for name, part in value.items() if name not in _PRIVATE_KEYS}
+        return value
+
+    return json.dumps(kept(json.loads(text)), indent=1) + "\n"
+
+
 def _renumbered(place: Path, offsets: dict[str, int], next_study: dict[str, int]) -> Path:
     """The place with its study moved up by the submission's offset; `next_study` learns the first free number."""
     for depth, part in enumerate(place.parts):
@@ -74,15 +93,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("sources", nargs="+", type=Path, help="result folders, each <submission>/study_<s>/...")
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--renumber_studies", action="store_true", help="give studies of later folders free numbers")
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="only what scoring and readers need: no checkpoints, flags, commands, tracebacks or paths of the machine",
+    )
     args = parser.parse_args(argv)
     try:
         copies = plan_merge(args.sources, args.output_dir, renumber_studies=args.renumber_studies)
     except MergeError as error:
         print("\n".join(f"error: {printable(line)}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+    if args.public:
+        copies = public_copies(copies)
     for copy in copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(copy.source, copy.target)
+        if args.public and copy.target.name == "trial.json":
+            copy.target.write_text(public_record(copy.source.read_text(encoding="utf-8")), encoding="utf-8")
+        else:
+            shutil.copyfile(copy.source, copy.target)
     print(f"merged {len(args.sources)} folders: {len(copies)} files in {printable(str(args.output_dir))}")
     return 0
 

@@ -231,6 +231,24 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+def test_public_copies_score_the_same_and_name_no_folder(written_board: Path, tmp_path: Path) -> None:
+    [trial, *_] = sorted(path.parent for path in written_board.rglob("eval_measurements.csv"))
+    record = {
+        "outcome": "reached",
+        "submission": "/home/me/s.py",
+        "provenance": {"command": ["x", "/home/me"], "seed": 3},
+    }
+    (trial / "trial.json").write_text(json.dumps(record))
+    (trial / "checkpoints").mkdir()
+    (trial / "checkpoints" / "state.npz").write_bytes(b"state")
+    assert merge.main([str(written_board), f"--output_dir={tmp_path / 'public'}", "--public"]) == 0
+    copied = tmp_path / "public" / trial.relative_to(written_board)
+    assert (copied / "eval_measurements.csv").read_bytes() == (trial / "eval_measurements.csv").read_bytes()
+    assert json.loads((copied / "trial.json").read_text()) == {"outcome": "reached", "provenance": {"seed": 3}}
+    assert not list((tmp_path / "public").rglob("*.npz"))
+    assert not any("/home/me" in path.read_text() for path in (tmp_path / "public").rglob("*.json"))
+
+
 def test_merge_joins_folders_and_refuses_conflicts(written_board: Path, tmp_path: Path, capsys) -> None:
     parts = [tmp_path / "a", tmp_path / "b"]
     for study, part in ((0, parts[0]), (1, parts[1])):
