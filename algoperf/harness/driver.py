@@ -9,7 +9,7 @@ from pathlib import Path
 from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.definition import Tier, WorkloadDefinition
-from algoperf.harness import seeds
+from algoperf.harness import seeds, submission_sources
 from algoperf.harness.experiment import ExperimentPaths, prepare_experiment_dir
 from algoperf.harness.outcome import Outcome
 from algoperf.harness.recorder import write_json_atomic
@@ -149,7 +149,7 @@ def _run_trials(
             trial_dir=trial_dir,
         )
         if backend.rank == 0:
-            _write_trial_inputs(plan)
+            _write_trial_inputs(plan, report)
             report(
                 f"trial {index + 1} of {last}: {definition.name}, {backend.framework}, {points[index] or 'self-tuning'}"
             )
@@ -204,12 +204,24 @@ def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
     return int(backend.broadcast_object(seed))
 
 
-def _write_trial_inputs(plan: TrialPlan) -> None:
-    """Records seed and hyperparameters before the first step, so that a resumed process continues the same trial."""
+def _write_trial_inputs(plan: TrialPlan, report: Report) -> None:
+    """Records what the trial starts with before its first step, so that a resumed process continues the same trial.
+
+    A submission may be mended in between; what changed is reported and stays on record.
+    """
     plan.trial_dir.mkdir(parents=True, exist_ok=True)
     write_json_atomic(plan.trial_dir / _SEED_FILE, {"seed": plan.seed})
-    if plan.hyperparameters is None:
-        return
+    if plan.hyperparameters is not None:
+        _write_hyperparameters(plan)
+    changed = submission_sources.record_version(plan.trial_dir, plan.submission.source_files)
+    if changed:
+        report(
+            f"warning: {', '.join(changed)} changed since {plan.trial_dir} was started or last resumed; "
+            "it goes on with the submission as it is now, and trial.json tells of both"
+        )
+
+
+def _write_hyperparameters(plan: TrialPlan) -> None:
     path = plan.trial_dir / "hparams.json"
     values = plan.hyperparameters.to_dict()
     if path.is_file() and json.loads(path.read_text()) != values:

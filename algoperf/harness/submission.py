@@ -5,12 +5,10 @@ with keyword arguments, so the argument names below are the contract.
 """
 
 import difflib
-import hashlib
 import importlib
 import inspect
 import operator
 import os
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
+from algoperf.harness import submission_sources
 from algoperf.harness.submission_finder import add_working_directory, import_file
 
 _UPDATE_ARGUMENTS = (
@@ -68,7 +67,7 @@ class Submission:
       prepare_for_eval: its function, or None.
       wants_train_state: whether `update_params` names a parameter `train_state`; `**kwargs` does not count.
       has_eval_batch_size: whether it has `get_eval_batch_size`, which is not honoured.
-      source_digest: hash of the Python files in its folder and in the packages below (16 hex digits).
+      source_files: digests of the Python files that it consists of, by path (see `submission_sources`).
     """
 
     module: ModuleType
@@ -80,7 +79,12 @@ class Submission:
     prepare_for_eval: Callable[..., Any] | None
     wants_train_state: bool
     has_eval_batch_size: bool
-    source_digest: str
+    source_files: Mapping[str, str]
+
+    @property
+    def source_digest(self) -> str:
+        """Hash of the source files (16 hex digits)."""
+        return submission_sources.digest(self.source_files)
 
 
 def load_submission(path_or_module: str) -> Submission:
@@ -109,7 +113,7 @@ def load_submission(path_or_module: str) -> Submission:
         prepare_for_eval=_hook(module, "prepare_for_eval") if hasattr(module, "prepare_for_eval") else None,
         wants_train_state="train_state" in (_parameters(update_params) or {}),
         has_eval_batch_size=hasattr(module, "get_eval_batch_size"),
-        source_digest=_source_digest(path.parent),
+        source_files=submission_sources.source_files(module),
     )
 
 
@@ -300,22 +304,3 @@ def _line(function: Callable[..., Any]) -> int:
 
 def _quoted(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names)
-
-
-def _source_digest(folder: Path) -> str:
-    """Hash of names and contents of the `.py` files in `folder` and in the packages below it."""
-    digest = hashlib.sha256()
-    for file in _sources(folder):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
-        try:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-        except OSError as error:
-            print(f"cannot read {file} for the digest of the submission: {error}", file=sys.stderr)
-    return digest.hexdigest()[:16]
-
-
-def _sources(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.py"))
-    for below in sorted(p for p in folder.iterdir() if (p / "__init__.py").is_file() and not p.is_symlink()):
-        files += _sources(below)
-    return files

@@ -13,7 +13,7 @@ from algoperf.backends.base import Backend
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
-from algoperf.harness import provenance
+from algoperf.harness import provenance, submission_sources
 from algoperf.harness.checkpoint import Checkpointer, RestoredRun
 from algoperf.harness.clock import Clock
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
@@ -284,7 +284,11 @@ def _finish(
             device_report=backend.device_report(),
             definition=definition,
             seed=plan.seed,
-            extra={"submission_digest": plan.submission.source_digest},
+            extra={
+                "submission_digest": plan.submission.source_digest,
+                "submission_digests": submission_sources.recorded_digests(plan.trial_dir),
+                "submission_files": plan.submission.source_files,
+            },
         ),
     }
     if backend.rank == 0:

@@ -1,5 +1,7 @@
 import dataclasses
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,54 @@ def test_source_digest_follows_the_code_and_nothing_else(tmp_path):
     write(tmp_path / "noise" / "logs" / "old.py", "")
     assert digest("one") == digest("same") == digest("noise")
     assert len({digest("one"), digest("helper"), digest("package")}) == 3
+
+
+def test_files_that_are_imported_from_elsewhere_belong_to_the_submission(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = f"""
+import json, numpy, algoperf.spec, workloads.suites
+from reference_algorithms.common import schedules
+
+def later():
+    from team.shared import deep
+{COMPLETE}"""
+    file = write(tmp_path / "team" / "mine" / "s.py", text)
+    deep = write(tmp_path / "team" / "shared" / "deep.py", "from . import deeper")
+    write(tmp_path / "team" / "shared" / "deeper.py", "raise RuntimeError('is read, not run')")
+    write(tmp_path / "team" / "shared" / "other.py", "")
+    before = load_submission(str(file))
+    assert set(before.source_files) == {
+        "s.py",
+        "../shared/deep.py",
+        "../shared/deeper.py",
+        "reference_algorithms/__init__.py",
+        "reference_algorithms/common/__init__.py",
+        "reference_algorithms/common/schedules.py",
+    }
+    write(deep, "from . import deeper  # changed")
+    after = load_submission(str(file))
+    changed = {label for label, value in after.source_files.items() if value != before.source_files[label]}
+    assert changed == {"../shared/deep.py"}
+    assert after.source_digest != before.source_digest
+
+
+@pytest.mark.parametrize(
+    "framework", [pytest.param("jax", marks=pytest.mark.jax), pytest.param("torch", marks=pytest.mark.torch)]
+)
+def test_reference_algorithms_include_their_training_step_and_not_that_of_the_other_framework(framework):
+    folder = Path(find_spec("reference_algorithms").submodule_search_locations[0])
+    code = f"""
+from algoperf.harness.submission import load_submission
+print(*load_submission({str(folder / "nadamw" / f"{framework}_submission.py")!r}).source_files)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    files = done.stdout.split()
+    other = {"jax": "torch", "torch": "jax"}[framework]
+    assert {"jax_submission.py", "torch_submission.py"} <= set(files)
+    assert f"reference_algorithms/common/{framework}_step.py" in files
+    assert f"reference_algorithms/common/{framework}_nadam.py" in files
+    assert f"reference_algorithms/common/{other}_step.py" not in files
+    assert not [file for file in files if file.startswith("..")]
 
 
 def submission_with(tmp_path: Path, body: str):

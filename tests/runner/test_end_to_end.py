@@ -148,6 +148,28 @@ def test_a_terminal_shows_each_split_while_it_is_evaluated(framework, tmp_path, 
     assert starts == ["evaluating train: 0", "evaluating validation: 0", "evaluating test: 0"] * 2
 
 
+def test_a_submission_that_changed_is_noticed_when_its_trial_goes_on(framework, tmp_path):
+    source = toy_runs.SUBMISSIONS[framework].read_text()
+    submission = tmp_path / "mine" / "submission.py"
+    submission.parent.mkdir()
+    submission.write_text(f"import rate_helper\n{source}")
+    (submission.parent / "rate_helper.py").write_text("")
+    digests, warned = [], []
+    for steps, helper in ((5, ""), (10, ""), (15, "RATE = 1")):
+        (submission.parent / "rate_helper.py").write_text(helper)
+        (trial_dir(tmp_path, framework) / "trial.json").unlink(missing_ok=True)
+        settings = config(
+            tmp_path, framework, submission_path=str(submission), max_global_steps=steps, resume_last_run=True
+        )
+        [result], messages = run(settings, endless())
+        digests.append(result.record["provenance"]["submission_digests"])
+        warned.append([message for message in messages if "rate_helper.py changed since" in message])
+    assert [len(messages) for messages in warned] == [0, 0, 1]
+    assert digests[0] == digests[1] == digests[2][:1]
+    assert digests[2][1:] == [result.record["provenance"]["submission_digest"]]
+    assert result.record["global_step"] == 15
+
+
 def test_a_run_that_is_nan_is_diverged(framework, tmp_path):
     space = toy_runs.space(tmp_path, [{"learning_rate": 1e30}])
     registry = endless(budget=toy_runs.Budget(max_runtime_s=20.0, eval_period_s=0.01, step_hint=10))
