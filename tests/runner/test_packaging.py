@@ -1,5 +1,7 @@
 """An installed package has everything that a checkout has below the packages."""
 
+import os
+import re
 import subprocess
 import tomllib
 from fnmatch import fnmatch
@@ -31,6 +33,50 @@ def test_every_data_file_of_a_package_is_in_the_wheel():
     assert len(data) > 40
     assert {path.suffix for path in data} >= {".json", ".toml", ".html"}
     assert [str(path) for path in data if not any(fnmatch(path.name, glob) for glob in globs)] == []
+
+
+def dockerfile_arguments():
+    return dict(re.findall(r"^ARG (\w+)=(\S+)$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE))
+
+
+def installed_in_the_image(tmp_path, **arguments):
+    """What docker/install.sh passes to pip."""
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    pip.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **dockerfile_arguments(), **arguments}
+    script = ["sh", str(ROOT / "docker/install.sh")]
+    return subprocess.run(script, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, ["--editable", ".[all]", "--extra-index-url", "https://download.pytorch.org/whl/cpu"]),
+        ({"ACCELERATOR": "cuda"}, ["--editable", ".[all]", "jax[cuda13]"]),
+        ({"ACCELERATOR": "cuda", "EXTRAS": "torch,data"}, ["--editable", ".[torch,data]"]),
+        ({"ACCELERATOR": "cuda", "EXTRAS": "data,jax", "JAX_CUDA": "cuda12"}, [".[data,jax]", "jax[cuda12]"]),
+    ],
+)
+def test_the_image_installs_what_its_arguments_say(tmp_path, arguments, expected):
+    done = installed_in_the_image(tmp_path, **arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-len(expected) :] == expected
+
+
+def test_the_image_refuses_an_unknown_accelerator(tmp_path):
+    done = installed_in_the_image(tmp_path, ACCELERATOR="gpu")
+    assert done.returncode == 1
+    assert "must be cpu or cuda, got 'gpu'" in done.stderr
+
+
+def test_the_image_names_what_exists():
+    text, arguments = (ROOT / "docker/Dockerfile").read_text(), dockerfile_arguments()
+    assert set(arguments["EXTRAS"].split(",")) <= set(PYPROJECT["project"]["optional-dependencies"])
+    assert re.search(r"^FROM python:3\.11\.", text, re.MULTILINE), "the version that is tested"
+    named = re.findall(r"(?:sh |/opt/algoperf/)([\w/]+\.(?:py|sh))", text)
+    assert sorted(named) == ["docker/install.sh", "submission_runner.py"]
+    assert all((ROOT / path).is_file() for path in named)
 
 
 def test_the_runner_is_in_the_wheel():
