@@ -268,10 +268,11 @@ def test_damaged_checkpoint_is_a_value_error(backend, tmp_path):
 
 def run_workers(tmp_path, *, num_devices: int, num_processes: int, checkpoint: bool = False):
     """Runs `jax_worker.py`; returns (facts, weights) of rank 0."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={num_devices // num_processes}"
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices // num_processes}",
+        "XLA_FLAGS": flags,
         "PYTHONWARNINGS": "error",
     }
     if num_processes > 1:

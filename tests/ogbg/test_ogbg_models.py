@@ -64,7 +64,7 @@ def test_frameworks_agree(definition):
         sums = in_jax.loss(batch["targets"], logits, batch["weights"], 0.1)
         return sums["summed"] / sums["n_valid_examples"], logits
 
-    (loss, logits), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    (loss, logits), gradient = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))(params)
     torch_batch = _to_torch(batch)
     torch_logits, _ = in_torch.forward(module, torch_batch, None, dropout_rate=0.0, **_MODE)
     sums = in_torch.loss(torch_batch["targets"], torch_logits, torch_batch["weights"], 0.1)
@@ -154,9 +154,10 @@ def test_dropout_acts_in_training_only_in_jax():
     small = OGBG.shrunk()
     model, batch = _jax_model(small), fake_batch(small, 4, seed=2)
     params, _ = model.init(jax.random.key(0))
+    forward = jax.jit(model.forward, static_argnames=("train", "update_batch_norm"))
 
     def logits(seed, **mode):
-        return model.forward(params, batch, None, rng=jax.random.key(seed), update_batch_norm=True, **mode)[0]
+        return forward(params, batch, None, rng=jax.random.key(seed), update_batch_norm=True, **mode)[0]
 
     assert not np.allclose(logits(1, train=True, dropout_rate=0.5), logits(2, train=True, dropout_rate=0.5))
     np.testing.assert_array_equal(logits(1, train=False, dropout_rate=0.5), logits(2, train=False, dropout_rate=0.0))
@@ -215,7 +216,8 @@ print("equal")
 
 @pytest.mark.jax
 def test_four_devices_give_the_loss_and_gradient_of_one(molecule_dir):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", _ON_FOUR_DEVICES, str(molecule_dir)],
         env=environment,

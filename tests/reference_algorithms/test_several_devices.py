@@ -41,5 +41,6 @@ def test_two_processes_train_as_one(tmp_path: Path):
 @pytest.mark.jax
 def test_two_jax_devices_train_as_one(tmp_path: Path):
     one = train("jax", tmp_path / "one.npz", [])
-    two = train("jax", tmp_path / "two.npz", [], XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    two = train("jax", tmp_path / "two.npz", [], XLA_FLAGS=flags)
     assert_same(one, two)

@@ -82,7 +82,7 @@ def test_two_jax_devices_and_two_jax_processes_equal_one(tmp_path):
     for folder in folders.values():
         folder.mkdir()
     finish(process(tmp_path, TRAIN, folders["one"], "jax"))
-    two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    two_devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
     finish(process(tmp_path, TRAIN, folders["devices"], "jax", env=two_devices))
     port = free_port()
     finish(

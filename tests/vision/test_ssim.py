@@ -71,10 +71,10 @@ def test_a_volume_without_maximum_counts_as_range_one_and_intensities_are_restor
     if framework == "jax":
         import jax
 
-        params, state = model.init(jax.random.key(0))
-        logits = np.asarray(
-            model.forward(params, batch, state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0)[0]
-        )
+        params, state = jax.jit(model.init)(jax.random.key(0))
+        forward = jax.jit(model.forward, static_argnames=("train", "update_batch_norm"))
+        logits, _ = forward(params, batch, state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0)
+        logits = np.asarray(logits)
         outputs = {name: np.asarray(value) for name, value in model.evaluate(params, batch, state).items()}
         ssim = jax_ssim
     else:

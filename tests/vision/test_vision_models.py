@@ -51,9 +51,9 @@ def test_a_fresh_transformer_gives_zero_logits(name: str) -> None:
 
     definition = REGISTRY.get(name).shrunk()
     model = REGISTRY.module(name, "jax_model").build(definition)
-    params, state = model.init(jax.random.key(0))
+    params, state = jax.jit(model.init)(jax.random.key(0))
     batch = REGISTRY.module(name, "data").fake_batch(definition, 2, seed=0)
-    logits, _ = model.forward(
+    logits, _ = jax.jit(model.forward, static_argnames=("train", "update_batch_norm"))(
         params, batch, state, train=True, rng=jax.random.key(1), update_batch_norm=True, dropout_rate=0.0
     )
     assert (np.asarray(logits) == 0).all()

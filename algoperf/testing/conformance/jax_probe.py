@@ -14,7 +14,11 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.testing.conformance.probe import Outputs, Pass, State, arrays_of, map_arrays
 
 # Compiling takes most of the time of the suite and each program runs a few times only.
-_COMPILE_FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+_COMPILE_FAST = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 
 
 def make_probe(model: Model) -> "JaxProbe":
@@ -35,6 +39,7 @@ class JaxProbe:
         self._forward_pass = jax.jit(
             self._objective, static_argnames=("train", "update_batch_norm"), compiler_options=_COMPILE_FAST
         )
+        self._evaluate = jax.jit(model.evaluate, compiler_options=_COMPILE_FAST)
 
     def _objective(
         self,
@@ -67,7 +72,7 @@ class JaxProbe:
     ) -> Pass:
         with jax.default_matmul_precision("highest"):
             (loss, (logits, losses, new_state)), gradients = self._training_pass(
-                *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, label_smoothing, True, True
+                *_on_host(state), _placed(batch), jax.random.PRNGKey(seed), dropout_rate, label_smoothing, True, True
             )
         named = self._model.export_weights(gradients, None)
         return self._pass(state, loss, logits, losses, new_state, named)
@@ -84,7 +89,7 @@ class JaxProbe:
     ) -> Pass:
         with jax.default_matmul_precision("highest"):
             loss, (logits, losses, new_state) = self._forward_pass(
-                *state, _placed(batch), jax.random.PRNGKey(seed), dropout_rate, 0.0, train, update_batch_norm
+                *_on_host(state), _placed(batch), jax.random.PRNGKey(seed), dropout_rate, 0.0, train, update_batch_norm
             )
         return self._pass(state, loss, logits, losses, new_state, {})
 
@@ -98,8 +103,9 @@ class JaxProbe:
         )
 
     def evaluate(self, state: State, batch: Batch) -> Outputs:
+        params, model_state = _on_host(state)
         with jax.default_matmul_precision("highest"):
-            outputs = self._model.evaluate(state.params, _placed(batch), state.model_state)
+            outputs = self._evaluate(params, _placed(batch), model_state)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def export_weights(self, state: State) -> Weights:
@@ -114,6 +120,11 @@ class JaxProbe:
     def is_output_parameter(self) -> dict[str, bool]:
         params, _ = jax.eval_shape(self._model.init, np.zeros(2, np.uint32))
         return {key: self._model.is_output_params(key) for key in params}
+
+
+def _on_host(state: State) -> State:
+    """The state as NumPy arrays: one program serves fresh, imported and restored states, wherever they were placed."""
+    return State(*jax.device_get(tuple(state)))
 
 
 def _placed(batch: Batch) -> Any:

@@ -1,0 +1,32 @@
+"""JAX programs are compiled fast, and once for all workers and for the processes that tests start."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+
+import pytest
+
+# Tests run each program a few times, so that compiling takes most of their time.
+_COMPILE_FAST = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+)
+_CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_CACHE_OPTIONS = {
+    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**31),  # bytes; with a limit JAX locks the folder, without it does not
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets what workers and other child processes inherit; variables that are set already stay as they are."""
+    os.environ.setdefault("XLA_FLAGS", " ".join(_COMPILE_FAST))
+    # A process was killed while it wrote: JAX compiles again.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
+    if _CACHE_FOLDER in os.environ or not importlib.util.find_spec("filelock"):
+        return
+    folder = tempfile.mkdtemp(prefix="algoperf_tests_")
+    os.environ.update({_CACHE_FOLDER: folder, **_CACHE_OPTIONS})
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
