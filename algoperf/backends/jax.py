@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from algoperf import jax_sharding_utils, spec
-from algoperf.backends import nvidia
+from algoperf.backends import host_memory, nvidia
 from algoperf.backends.base import Model
 from algoperf.backends.jax_workload import JaxWorkload
 from algoperf.definition import WorkloadDefinition
@@ -28,7 +28,10 @@ _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 def create() -> "JaxBackend":
     """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes."""
     jax.config.update("jax_threefry_partitionable", True)
-    return JaxBackend(joined=_join_processes())
+    joined = _join_processes()
+    if jax.default_backend() == "cpu":
+        host_memory.keep_freed()
+    return JaxBackend(joined=joined)
 
 
 def _join_processes() -> bool:

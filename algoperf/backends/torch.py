@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import ctypes
 import gc
 import re
 import warnings
@@ -16,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from algoperf import spec
-from algoperf.backends import nvidia, torch_checkpoint, torch_random
+from algoperf.backends import host_memory, nvidia, torch_checkpoint, torch_random
 from algoperf.backends.base import Model
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import WorkloadDefinition
@@ -34,23 +33,11 @@ def create() -> "TorchBackend":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
     else:
-        _keep_freed_memory()
+        host_memory.keep_freed()
     joined = use_ddp and not dist.is_initialized()
     if joined:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return TorchBackend(device, joined=joined)
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc keep freed memory for the next step: giving it back page by page is an eighth of a small model's step.
-
-    Parameters of mallopt(3): M_TRIM_THRESHOLD (-1), M_TOP_PAD (-2), M_MMAP_THRESHOLD (-3, at most 32 MiB). Nothing
-    happens where the C library has no mallopt.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        for parameter, size in ((-1, 1 << 30), (-2, 1 << 26), (-3, 1 << 25)):
-            libc.mallopt(parameter, size)
 
 
 class TorchBackend:
