@@ -5,7 +5,7 @@ import ctypes
 
 
 def keep_freed() -> None:
-    """Has glibc keep freed memory for the next step: giving it back page by page takes 5 to 12 % of a small model's step.
+    """Has glibc keep freed memory for the next step: giving it back page by page costs up to 12 %.
 
     Parameters of mallopt(3): M_TRIM_THRESHOLD (-1), M_TOP_PAD (-2), M_MMAP_THRESHOLD (-3, at most 32 MiB). Nothing
     happens where the C library has no mallopt.

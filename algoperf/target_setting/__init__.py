@@ -2,8 +2,9 @@
 
 Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training Algorithms", section 4.3.
 
-1. Tune: AdamW, NadamW, Nesterov momentum and heavy-ball momentum, each at quasi-random points of its search space, with
-   the target out of reach. A run has the length of its schedule: 75 % of the step hint, or `--steps`.
+1. Tune: AdamW, NadamW, Nesterov momentum and heavy-ball momentum, each at quasi-random points of its search space, and
+   the reference at its own configuration, with the target out of reach. A run has the length of its schedule: 75 % of
+   the step hint, or `--steps`.
 2. Repeat: the configuration with the best validation value, over several seeds.
 3. Validation target: the median over seeds of the best validation value. Test target: the worst test value among the
    runs that hit the validation target, at the evaluation at which they hit it. Both are rounded to four digits, to the

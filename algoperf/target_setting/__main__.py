@@ -119,6 +119,15 @@ class Procedure:
                 space=search_space(algorithm, self.framework, self.definition.tier),
                 steps=self.horizon,
             )
+        yield Run(
+            stage="tuning",
+            algorithm=REFERENCE,
+            framework=self.framework,
+            point=0,
+            seed=self.trials,
+            space=self._reference_space(self.framework),
+            steps=self.horizon,
+        )
 
     def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
         space = self.work_dir / self.definition.name / "best.json"
@@ -136,17 +145,20 @@ class Procedure:
 
     def reference_runs(self) -> Iterator[Run]:
         for framework, seed in itertools.product(FRAMEWORKS, range(self.reference_seeds)):
-            folder = default_submission(framework).parent / "search_spaces"
-            own = folder / f"{self.definition.name}.json"
             yield Run(
                 stage="reference",
                 algorithm=REFERENCE,
                 framework=framework,
                 point=0,
                 seed=2000 + seed,
-                space=own if own.is_file() else folder / "default.json",
+                space=self._reference_space(framework),
                 steps=None,
             )
+
+    def _reference_space(self, framework: str) -> Path:
+        folder = default_submission(framework).parent / "search_spaces"
+        own = folder / f"{self.definition.name}.json"
+        return own if own.is_file() else folder / "default.json"
 
     def trial_dir(self, run: Run) -> Path:
         folder = f"{self.definition.name}_{run.framework}"

@@ -201,7 +201,7 @@ def table(result: Result, metric: MetricSpec) -> str:
         f"{result.trials} points for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
         f" best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
         "",
-        "| algorithm | best validation value of each point, in order of points |",
+        f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
         "|---|---|",
     ]
     for algorithm in ALGORITHMS:

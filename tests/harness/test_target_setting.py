@@ -152,7 +152,9 @@ def test_runs_of_the_procedure(tmp_path):
         REGISTRY.get("wmt_mini"), framework="pytorch", trials=2, seeds=2, steps=7, work_dir=tmp_path, data_dir=tmp_path
     )
     runs = list(procedure.tuning_runs())
-    assert [run.algorithm for run in runs] == ["adamw"] * 2 + ["nadamw"] * 2 + ["nesterov"] * 2 + ["momentum"] * 2
+    expected = ["adamw"] * 2 + ["nadamw"] * 2 + ["nesterov"] * 2 + ["momentum"] * 2 + ["nadamw"]
+    assert [run.algorithm for run in runs] == expected
+    assert [run.space.name for run in runs] == ["mini.json"] * 8 + ["wmt_mini.json"]
     assert {run.steps for run in runs} == {7}
     (tmp_path / "wmt_mini").mkdir()
     [first, second] = procedure.seed_runs(finished([0.1]))
@@ -161,7 +163,7 @@ def test_runs_of_the_procedure(tmp_path):
     references = list(procedure.reference_runs())
     assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
     assert {run.space.name for run in references} == {"wmt_mini.json"}
-    assert len({run.name for run in (*runs, first, second, *references)}) == 14
+    assert len({run.name for run in (*runs, first, second, *references)}) == 15
 
 
 def test_minis_are_tuned_over_a_space_of_their_own():
