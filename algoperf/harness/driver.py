@@ -132,7 +132,7 @@ def _run_trials(
     results = []
     for index in range(first, last):
         trial_dir = paths.trial_dir(index + 1)
-        finished = _finished_result(trial_dir)
+        finished = _finished_result(trial_dir, is_shown=backend.rank == 0)
         if finished is not None:
             if backend.rank == 0:
                 report(f"{trial_dir} is finished ({finished.outcome}); not run again")
@@ -186,12 +186,14 @@ def _open_experiment(config: RunConfig, backend: Backend, definition: WorkloadDe
     return answer
 
 
-def _finished_result(trial_dir: Path) -> TrialResult | None:
+def _finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
     record = read_trial_record(trial_dir)
     if record is None:
         return None
     outcome = Outcome(record["outcome"])
-    return TrialResult(outcome=outcome, trial_dir=trial_dir, record=record) if outcome.is_final else None
+    if not outcome.is_final:
+        return None
+    return TrialResult(outcome=outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
 
 
 _SEED_FILE = "seed.json"

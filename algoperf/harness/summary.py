@@ -10,7 +10,7 @@ from algoperf.harness.trial import TrialResult
 def show(results: Sequence[TrialResult], *, ledger: bool = False, stream: TextIO | None = None) -> None:
     """Prints one line per trial, its error if it failed, and where the results are."""
     stream = stream or sys.stderr
-    for result in results:
+    for result in (result for result in results if result.is_shown):
         print(_line(result), file=stream)
         if result.record.get("error"):
             print(_last_line(result.record["error"]), file=stream)

@@ -57,11 +57,12 @@ class TrialPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What `trial.json` says, for the summary at the end of the command."""
+    """What `trial.json` says, for the summary at the end of the command; of several processes one shows it."""
 
     outcome: Outcome
     trial_dir: Path
     record: dict[str, Any]
+    is_shown: bool
 
 
 def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) -> TrialResult:
@@ -293,7 +294,7 @@ def _finish(
     }
     if backend.rank == 0:
         write_json_atomic(plan.trial_dir / TRIAL_FILE, record)
-    return TrialResult(outcome=result.outcome, trial_dir=plan.trial_dir, record=record)
+    return TrialResult(outcome=result.outcome, trial_dir=plan.trial_dir, record=record, is_shown=backend.rank == 0)
 
 
 def _best(definition: WorkloadDefinition, state: TrainingState | None) -> dict[str, float] | None:

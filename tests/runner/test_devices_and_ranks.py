@@ -15,9 +15,11 @@ STEPS = 40
 TRAIN = f"""
 import toy_runs
 from pathlib import Path
+from algoperf.harness import summary
 config = toy_runs.config(Path(sys.argv[1]), sys.argv[2], max_global_steps={STEPS})
 results, _ = toy_runs.run(config, toy_runs.endless())
 assert results[0].outcome == "completed", results[0].record["error"]
+summary.show(results)
 """
 WEIGHTS = """
 import sys
@@ -44,9 +46,13 @@ def process(tmp_path, source, *arguments, env=None, launcher=()):
 
 
 def finish(*processes):
+    """Waits for the processes and returns what they printed."""
+    outputs = []
     for running in processes:
         output, _ = running.communicate(timeout=180)
         assert running.returncode == 0, output
+        outputs.append(output)
+    return "".join(outputs)
 
 
 def result_of(tmp_path, framework):
@@ -119,5 +125,6 @@ def test_two_torch_ranks_equal_one(tmp_path):
         "--nproc_per_node=2",
         f"--master_port={free_port()}",
     ]
-    finish(process(tmp_path, TRAIN, folders["ranks"], "pytorch", launcher=torchrun))
+    output = finish(process(tmp_path, TRAIN, folders["ranks"], "pytorch", launcher=torchrun))
+    assert output.count("completed at step") == 1, output
     assert_same_trajectory(result_of(folders["one"], "pytorch"), result_of(folders["ranks"], "pytorch"))
