@@ -152,6 +152,7 @@ MINI = dataclasses.replace(
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
     parameter_count=849_824,
+    default_dropout=0.0,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
     batch_size_scale=0.125,

@@ -152,6 +152,7 @@ MINI = dataclasses.replace(
     model=_MINI_MODEL,
     data=MoleculeConfig(molecule_seed=31),
     parameter_count=158_400,
+    default_dropout=0.0,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
     batch_size_scale=0.25,
