@@ -22,6 +22,7 @@ class Case:
       workload: name in the registry.
       check: name of the check.
       frameworks: those that the check loads.
+      shares: what one process computes once for all cases that give the same name (a workload's models, a dataset).
       skip_reason: why it cannot run here, or None.
       run: raises AssertionError where the workload fails; takes a data directory in which minis may be prepared.
     """
@@ -29,6 +30,7 @@ class Case:
     workload: str
     check: str
     frameworks: tuple[str, ...]
+    shares: str
     skip_reason: str | None
     run: Callable[[Path], None]
 
@@ -58,16 +60,20 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
 
         cases.append(_case(name, compare, FRAMEWORKS, run_both))
     if registry.get(name).tier is Tier.MINI:
-        cases.append(_case(name, prepared_data, (), lambda data_dir: prepared_data(registry, name, data_dir)))
+        dataset = f"{registry.get(name).dataset}-data"
+        cases.append(_case(name, prepared_data, (), lambda data_dir: prepared_data(registry, name, data_dir), dataset))
     return cases
 
 
-def _case(name: str, check: Callable, frameworks: tuple[str, ...], run: Callable[[Path], None]) -> Case:
+def _case(
+    name: str, check: Callable, frameworks: tuple[str, ...], run: Callable[[Path], None], shares: str | None = None
+) -> Case:
     reasons = [reason for framework in frameworks if (reason := missing_framework(framework))]
     return Case(
         workload=name,
         check=check.__name__,
         frameworks=frameworks,
+        shares=shares or name,
         skip_reason="; ".join(reasons) or None,
         run=run,
     )

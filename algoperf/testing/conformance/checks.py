@@ -186,7 +186,7 @@ def initialisation(subject: Subject) -> None:
 
 def parameter_count(subject: Subject) -> None:
     """The declared model, at its full size, has the declared number of parameters."""
-    shapes = arrays_of(subject.probe.workload(subject.declared, subject.model).param_shapes)
+    shapes = arrays_of(subject.declared_workload.param_shapes)
     count = sum(math.prod(shape.shape_tuple) for shape in shapes)
     declared = subject.declared.parameter_count
     assert count == declared, f"{count} parameters in {len(shapes)} tensors, declared {declared}"
@@ -196,7 +196,7 @@ def parameter_kinds(subject: Subject) -> None:
     """Every parameter of the declared model has a shape and a kind, and the kinds are as declared."""
     declared = subject.declared.parameter_kinds.get(subject.framework)
     assert declared is not None, f"parameter_kinds does not say anything about {subject.framework}"
-    workload = subject.probe.workload(subject.declared, subject.model)
+    workload = subject.declared_workload
     names = [map_arrays(lambda leaf: None, tree) for tree in (workload.param_shapes, workload.model_params_types)]
     assert names[0] == names[1], "param_shapes and model_params_types name different parameters"
     found = Counter(kind.name for kind in arrays_of(workload.model_params_types))

@@ -5,6 +5,7 @@ from types import ModuleType
 
 import numpy as np
 
+from algoperf import spec
 from algoperf.backends.base import Weights, model_module
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
@@ -35,6 +36,11 @@ class Subject:
     @functools.cached_property
     def probe(self) -> Probe:
         return load_probe(self.framework, self.model.build(self.definition))
+
+    @functools.cached_property
+    def declared_workload(self) -> spec.Workload:
+        """What a submission sees of the model at its full size; no memory is taken for parameters."""
+        return self.probe.workload(self.declared, self.model)
 
     @functools.cached_property
     def batch(self) -> Batch:

@@ -17,7 +17,7 @@ def as_parameter(case: Case):
     if case.skip_reason is not None:
         marks.append(pytest.mark.skip(reason=case.skip_reason))
     if importlib.util.find_spec("xdist"):
-        marks.append(pytest.mark.xdist_group(case.workload))  # one worker computes what the cases share
+        marks.append(pytest.mark.xdist_group(case.shares))
     return pytest.param(case, marks=marks, id=case.id)
 
 
