@@ -66,6 +66,12 @@ class Clock:
         """Says that `seconds` of the present segment went into data selection."""
         self._selection_s += seconds
 
+    def wait(self, *trees: object) -> None:
+        """Fences the device inside a segment of steps, so that `submission_time_s` has caught up with queued work."""
+        if self._item is not Item.UPDATE:
+            raise ClockError("wait needs a running segment of steps; call start_steps first")
+        self._fence(*trees)
+
     def stop_steps(self, *trees: object) -> None:
         """Fences the device and ends the segment: what was not data selection is update."""
         if self._item is not Item.UPDATE:
@@ -102,7 +108,7 @@ class Clock:
             self._switch(Item.OTHER)
 
     def submission_time_s(self) -> float:
-        """Charged seconds so far; inside a segment without a fence, so queued device work is not counted yet."""
+        """Charged seconds so far; inside a segment, queued device work is counted once `wait` has been called."""
         running = self.now() - self._mark if self._item in CHARGED else 0.0
         return sum(self._seconds[item] for item in CHARGED) + running
 

@@ -26,7 +26,7 @@ from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.outcome import Outcome
-from algoperf.harness.schedule import Agreement, EvaluationSchedule
+from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
 from algoperf.harness.submission import Submission
@@ -201,9 +201,13 @@ class TrainingLoop:
         clock, state, agreement = self.clock, self.state, self._agreement
         evaluates = not self._options.skip_evals
         clock.start_steps()
+        soundings = Soundings(state.global_step, clock.submission_time_s())
         while True:
             self._step()
             complete = self._is_complete
+            if soundings.is_due(state.global_step):
+                clock.wait(state.device_trees)
+                soundings.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
             self._train_state["accumulated_submission_time"] = elapsed_s
             self._observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
@@ -218,6 +222,12 @@ class TrainingLoop:
             ):
                 break
         clock.stop_steps(state.device_trees)
+
+    def _seconds_to_event(self) -> float:
+        """Submission time that is left until the next evaluation or the end of the budget."""
+        elapsed_s = self.clock.submission_time_s()
+        left_s = self._budget_s - elapsed_s
+        return left_s if self._options.skip_evals else min(left_s, self._schedule.seconds_left(elapsed_s))
 
     def _step(self) -> None:
         state, now = self.state, self.clock.now

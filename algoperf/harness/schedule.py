@@ -26,6 +26,29 @@ class EvaluationSchedule:
         self.last_s = submission_time_s
 
 
+class Soundings:
+    """Steps at which to wait for the device, so that evaluations and the end of the budget come when they are due.
+
+    Dispatch may run ahead of the device by many steps, and the clock does not see how far. Each sounding is taken half
+    way to the next event, as predicted from the time per step since the last one; so a period takes about log2(steps)
+    of them, and dispatch is free to run ahead in between.
+    """
+
+    def __init__(self, step: int, submission_time_s: float) -> None:
+        self._last = (step, submission_time_s)
+        self._next_step = step + 1
+
+    def is_due(self, step: int) -> bool:
+        return step >= self._next_step
+
+    def taken(self, step: int, submission_time_s: float, seconds_left: float) -> None:
+        """Says that at `step`, with the device idle, `submission_time_s` had passed and the event was so far away."""
+        steps, seconds = step - self._last[0], submission_time_s - self._last[1]
+        steps_left = seconds_left * steps / seconds if seconds > 0 else 4.0 * steps
+        self._last = (step, submission_time_s)
+        self._next_step = step + max(1, int(steps_left / 2))
+
+
 class Agreement:
     """Lets ranks take the same decision at the same step without talking at every step.
 

@@ -1,6 +1,7 @@
 """The timed loop: the order of its steps, what is charged, and how it ends."""
 
 import dataclasses
+import itertools
 import math
 import os
 import signal
@@ -151,6 +152,22 @@ def test_queued_work_is_charged_before_the_evaluation_begins():
     assert bench.rows.evaluations[0][1]["score"] == pytest.approx(1.5)
     assert bench.clock.seconds(Item.EVALUATION) == pytest.approx(50.0)
     assert bench.backend.events.index("fence") == 0
+
+
+def test_evaluations_come_when_due_however_far_dispatch_runs_ahead():
+    bench = Bench(step_s=0.001, device_s=1.0, options=LoopOptions(max_global_steps=41))
+    bench.loop.run()
+    times = [row["score"] for _, row in bench.rows.evaluations]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert len(gaps) >= 3
+    assert all(10.0 <= gap <= 11.1 for gap in gaps[:-1]), gaps
+
+
+def test_the_budget_ends_the_run_however_far_dispatch_runs_ahead():
+    bench = Bench(step_s=0.001, device_s=1.0)
+    result = bench.loop.run()
+    assert result.outcome is Outcome.OUT_OF_TIME
+    assert 100.0 <= bench.clock.submission_time_s() <= 101.1
 
 
 def test_prepare_for_eval_is_charged_and_its_result_is_trained_on():

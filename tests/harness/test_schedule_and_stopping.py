@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from algoperf.definition import EXTERNAL, SELF_TUNING, Direction, MetricSpec
 from algoperf.harness.outcome import Outcome
-from algoperf.harness.schedule import Agreement, EvaluationSchedule
+from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
 from algoperf.harness.stopping import Stopping
 from algoperf.registry import REGISTRY
 
@@ -52,6 +52,27 @@ def test_ranks_decide_at_the_same_steps_whatever_their_speed(speeds, step_s, sla
     slowest_step_s = step_s * max(speeds)
     gaps = [b - a for a, b in zip(compared_at[0], compared_at[0][1:], strict=False)]
     assert all(gap == 1 or gap * slowest_step_s <= slack_s * (1 + 1e-6) for gap in gaps)
+
+
+@given(st.floats(1e-4, 3.0), st.floats(0.5, 500.0))
+def test_soundings_are_few_and_the_event_is_met_within_two_steps(step_s, event_s):
+    soundings, step, taken = Soundings(0, 0.0), 0, 0
+    while True:
+        step += 1
+        if soundings.is_due(step):
+            taken += 1
+            if step * step_s >= event_s:
+                break
+            soundings.taken(step, step * step_s, event_s - step * step_s)
+    assert step * step_s <= event_s + 2 * step_s
+    assert taken <= 4 + math.log2(1 + event_s / step_s)
+
+
+def test_soundings_go_on_where_no_time_passes():
+    soundings = Soundings(0, 0.0)
+    soundings.taken(1, 0.0, 5.0)
+    assert not soundings.is_due(2)
+    assert soundings.is_due(3)
 
 
 def test_one_process_compares_at_every_step():
