@@ -43,7 +43,7 @@ contracts: $(STAMP)
 targets-check: $(STAMP)
 	$(BIN)/python -m algoperf.target_setting --check=docs/target_setting
 
-check: lint types contracts targets-check test
+check: lint types contracts test
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
