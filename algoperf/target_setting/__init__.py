@@ -9,7 +9,8 @@ Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training
 3. Validation target: the median over seeds of the best validation value. Test target: the worst test value among the
    runs that hit the validation target, at the evaluation at which they hit it. Both are rounded to four digits, to the
    easier side.
-4. Budget: the reference's own configuration over seeds until both targets, in each framework, one run at a time.
+4. Resolution: heavy-ball momentum at a hundredth of its learning rate, once; it must miss the target.
+5. Budget: the reference's own configuration over seeds until both targets, in each framework, one run at a time.
    `max_runtime_s` is three times the median time to the validation target in the slower framework, `step_hint` the
    steps that it takes within that.
 

@@ -25,6 +25,8 @@ from algoperf.harness.trial_record import read_trial_record
 from algoperf.registry import REGISTRY, Registry
 from algoperf.target_setting.result import (
     ALGORITHMS,
+    POOR_ALGORITHM,
+    POOR_FACTOR,
     REFERENCE,
     Evaluation,
     FinishedRun,
@@ -33,9 +35,9 @@ from algoperf.target_setting.result import (
     budget_of,
     differences,
     references_of,
-    table,
     targets_of,
 )
+from algoperf.target_setting.tables import table
 
 HORIZON = 0.75
 FRAMEWORKS = ("jax", "pytorch")
@@ -48,7 +50,7 @@ class Run:
     """One training run of the procedure.
 
     Attributes:
-      stage: "tuning", "seeds" or "reference"; the first part of the log folder.
+      stage: "tuning", "seeds", "poor" or "reference"; the first part of the log folder.
       algorithm: folder under `reference_algorithms`.
       framework: "jax" or "pytorch".
       point: index of the hyperparameter point (tuning), or 0.
@@ -80,7 +82,7 @@ class Procedure:
       seeds: repetitions of the best configuration.
       reference_seeds: repetitions of the reference in each framework; None means as many as `seeds`.
       steps: length of the runs of the tuning and seed stages.
-      jobs: runs of these two stages at once, each on its share of the cores; they are not timed.
+      jobs: untimed runs at once, each on its share of the cores.
       work_dir: logs and results.
       data_dir: prepared data.
     """
@@ -142,6 +144,22 @@ class Procedure:
                 space=space,
                 steps=self.horizon,
             )
+
+    def poor_run(self, tuned: Sequence[FinishedRun]) -> Run:
+        """Heavy-ball momentum at its first point, with a hundredth of the learning rate: what must miss the target."""
+        first = next(run for run in tuned if run.algorithm == POOR_ALGORITHM)
+        rate = POOR_FACTOR * first.hyperparameters["learning_rate"]
+        space = self.work_dir / self.definition.name / "poor.json"
+        space.write_text(json.dumps([first.hyperparameters | {"learning_rate": rate}], indent=2) + "\n")
+        return Run(
+            stage="poor",
+            algorithm=POOR_ALGORITHM,
+            framework=self.framework,
+            point=0,
+            seed=1000 + self.seeds,
+            space=space,
+            steps=self.horizon,
+        )
 
     def reference_runs(self) -> Iterator[Run]:
         for framework, seed in itertools.product(FRAMEWORKS, range(self.reference_seeds)):
@@ -297,7 +315,7 @@ def execute_order(order: Mapping[str, Any], registry: Registry = REGISTRY) -> No
 
 
 def tune(procedure: Procedure) -> list[FinishedRun]:
-    """Runs the two untimed stages, as far as they are not finished, and returns their runs.
+    """Runs the untimed stages, as far as they are not finished, and returns their runs.
 
     Raises:
       UserError: no tuning run left a finite validation value.
@@ -305,7 +323,7 @@ def tune(procedure: Procedure) -> list[FinishedRun]:
     tuning = list(procedure.tuning_runs())
     procedure.execute(tuning, jobs=procedure.jobs)
     tuned = [procedure.finished(run) for run in tuning]
-    repeats = list(procedure.seed_runs(best_run(tuned, procedure.definition.metric)))
+    repeats = [*procedure.seed_runs(best_run(tuned, procedure.definition.metric)), procedure.poor_run(tuned)]
     procedure.execute(repeats, jobs=procedure.jobs)
     return [*tuned, *map(procedure.finished, repeats)]
 

@@ -1,4 +1,4 @@
-"""From the runs of the procedure to targets, budget and table; no training here."""
+"""From the runs of the procedure to targets and budget; no training here."""
 
 import json
 import math
@@ -13,7 +13,16 @@ from algoperf.errors import UserError
 
 ALGORITHMS = ("adamw", "nadamw", "nesterov", "momentum")
 REFERENCE = "nadamw"
+POOR_ALGORITHM = "momentum"
+POOR_FACTOR = 0.01
 BUDGET_FACTOR = 3.0
+# Limits of the mini tier for the reference on two cores; the spread is that of its seeds.
+LEAST_TIME_S, MOST_TIME_S = 30.0, 120.0
+LEAST_STEPS = 200
+LEAST_EVALUATIONS = 8
+MOST_EVALUATION_SHARE = 0.2
+MOST_MEMORY_GB = 3.0
+MOST_SPREAD = 0.25
 _DIGITS = 4
 
 
@@ -36,7 +45,7 @@ class FinishedRun:
     """What a training run left.
 
     Attributes:
-      stage: "tuning", "seeds" or "reference".
+      stage: "tuning", "seeds", "poor" or "reference".
       algorithm, framework, seed, point: what ran; the point is an index into the algorithm's search space.
       hyperparameters: of that point.
       outcome: how the run ended, as in `trial.json`.
@@ -192,54 +201,6 @@ def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
     return round(BUDGET_FACTOR * slowest.median_s), round(BUDGET_FACTOR * slowest.median_s * rate)
 
 
-def table(result: Result, metric: MetricSpec) -> str:
-    """The result for review, in Markdown."""
-    tuning, seeds = result.of("tuning"), result.of("seeds")
-    lines = [
-        f"### {result.workload}",
-        "",
-        f"{result.trials} points for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
-        f" best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
-        "",
-        f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
-        "|---|---|",
-    ]
-    for algorithm in ALGORITHMS:
-        values = (run.best(metric) for run in tuning if run.algorithm == algorithm)
-        lines.append(f"| {algorithm} | {', '.join(f'{value:.5g}' for value in values)} |")
-    best = best_run(tuning, metric)
-    validation, test = targets_of(seeds, metric)
-    over_seeds = ", ".join(f"{run.best(metric):.5g}" for run in seeds)
-    lines += [
-        "",
-        f"Best: {best.algorithm} with `{json.dumps(best.hyperparameters)}`; over seeds {over_seeds}.",
-        "",
-        f"**Validation target {validation:g}, test target {'none' if test is None else f'{test:g}'}.**",
-        "",
-        f"The reference, {REFERENCE}, on {result.machine}:",
-        "",
-        "| framework | seconds to target | steps | evaluations before | evaluation share of wall | peak memory (GB) |",
-        "|---|---|---|---|---|---|",
-    ]
-    references = references_of(result.of("reference"), metric, validation)
-    for reference in references:
-        runs = [run for run in result.of("reference") if run.framework == reference.framework]
-        cells = (
-            ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
-            ", ".join(map(str, reference.steps)),
-            ", ".join(map(str, reference.evaluations)),
-            ", ".join(_percent(run.evaluation_share) for run in runs),
-            ", ".join("unknown" if run.peak_memory_gb is None else f"{run.peak_memory_gb:.2f}" for run in runs),
-        )
-        lines.append(f"| {reference.framework} | {' | '.join(cells)} |")
-    try:
-        runtime, steps = budget_of(references)
-        lines += ["", f"**`max_runtime_s` {runtime}, `step_hint` {steps}.**", ""]
-    except ReferenceMissedError as error:
-        lines += ["", f"No budget: {error}.", ""]
-    return "\n".join(lines)
-
-
 def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
     """One line for each number of a definition that is not what its runs say; none where all agree."""
     metric = definition.metric
@@ -264,6 +225,35 @@ def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
     ]
 
 
+def shortfalls(result: Result, metric: MetricSpec) -> list[str]:
+    """What the runs show of a mini outside the limits of the tier, a phrase each; none where it keeps them all."""
+    validation, _ = targets_of(result.of("seeds"), metric)
+    found = []
+    poor = result.of("poor")
+    if not poor:
+        found.append("no run at a poor learning rate")
+    elif any(run.first_hit(metric, validation) for run in poor):
+        found.append("a poor learning rate reaches the target")
+    runs = result.of("reference")
+    for reference in references_of(runs, metric, validation):
+        own = [run for run in runs if run.framework == reference.framework]
+        shares = [run.evaluation_share for run in own if run.evaluation_share is not None]
+        peaks = [run.peak_memory_gb for run in own if run.peak_memory_gb is not None]
+        limits = {
+            "half or more of the seeds miss the target": math.isfinite(reference.median_s),
+            f"{reference.median_s:.0f} s to the target": LEAST_TIME_S <= reference.median_s <= MOST_TIME_S,
+            f"{min(reference.steps, default=0)} steps": min(reference.steps, default=0) >= LEAST_STEPS,
+            f"{min(reference.evaluations, default=0)} evaluations before the target": (
+                min(reference.evaluations, default=0) >= LEAST_EVALUATIONS
+            ),
+            f"seeds differ by {100 * reference.spread:.0f} %": reference.spread < MOST_SPREAD,
+            f"evaluations take {100 * max(shares, default=0):.0f} %": max(shares, default=0) <= MOST_EVALUATION_SHARE,
+            f"{max(peaks, default=0):.1f} GB": max(peaks, default=0) < MOST_MEMORY_GB,
+        }
+        found += [f"{reference.framework}: {phrase}" for phrase, kept in limits.items() if not kept]
+    return found
+
+
 def _maximised(metric: MetricSpec) -> bool:
     return metric.better(1.0, 0.0)
 
@@ -279,7 +269,3 @@ def _eased(value: float, metric: MetricSpec) -> float:
     scale = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
     rounded = (math.floor if _maximised(metric) else math.ceil)(value * scale) / scale
     return float(f"{rounded:.{_DIGITS}g}")
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.0f} %"

@@ -21,9 +21,10 @@ from algoperf.target_setting.result import (
     budget_of,
     differences,
     references_of,
-    table,
+    shortfalls,
     targets_of,
 )
+from algoperf.target_setting.tables import table
 
 UP = MetricSpec(name="quality", direction=Direction.MAXIMIZE)
 DOWN = MetricSpec(name="quality", direction=Direction.MINIMIZE)
@@ -48,7 +49,7 @@ def finished(values, tests=None, *, stage="seeds", algorithm="adamw", framework=
     )
 
 
-def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini"):
+def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini", poor_value=0.2):
     seeds = [finished([0.1, best], [0.0, test]) for best, test in ((0.90, 0.5), (0.92, 0.8), (0.94, 0.7))]
     reference = [
         finished([0.1, 0.95], stage="reference", algorithm="nadamw", framework=framework, seconds_per_row=factor * s)
@@ -56,6 +57,7 @@ def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini"):
         for s in reference_seconds
     ]
     tuning = [finished([0.5], stage="tuning"), finished([0.6], stage="tuning", algorithm="momentum")]
+    poor = [finished([poor_value], stage="poor", algorithm="momentum")]
     return Result(
         workload=workload,
         framework="jax",
@@ -63,7 +65,7 @@ def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini"):
         seeds=3,
         steps=200,
         machine="2 cores",
-        runs=(*tuning, *seeds, *reference),
+        runs=(*tuning, *seeds, *poor, *reference),
     )
 
 
@@ -102,6 +104,24 @@ def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written():
     with pytest.raises(ReferenceMissedError, match="missed the target"):
         budget_of(references_of(values.of("reference"), UP, 0.9))
     assert "| jax | missed, missed" in table(values, UP)
+
+
+def test_what_lies_outside_the_limits_of_the_tier_is_named():
+    evaluations_too_few = "1 evaluations before the target"
+    assert shortfalls(result((31.0, 32.0, 33.0)), UP) == [
+        f"jax: {evaluations_too_few}",
+        f"pytorch: {evaluations_too_few}",
+    ]
+    found = shortfalls(result((61.0, 61.0, 77.0), poor_value=0.93), UP)
+    assert "a poor learning rate reaches the target" in found
+    assert "jax: 122 s to the target" in found
+    assert "jax: seeds differ by 26 %" in found
+    assert "pytorch: 61 s to the target" not in found
+    slow = result((31.0, 32.0, 33.0))
+    runs = tuple(dataclasses.replace(run, evaluation_share=0.3, peak_memory_gb=3.5) for run in slow.runs)
+    found = shortfalls(dataclasses.replace(slow, runs=runs), UP)
+    assert {"jax: evaluations take 30 %", "pytorch: 3.5 GB"} <= set(found)
+    assert all(line in table(slow, UP) for line in shortfalls(slow, UP))
 
 
 def test_result_survives_its_file_and_a_broken_file_is_named(tmp_path):
@@ -160,10 +180,12 @@ def test_runs_of_the_procedure(tmp_path):
     [first, second] = procedure.seed_runs(finished([0.1]))
     assert json.loads(first.space.read_text()) == [{"learning_rate": 0.1}]
     assert first.seed != second.seed
+    poor = procedure.poor_run([finished([0.1]), finished([0.1], algorithm="momentum")])
+    assert (poor.algorithm, json.loads(poor.space.read_text())) == ("momentum", [{"learning_rate": 0.001}])
     references = list(procedure.reference_runs())
     assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
     assert {run.space.name for run in references} == {"wmt_mini.json"}
-    assert len({run.name for run in (*runs, first, second, *references)}) == 15
+    assert len({run.name for run in (*runs, first, second, poor, *references)}) == 16
 
 
 def test_minis_are_tuned_over_a_space_of_their_own():

@@ -1,0 +1,85 @@
+"""The result of target setting for review, in Markdown."""
+
+import json
+import math
+
+from algoperf.definition import MetricSpec
+from algoperf.target_setting.result import (
+    ALGORITHMS,
+    POOR_ALGORITHM,
+    REFERENCE,
+    ReferenceMissedError,
+    Result,
+    best_run,
+    budget_of,
+    references_of,
+    shortfalls,
+    targets_of,
+)
+
+
+def table(result: Result, metric: MetricSpec) -> str:
+    """The result for review, in Markdown."""
+    tuning, seeds = result.of("tuning"), result.of("seeds")
+    lines = [
+        f"### {result.workload}",
+        "",
+        f"{result.trials} points for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
+        f" best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
+        "",
+        f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
+        "|---|---|",
+    ]
+    for algorithm in ALGORITHMS:
+        values = (run.best(metric) for run in tuning if run.algorithm == algorithm)
+        lines.append(f"| {algorithm} | {', '.join(f'{value:.5g}' for value in values)} |")
+    best = best_run(tuning, metric)
+    validation, test = targets_of(seeds, metric)
+    over_seeds = ", ".join(f"{run.best(metric):.5g}" for run in seeds)
+    lines += [
+        "",
+        f"Best: {best.algorithm} with `{json.dumps(best.hyperparameters)}`; over seeds {over_seeds}.",
+        "",
+        f"**Validation target {validation:g}, test target {'none' if test is None else f'{test:g}'}.**",
+        "",
+        *_poor_lines(result, metric),
+        f"The reference, {REFERENCE}, on {result.machine}:",
+        "",
+        "| framework | seconds to target | steps | evaluations before | evaluation share of wall | peak memory (GB) |",
+        "|---|---|---|---|---|---|",
+    ]
+    references = references_of(result.of("reference"), metric, validation)
+    for reference in references:
+        runs = [run for run in result.of("reference") if run.framework == reference.framework]
+        cells = (
+            ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
+            ", ".join(map(str, reference.steps)),
+            ", ".join(map(str, reference.evaluations)),
+            ", ".join(_percent(run.evaluation_share) for run in runs),
+            ", ".join("unknown" if run.peak_memory_gb is None else f"{run.peak_memory_gb:.2f}" for run in runs),
+        )
+        lines.append(f"| {reference.framework} | {' | '.join(cells)} |")
+    outside = shortfalls(result, metric)
+    lines += ["", f"Outside the limits of the tier: {'; '.join(outside) or 'nothing'}."]
+    try:
+        runtime, steps = budget_of(references)
+        lines += ["", f"**`max_runtime_s` {runtime}, `step_hint` {steps}.**", ""]
+    except ReferenceMissedError as error:
+        lines += ["", f"No budget: {error}.", ""]
+    return "\n".join(lines)
+
+
+def _poor_lines(result: Result, metric: MetricSpec) -> list[str]:
+    return [
+        line
+        for run in result.of("poor")
+        for line in (
+            f"{POOR_ALGORITHM} with the poor learning rate {run.hyperparameters['learning_rate']:.2g} comes to "
+            f"{run.best(metric):.5g}.",
+            "",
+        )
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.0f} %"
