@@ -32,6 +32,9 @@ STEP = "global_step"
 EVAL_TIME = "accumulated_eval_time"
 LOGGING_TIME = "accumulated_logging_time"
 WALL = "total_duration"
+# Codes of findings about what lies beside the folders of submissions.
+_STRAY_FILE, _NO_STUDY = "stray_file", "no_study"
+_BESIDE_SUBMISSIONS = {_STRAY_FILE, _NO_STUDY}
 _PLAIN_COLUMNS = (TIME, SCORE, STEP, EVAL_TIME, LOGGING_TIME, WALL)
 
 
@@ -109,11 +112,14 @@ class LogTree:
     trials: tuple[Trial, ...]
     findings: tuple[Finding, ...]
 
-    def keeping(self, submissions: set[str]) -> "LogTree":
+    def keeping(self, submissions: set[str], *, only_asked_for: bool = False) -> "LogTree":
+        """Those submissions alone; where they were asked for by name, what else lies beside them is no finding."""
+        findings = tuple(f for f in self.findings if not (only_asked_for and f.code in _BESIDE_SUBMISSIONS))
         return dataclasses.replace(
             self,
             submissions=tuple(s for s in self.submissions if s in submissions),
             trials=tuple(t for t in self.trials if t.submission in submissions),
+            findings=findings,
         )
 
 
@@ -160,14 +166,14 @@ class _Walk:
             return
         for entry in _sorted_entries(folder):
             if not entry.is_dir():
-                self.note(entry, "stray_file", "a file where a submission's folder is expected; ignored", Severity.NOTE)
+                self.note(entry, _STRAY_FILE, "a file where a submission's folder is expected; ignored", Severity.NOTE)
             elif self._holds_results(entry):
                 dated = _DATE_SUFFIX.fullmatch(entry.name)
                 self._submission(dated["name"] if dated else entry.name, entry)
             elif depth == 0 and any(e.is_dir() and self._holds_results(e) for e in _sorted_entries(entry)):
                 self.submissions_of(entry, depth=1)  # an extra level of team folders, as in AlgoPerf v0.5
             else:
-                self.note(entry, "no_study", "holds no study_<s> folder; ignored")
+                self.note(entry, _NO_STUDY, "holds no study_<s> folder; ignored")
 
     def _holds_results(self, folder: Path) -> bool:
         return any(

@@ -105,7 +105,7 @@ def _selected(tree: LogTree, args: argparse.Namespace) -> LogTree:
     unknown = (included | excluded) - set(tree.submissions)
     if unknown:
         raise LogsError(f"no logs of {', '.join(sorted(unknown))}; there are {', '.join(tree.submissions)}")
-    return tree.keeping((included or set(tree.submissions)) - excluded)
+    return tree.keeping((included or set(tree.submissions)) - excluded, only_asked_for=bool(included))
 
 
 def _names(text: str) -> set[str]:

@@ -118,9 +118,16 @@ def test_strict_fails_when_a_trial_is_missing(score, written_board: Path) -> Non
     assert score() == 0
 
 
-def test_submissions_are_chosen_by_name(score, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_submissions_are_chosen_by_name(
+    score, written_board: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert score("--exclude_submissions=swift") == 0
     assert [row["submission"] for row in rows_of(tmp_path / "out/scores.csv")] == ["slow"]
+    (written_board / "beside").mkdir()
+    assert score("--include_submissions=swift") == 0
+    assert "beside" not in (tmp_path / "out/notes.md").read_text()
+    assert score() == 0
+    assert "beside" in (tmp_path / "out/notes.md").read_text()
     assert score("--include_submissions=nobody") == 2
     assert "no logs of nobody; there are slow, swift" in capsys.readouterr().err
 

@@ -153,6 +153,14 @@ RESNET = _variant(
 EMBED_INIT = _variant(
     "criteo1tb_embed_init", "large initial embeddings", (0.129657, 0.131967), 539_267_457, embedding_scale=1.0
 )
+# The full pipeline at a size that fits small machines, as in AlgoPerf; no suite has it.
+TEST = _variant(
+    "criteo1tb_test",
+    "65,536 embeddings",
+    (CRITEO1TB.validation_target, CRITEO1TB.test_target),
+    10_785_153,
+    table_rows=65_536,
+)
 
 _MINI_MODEL = DlrmConfig(
     table_rows=16_384, embedding_width=32, bottom_widths=(128, 64, 32), top_widths=(768, 512, 256, 64, 1)
@@ -179,4 +187,4 @@ MINI = dataclasses.replace(
     sources={"targets": "provisional", "budget": "provisional"},
 )
 
-DEFINITIONS = (CRITEO1TB, LAYER_NORM, RESNET, EMBED_INIT, MINI)
+DEFINITIONS = (CRITEO1TB, LAYER_NORM, RESNET, EMBED_INIT, TEST, MINI)
