@@ -33,11 +33,10 @@ from algoperf.target_setting.result import (
     Result,
     best_run,
     budget_of,
-    differences,
     references_of,
     targets_of,
 )
-from algoperf.target_setting.tables import table
+from algoperf.target_setting.tables import check, table, write_tables
 
 HORIZON = 0.75
 FRAMEWORKS = ("jax", "pytorch")
@@ -364,27 +363,6 @@ def _machine(trial_dir: Path) -> str:
     return f"{cores} cores of {hardware.get('cpu_model')}, {memory_gib:.0f} GiB of memory"
 
 
-def check(folder: Path, registry: Registry = REGISTRY) -> list[str]:
-    """Compares definitions with the results in a folder, and the tables in `<folder>.md`; a line for each difference.
-
-    Raises:
-      UserError: the folder has no result, or an unreadable one.
-    """
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise UserError(f"{folder}: expected <workload>.json files of target setting, got none")
-    page = folder.with_suffix(".md")
-    tables = page.read_text() if page.is_file() else ""
-    found = []
-    for path in paths:
-        result = Result.load(path)
-        definition = registry.get(result.workload)
-        found += differences(result, definition)
-        if table(result, definition.metric) not in tables:
-            found.append(f"{definition.name}: its table in {page} is not the one that {path} gives")
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     summary = (target_setting.__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m algoperf.target_setting", description=summary)
@@ -399,6 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work_dir", type=Path, default=Path("target_setting"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="compare definitions with kept results and stop")
+    parser.add_argument("--write_tables", type=Path, metavar="FOLDER", help="write FOLDER.md of kept results and stop")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
@@ -416,6 +395,9 @@ def _command(options: argparse.Namespace) -> int:
         found = check(options.check)
         print("\n".join(found) or "definitions and tables are what the runs say")
         return 1 if found else 0
+    if options.write_tables is not None:
+        print(write_tables(options.write_tables))
+        return 0
     if options.workload is None:
         raise UserError("--workload is needed")
     procedure = Procedure(

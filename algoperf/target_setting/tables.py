@@ -1,9 +1,12 @@
-"""The result of target setting for review, in Markdown."""
+"""Results of target setting for review, in Markdown, and their comparison with the definitions."""
 
 import json
 import math
+from pathlib import Path
 
 from algoperf.definition import MetricSpec
+from algoperf.errors import UserError
+from algoperf.registry import REGISTRY, Registry
 from algoperf.target_setting.result import (
     ALGORITHMS,
     POOR_ALGORITHM,
@@ -12,10 +15,13 @@ from algoperf.target_setting.result import (
     Result,
     best_run,
     budget_of,
+    differences,
     references_of,
     shortfalls,
     targets_of,
 )
+
+_TABLES = "## Tables"
 
 
 def table(result: Result, metric: MetricSpec) -> str:
@@ -83,3 +89,45 @@ def _poor_lines(result: Result, metric: MetricSpec) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.0f} %"
+
+
+def kept_results(folder: Path) -> dict[Path, Result]:
+    """The results in a folder, by file.
+
+    Raises:
+      UserError: the folder has no result, or an unreadable one.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(f"{folder}: expected <workload>.json files of target setting, got none")
+    return {path: Result.load(path) for path in paths}
+
+
+def write_tables(folder: Path, registry: Registry = REGISTRY) -> Path:
+    """Writes the tables of the results in a folder into `<folder>.md`, in place of all that follows `## Tables`.
+
+    Raises:
+      UserError: the folder has no result, or an unreadable one.
+    """
+    page = folder.with_suffix(".md")
+    text = page.read_text() if page.is_file() else "# Target setting\n"
+    tables = [table(result, registry.get(result.workload).metric) for result in kept_results(folder).values()]
+    page.write_text("\n".join([text.partition(_TABLES)[0].rstrip(), "", _TABLES, "", *tables]))
+    return page
+
+
+def check(folder: Path, registry: Registry = REGISTRY) -> list[str]:
+    """Compares definitions with the results in a folder, and the tables in `<folder>.md`; a line for each difference.
+
+    Raises:
+      UserError: the folder has no result, or an unreadable one.
+    """
+    page = folder.with_suffix(".md")
+    tables = page.read_text() if page.is_file() else ""
+    found = []
+    for path, result in kept_results(folder).items():
+        definition = registry.get(result.workload)
+        found += differences(result, definition)
+        if table(result, definition.metric) not in tables:
+            found.append(f"{definition.name}: its table in {page} is not the one that {path} gives")
+    return found

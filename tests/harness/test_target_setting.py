@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algoperf.definition import Budget, Direction, MetricSpec, Tier
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
-from algoperf.target_setting.__main__ import Procedure, check, search_space
+from algoperf.target_setting.__main__ import Procedure, search_space
 from algoperf.target_setting.result import (
     Evaluation,
     FinishedRun,
@@ -24,7 +24,7 @@ from algoperf.target_setting.result import (
     shortfalls,
     targets_of,
 )
-from algoperf.target_setting.tables import table
+from algoperf.target_setting.tables import check, table, write_tables
 
 UP = MetricSpec(name="quality", direction=Direction.MAXIMIZE)
 DOWN = MetricSpec(name="quality", direction=Direction.MINIMIZE)
@@ -158,6 +158,11 @@ def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
     folder.with_suffix(".md").write_text("# Targets")
     [line] = check(folder, registry_of(definition))
     assert "its table in" in line
+    page = write_tables(folder, registry_of(definition))
+    assert page.read_text().startswith("# Targets\n\n## Tables\n")
+    assert check(folder, registry_of(definition)) == []
+    written = page.read_bytes()
+    assert write_tables(folder, registry_of(definition)).read_bytes() == written
     with pytest.raises(UserError, match="got none"):
         check(tmp_path / "elsewhere")
 
