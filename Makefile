@@ -8,9 +8,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FRAMEWORK ?= jax
 TEST_JOBS ?= 2
+BOARD := docs/leaderboard/mini
+BOARD_RUNS ?= experiments/leaderboard
+ENTRANTS ?= nadamw adamw schedule_free_adamw muon shampoo
+STUDIES ?= 3
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks submission_runner.py
 
-.PHONY: setup run quickstart test check lint types contracts targets-check clean
+.PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-runs clean
 
 setup: $(STAMP)
 
@@ -42,6 +46,20 @@ contracts: $(STAMP)
 
 targets-check: $(STAMP)
 	$(BIN)/python -m algoperf.target_setting --check=docs/target_setting
+
+# The report of the kept logs. A test compares it with the kept report.
+leaderboard: $(STAMP)
+	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=$(BOARD)/report \
+		--rules=mini --tuning_ruleset=self
+
+# The runs themselves, hours of a machine that does nothing else; one that is finished is not run again.
+leaderboard-runs: $(STAMP)
+	for study in $$(seq $(STUDIES)); do for entrant in $(ENTRANTS); do \
+		$(BIN)/python submission_runner.py --workload=mini --framework=pytorch --tuning_ruleset=self \
+			--submission_path=reference_algorithms/$$entrant/torch_submission.py --num_studies=$$study \
+			--experiment_dir=$(BOARD_RUNS) --experiment_name=$$entrant --data=mini --rng_seed=0 || true; \
+	done; done
+	$(BIN)/python -m scoring.merge --public --output_dir=$(BOARD)/logs $(BOARD_RUNS)
 
 check: lint types contracts test
 
