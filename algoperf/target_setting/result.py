@@ -178,7 +178,7 @@ def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float
                 times_s=times,
                 steps=tuple(hit.step for hit in hits if hit),
                 evaluations=tuple(run.evaluations.index(hit) for run, hit in zip(group, hits, strict=True) if hit),
-                median_s=statistics.median_low(times),
+                median_s=statistics.median(times),
             )
         )
     return found

@@ -97,6 +97,16 @@ def test_budget_is_three_times_the_median_time_of_the_reference_in_the_slower_fr
     assert budget_of(references) == (120, round(120 * 200 / 40))
 
 
+@pytest.mark.parametrize(("times", "median"), [((10.0, 20.0), 15.0), ((10.0, math.inf), math.inf)])
+def test_of_two_runs_of_the_reference_neither_is_preferred(times, median):
+    runs = [
+        finished([0.95 if math.isfinite(time) else 0.1], stage="reference", seconds_per_row=min(time, 99.0))
+        for time in times
+    ]
+    [reference] = references_of(runs, UP, 0.9)
+    assert reference.median_s == median
+
+
 def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written():
     values = result()
     misses = [run if run.stage != "reference" else finished([0.1], stage="reference") for run in values.runs]

@@ -163,7 +163,7 @@ MINI = dataclasses.replace(
     validation_target=85.92,
     test_target=80.35,
     splits=SplitSizes(train=40_000, eval_train=64, validation=128, test=64),
-    budget=Budget(max_runtime_s=191, eval_period_s=5.5, step_hint=2_469),
+    budget=Budget(max_runtime_s=215, eval_period_s=5.5, step_hint=2_786),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=TextConfig(tokenizer_bytes=1_000_000, pair_seed=17),
