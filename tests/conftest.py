@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
 import pytest
 
 # Tests run each program a few times, so that compiling takes most of their time.
@@ -23,6 +24,9 @@ _CACHE_OPTIONS = {
 def pytest_configure(config: pytest.Config) -> None:
     """Sets what workers and other child processes inherit; variables that are set already stay as they are."""
     os.environ.setdefault("XLA_FLAGS", " ".join(_COMPILE_FAST))
+    # How long an example takes says nothing on a machine that does other work as well.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
     # A process was killed while it wrote: JAX compiles again.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
     if _CACHE_FOLDER in os.environ or not importlib.util.find_spec("filelock"):

@@ -22,7 +22,7 @@ def reference_softmax_losses(targets: np.ndarray, logits: np.ndarray, smoothing:
     return -(targets * log_probs).sum(-1)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(smoothing=st.floats(0, 0.9), dense=st.booleans(), weighting=st.sampled_from(["none", "batch", "tokens"]))
 def test_softmax_cross_entropy_of_classes_and_probabilities(smoothing, dense, weighting):
     rng = np.random.default_rng(0)

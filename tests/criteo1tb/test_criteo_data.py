@@ -5,7 +5,7 @@ import gzip
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.data import BatchRequest, EvalPipeline, StoreError, TrainPipeline
@@ -76,7 +76,6 @@ def test_training_batches_are_consecutive_rows_of_shuffled_blocks(clicks_dir, ti
     assert (positions[breaks] % block_rows == 0).all()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 2**32), st.integers(0, 150), st.integers(0, 80))
 def test_block_shuffle_is_a_permutation_per_epoch_at_any_position(length, block_rows, seed, start, count):
     stream = BlockShuffle(length, seed, block_rows).take(0, 5 * length)

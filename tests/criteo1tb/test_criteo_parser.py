@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.criteo1tb.definition import BUCKET_COUNTS, NUM_CATEGORIES, NUM_INTEGERS
@@ -71,7 +71,6 @@ def test_check_vectors():
     assert bucket(b"80e26c9b", 1) == 16854
 
 
-@settings(deadline=None)
 @given(st.lists(st.from_regex(rb"[0-9a-fA-F]{8}", fullmatch=True), min_size=26, max_size=26))
 def test_ids_are_farmhash_of_the_field_and_its_column(categories):
     (ids,) = parse(as_text(line(categories=categories))).ids
@@ -81,7 +80,6 @@ def test_ids_are_farmhash_of_the_field_and_its_column(categories):
     assert ids.tolist() == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(10**9), 10**12), min_size=13, max_size=13), st.sampled_from([0, 1]))
 def test_numbers_are_logs_and_negative_ones_count_as_zero(values, label):
     rows = parse(as_text(line(str(label).encode(), [str(value).encode() for value in values])))

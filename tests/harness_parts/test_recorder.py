@@ -185,7 +185,7 @@ VALUES = st.one_of(st.integers(-(10**12), 10**12), st.floats())
 ROWS = st.lists(st.dictionaries(NAMES, VALUES, min_size=1), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=ROWS, cut=st.integers(0, 400), sort=st.booleans(), flush=st.booleans())
 def test_whatever_the_columns_and_wherever_the_kill_whole_rows_come_back(tmp_path_factory, rows, cut, sort, flush):
     path = tmp_path_factory.mktemp("log") / "log.csv"

@@ -104,14 +104,13 @@ def test_a_draw_over_the_budget_gets_a_larger_shape_and_keeps_every_graph(molecu
     assert all(len(graph[0]) == sizes.max() for graph in graphs_of(batch))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 70))
 def test_consecutive_budget_holds_every_window(sizes, num_graphs):
     budget = consecutive_budget(np.array(sizes), num_graphs)
     assert all(sum(sizes[start : start + num_graphs]) <= budget for start in range(len(sizes)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(1, 64))
 def test_random_budget_holds_the_largest_graph_among_others(seed, num_graphs):
     rng = np.random.default_rng(seed)

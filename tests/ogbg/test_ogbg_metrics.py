@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, log_loss
 
@@ -19,7 +19,6 @@ def scored_labels(draw):
     return scores, rng.random(shape) < rng.random(), rng.random(shape) < rng.random()
 
 
-@settings(deadline=None)
 @given(scored_labels())
 def test_equals_scikit_learn_task_by_task(case):
     scores, labels, labelled = case

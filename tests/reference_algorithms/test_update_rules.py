@@ -144,7 +144,7 @@ def test_a_parameter_without_gradient_does_not_break_shampoo():
     st.integers(1, 6),
     st.integers(1, 30),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_blocks_tile_the_tensor(shape: tuple[int, ...], block_size: int, merge_size: int):
     blocks: Blocks = cut(shape, ShampooSettings(block_size=block_size, merge_size=merge_size))
     assert math.prod(blocks.shape) == math.prod(shape)

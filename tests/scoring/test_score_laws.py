@@ -30,14 +30,12 @@ def scores(times_s: np.ndarray, mode: Mode = Mode.RULES) -> np.ndarray:
     return make_board(make_tree(RULES, times_s), RULES, TUNING, mode).scores
 
 
-@settings(deadline=None)
 @given(boards, st.sampled_from(list(Mode)))
 def test_scores_lie_between_zero_and_one(times_s: np.ndarray, mode: Mode) -> None:
     found = scores(times_s, mode)
     assert np.all((found >= 0) & (found <= 1 + 1e-12))
 
 
-@settings(deadline=None)
 @given(boards, st.randoms(use_true_random=False))
 def test_permuting_trials_and_studies_changes_no_score(times_s: np.ndarray, random) -> None:
     shuffled = times_s.copy()
@@ -49,13 +47,11 @@ def test_permuting_trials_and_studies_changes_no_score(times_s: np.ndarray, rand
     np.testing.assert_array_equal(scores(shuffled), scores(times_s))
 
 
-@settings(deadline=None)
 @given(boards, st.permutations(range(SHAPE[0])), st.sampled_from(list(Mode)))
 def test_permuting_submissions_permutes_scores(times_s: np.ndarray, order: list[int], mode: Mode) -> None:
     np.testing.assert_array_equal(scores(times_s[order], mode), scores(times_s, mode)[order])
 
 
-@settings(deadline=None)
 @given(boards, places, st.floats(0.01, 1.0))
 def test_a_smaller_time_never_lowers_the_score(times_s: np.ndarray, place: tuple, factor: float) -> None:
     faster = times_s.copy()
@@ -63,7 +59,6 @@ def test_a_smaller_time_never_lowers_the_score(times_s: np.ndarray, place: tuple
     assert scores(faster)[place[0]] >= scores(times_s)[place[0]] - 1e-12
 
 
-@settings(deadline=None)
 @given(boards, places)
 def test_deleting_a_trial_or_study_never_improves_the_score(times_s: np.ndarray, place: tuple) -> None:
     before = scores(times_s)[place[0]]
@@ -86,7 +81,6 @@ def _without(tree: LogTree, drop) -> LogTree:
 ratios = arrays(np.float64, (3, 4), elements=st.one_of(st.floats(1.0, 5.0), st.just(np.inf)))
 
 
-@settings(deadline=None)
 @given(ratios, st.sampled_from([2.0, 4.0, 8.0]))
 def test_exact_integral_is_the_limit_of_the_trapezoid(found: np.ndarray, tau_max: float) -> None:
     exact = exact_score(found, tau_max)
@@ -100,7 +94,7 @@ def _verdicts(times_s: np.ndarray) -> dict:
     return {(d.a, d.b): d for d in analysis.duels}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(boards)
 def test_a_strictly_worse_entrant_changes_no_head_to_head_verdict(times_s: np.ndarray) -> None:
     worst = np.nan_to_num(times_s, nan=np.inf, posinf=np.inf).max(axis=0) * 1.5
@@ -115,7 +109,7 @@ def _equal(a, b) -> bool:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(boards, st.randoms(use_true_random=False))
 def test_permuting_logs_changes_no_interval(times_s: np.ndarray, random) -> None:
     shuffled = times_s.copy()

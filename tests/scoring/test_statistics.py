@@ -201,7 +201,7 @@ def test_limits_of_few_studies_match_exact_tests() -> None:
     assert undetected_failure_rate(3) == pytest.approx(1 - 0.05 ** (1 / 3))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(arrays(np.float64, (2, 2, 3, 2), elements=st.one_of(st.floats(1, 99), st.just(np.inf))))
 def test_harder_targets_take_longer_and_the_real_ones_are_among_them(times: np.ndarray) -> None:
     tree = make_tree(RULES, times)

@@ -106,7 +106,7 @@ def cases(draw):
 
 @pytest.mark.parametrize("losses", both(jax_losses, torch_losses))
 @given(case=cases())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_loss_is_the_sum_over_alignments(losses, case):
     labels, steps, seed = case
     logits = np.random.default_rng(seed).normal(0, 2, (3, 4, 3)).astype(np.float32)
@@ -170,7 +170,7 @@ def test_padding_and_weights(losses):
 @given(
     paths=st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=4), real=st.integers(0, 6)
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_greedy_decoding_collapses_the_likeliest_path(decode, paths, real):
     logits = np.eye(4, dtype=np.float32)[np.array(paths)]
     paddings = np.broadcast_to((np.arange(6) >= real).astype(np.float32), (len(paths), 6)).copy()

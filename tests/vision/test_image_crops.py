@@ -26,7 +26,7 @@ def test_central_boxes(size: tuple[int, int], box: tuple[int, ...]) -> None:
 
 
 @given(sizes_of_images, st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_boxes_lie_inside_and_cover_enough(size: tuple[int, int], seed: int) -> None:
     draws = np.random.default_rng(seed).random((50, DRAWS_PER_CROP))
     top, left, height, width = random_boxes(draws, np.tile(size, (50, 1)), DATA).T
@@ -67,7 +67,7 @@ def test_bicubic_overshoot_of_a_step_edge_is_that_of_tf_image_resize() -> None:
 
 
 @given(sizes_of_images, st.integers(1, 40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_weights_add_up_to_one(size: tuple[int, int], side: int) -> None:
     image = np.full((*size, 3), 200, np.uint8)
     resized = resample(image, np.array([0, 0, *size]), side, False)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import sacrebleu
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.wmt.data import open_store
@@ -19,7 +19,6 @@ _sentence = st.lists(_words, max_size=12).map(" ".join)
 _corpus = st.lists(st.tuples(_sentence, _sentence), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(_corpus)
 def test_bleu_is_that_of_sacrebleu(corpus):
     hypotheses, references = map(list, zip(*corpus, strict=True))
