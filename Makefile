@@ -1,6 +1,6 @@
 # make run    train the translation task on generated data until its target is reached, then say where the results are
 # make test   set everything up and run the tests
-# make check  what CI runs: lint, format, types, import contracts, tests
+# make check  what CI runs: lint, format, types, import contracts, targets, tests
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -61,7 +61,7 @@ leaderboard-runs: $(STAMP)
 	done; done
 	$(BIN)/python -m scoring.merge --public --output_dir=$(BOARD)/logs $(BOARD_RUNS)
 
-check: lint types contracts test
+check: lint types contracts targets-check test
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

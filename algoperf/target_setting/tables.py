@@ -27,10 +27,11 @@ _TABLES = "## Tables"
 def table(result: Result, metric: MetricSpec) -> str:
     """The result for review, in Markdown."""
     tuning, seeds = result.of("tuning"), result.of("seeds")
+    points = "point" if result.trials == 1 else "points"
     lines = [
         f"### {result.workload}",
         "",
-        f"{result.trials} points for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
+        f"{result.trials} {points} for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in {result.framework};"
         f" best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
         "",
         f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
@@ -76,15 +77,14 @@ def table(result: Result, metric: MetricSpec) -> str:
 
 
 def _poor_lines(result: Result, metric: MetricSpec) -> list[str]:
-    return [
-        line
-        for run in result.of("poor")
-        for line in (
-            f"{POOR_ALGORITHM} with the poor learning rate {run.hyperparameters['learning_rate']:.2g} comes to "
-            f"{run.best(metric):.5g}.",
+    lines = []
+    for run in result.of("poor"):
+        rate = f"{run.hyperparameters['learning_rate']:.2g}"
+        lines += [
+            f"{POOR_ALGORITHM.capitalize()} with the poor learning rate {rate} comes to {run.best(metric):.5g}.",
             "",
-        )
-    ]
+        ]
+    return lines
 
 
 def _percent(share: float | None) -> str:
