@@ -32,7 +32,8 @@ def table(result: Result, metric: MetricSpec) -> str:
         f"### {result.workload}",
         "",
         f"{result.trials} {points} for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in"
-        f" {result.framework}; best configuration over {result.seeds} seeds; metric {metric.name} ({metric.direction}).",
+        f" {result.framework}; best configuration over {result.seeds} seeds;"
+        f" metric {metric.name} ({metric.direction}).",
         "",
         f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
         "|---|---|",
