@@ -144,10 +144,10 @@ MINI = dataclasses.replace(
     tier=Tier.MINI,
     title="Properties of generated molecules, graph network",
     dataset="ogbg_mini",
-    validation_target=0.55,
-    test_target=0.54,
+    validation_target=0.5672,
+    test_target=0.5584,
     splits=SplitSizes(train=12_000, eval_train=1_024, validation=2_000, test=2_000),
-    budget=Budget(max_runtime_s=180, eval_period_s=4, step_hint=2_700),
+    budget=Budget(max_runtime_s=172, eval_period_s=4, step_hint=2_818),
     eval_batch_size=1_024,
     model=_MINI_MODEL,
     data=MoleculeConfig(molecule_seed=31),
@@ -156,7 +156,7 @@ MINI = dataclasses.replace(
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
     batch_size_scale=0.25,
-    sources={"targets": "provisional", "budget": "provisional"},
+    sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 
 DEFINITIONS = (OGBG, GELU, SILU, MODEL_SIZE, MINI)
