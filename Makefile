@@ -47,7 +47,7 @@ contracts: $(STAMP)
 targets-check: $(STAMP)
 	$(BIN)/python -m algoperf.target_setting --check=docs/target_setting
 
-# The report of the kept logs. A test compares it with the kept report.
+# The report of the kept logs.
 leaderboard: $(STAMP)
 	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=$(BOARD)/report \
 		--rules=mini --tuning_ruleset=self

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from algoperf.harness.run_config import default_submission
+
 ROOT = Path(__file__).resolve().parents[1]
-SUBMISSIONS = {"jax": "jax_submission.py", "pytorch": "torch_submission.py"}
 
 
 def reach(algorithm: Path, framework: str, workload: str, results: Path, data_dir: str) -> str | None:
@@ -24,7 +25,7 @@ def reach(algorithm: Path, framework: str, workload: str, results: Path, data_di
         str(ROOT / "submission_runner.py"),
         f"--workload={workload}",
         f"--framework={framework}",
-        f"--submission_path={algorithm / SUBMISSIONS[framework]}",
+        f"--submission_path={algorithm / default_submission(framework).name}",
         f"--experiment_dir={results}",
         f"--experiment_name={algorithm.name}_{framework}",
         f"--data_dir={data_dir}",

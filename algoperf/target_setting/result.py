@@ -94,8 +94,9 @@ class Result:
     machine: str
     runs: tuple[FinishedRun, ...]
 
-    def of(self, stage: str) -> list[FinishedRun]:
-        return [run for run in self.runs if run.stage == stage]
+    def of(self, stage: str, framework: str | None = None) -> list[FinishedRun]:
+        """Runs of a stage, those in one framework if it is given."""
+        return [run for run in self.runs if run.stage == stage and framework in (None, run.framework)]
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -234,9 +235,8 @@ def shortfalls(result: Result, metric: MetricSpec) -> list[str]:
         found.append("no run at a poor learning rate")
     elif any(run.first_hit(metric, validation) for run in poor):
         found.append("a poor learning rate reaches the target")
-    runs = result.of("reference")
-    for reference in references_of(runs, metric, validation):
-        own = [run for run in runs if run.framework == reference.framework]
+    for reference in references_of(result.of("reference"), metric, validation):
+        own = result.of("reference", reference.framework)
         shares = [run.evaluation_share for run in own if run.evaluation_share is not None]
         peaks = [run.peak_memory_gb for run in own if run.peak_memory_gb is not None]
         limits = {

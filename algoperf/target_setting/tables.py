@@ -58,7 +58,7 @@ def table(result: Result, metric: MetricSpec) -> str:
     ]
     references = references_of(result.of("reference"), metric, validation)
     for reference in references:
-        runs = [run for run in result.of("reference") if run.framework == reference.framework]
+        runs = result.of("reference", reference.framework)
         cells = (
             ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
             ", ".join(map(str, reference.steps)),
