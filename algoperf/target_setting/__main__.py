@@ -131,31 +131,29 @@ class Procedure:
         )
 
     def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
-        space = self.work_dir / self.definition.name / "best.json"
-        space.write_text(json.dumps([best.hyperparameters], indent=2) + "\n")
+        space = self._single_point("best", best.hyperparameters)
         for seed in range(self.seeds):
-            yield Run(
-                stage="seeds",
-                algorithm=best.algorithm,
-                framework=self.framework,
-                point=0,
-                seed=1000 + seed,
-                space=space,
-                steps=self.horizon,
-            )
+            yield self._repetition("seeds", best.algorithm, space, seed)
 
     def poor_run(self, tuned: Sequence[FinishedRun]) -> Run:
         """Heavy-ball momentum at its first point, with a hundredth of the learning rate: what must miss the target."""
         first = next(run for run in tuned if run.algorithm == POOR_ALGORITHM)
         rate = POOR_FACTOR * first.hyperparameters["learning_rate"]
-        space = self.work_dir / self.definition.name / "poor.json"
-        space.write_text(json.dumps([first.hyperparameters | {"learning_rate": rate}], indent=2) + "\n")
+        space = self._single_point("poor", first.hyperparameters | {"learning_rate": rate})
+        return self._repetition("poor", POOR_ALGORITHM, space, self.seeds)
+
+    def _single_point(self, name: str, hyperparameters: Mapping[str, Any]) -> Path:
+        space = self.work_dir / self.definition.name / f"{name}.json"
+        space.write_text(json.dumps([hyperparameters], indent=2) + "\n")
+        return space
+
+    def _repetition(self, stage: str, algorithm: str, space: Path, number: int) -> Run:
         return Run(
-            stage="poor",
-            algorithm=POOR_ALGORITHM,
+            stage=stage,
+            algorithm=algorithm,
             framework=self.framework,
             point=0,
-            seed=1000 + self.seeds,
+            seed=1000 + number,
             space=space,
             steps=self.horizon,
         )
