@@ -10,11 +10,11 @@ FRAMEWORK ?= jax
 TEST_JOBS ?= 2
 BOARD := docs/leaderboard/mini
 BOARD_RUNS ?= experiments/leaderboard
-ENTRANTS ?= nadamw adamw schedule_free_adamw muon shampoo
-STUDIES ?= 3
+DATA_DIR ?= ~/data
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks submission_runner.py
 
-.PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-runs clean
+.PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \
+	clean
 
 setup: $(STAMP)
 
@@ -52,13 +52,16 @@ leaderboard: $(STAMP)
 	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=$(BOARD)/report \
 		--rules=mini --tuning_ruleset=self
 
+# Whether that gives the kept report again, byte for byte.
+leaderboard-check: $(STAMP)
+	rm -rf build/leaderboard
+	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=build/leaderboard \
+		--rules=mini --tuning_ruleset=self --strict
+	diff -r build/leaderboard $(BOARD)/report && echo "the kept report is what its logs give"
+
 # The runs themselves, hours of a machine that does nothing else; one that is finished is not run again.
 leaderboard-runs: $(STAMP)
-	for study in $$(seq $(STUDIES)); do for entrant in $(ENTRANTS); do \
-		$(BIN)/python submission_runner.py --workload=mini --framework=pytorch --tuning_ruleset=self \
-			--submission_path=reference_algorithms/$$entrant/torch_submission.py --num_studies=$$study \
-			--experiment_dir=$(BOARD_RUNS) --experiment_name=$$entrant --data=mini --rng_seed=0 || true; \
-	done; done
+	$(BIN)/python benchmarks/leaderboard_runs.py --experiment_dir=$(BOARD_RUNS) --data_dir=$(DATA_DIR)
 	$(BIN)/python -m scoring.merge --public --output_dir=$(BOARD)/logs $(BOARD_RUNS)
 
 check: lint types contracts targets-check test

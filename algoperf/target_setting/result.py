@@ -1,5 +1,6 @@
 """From the runs of the procedure to targets and budget; no training here."""
 
+import itertools
 import json
 import math
 import statistics
@@ -161,8 +162,13 @@ class Reference:
 
     @property
     def spread(self) -> float:
-        """Difference of the slowest and the fastest seed, relative to the fastest."""
-        return max(self.times_s) / min(self.times_s) - 1.0
+        """By how much two seeds differ, relative to the faster one: the median over all pairs; 0 for a single seed."""
+        if len(self.times_s) < 2:
+            return 0.0
+        return statistics.median(
+            math.inf if math.isinf(slow) else slow / fast - 1.0
+            for fast, slow in itertools.combinations(sorted(self.times_s), 2)
+        )
 
 
 def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float) -> list[Reference]:

@@ -107,6 +107,22 @@ def test_of_two_runs_of_the_reference_neither_is_preferred(times, median):
     assert reference.median_s == median
 
 
+@pytest.mark.parametrize(
+    ("times", "spread"),
+    [((10.0, 12.0), 0.2), ((12.0, 10.0, 15.0), 0.25), ((10.0, 10.0, 10.0, 30.0), 1.0), ((10.0,), 0.0)],
+)
+def test_the_spread_is_what_a_pair_of_seeds_typically_differs_by(times, spread):
+    runs = [finished([0.95], stage="reference", seconds_per_row=time) for time in times]
+    [reference] = references_of(runs, UP, 0.9)
+    assert reference.spread == pytest.approx(spread)
+
+
+def test_a_pair_with_a_miss_differs_without_limit():
+    runs = [finished([value], stage="reference", seconds_per_row=10.0) for value in (0.95, 0.1)]
+    [reference] = references_of(runs, UP, 0.9)
+    assert math.isinf(reference.spread)
+
+
 def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written():
     values = result()
     misses = [run if run.stage != "reference" else finished([0.1], stage="reference") for run in values.runs]

@@ -161,7 +161,7 @@ MINI = dataclasses.replace(
     validation_target=0.7551,
     test_target=0.7689,
     splits=SplitSizes(train=1120, eval_train=128, validation=128, test=128),
-    budget=Budget(max_runtime_s=140, eval_period_s=3.5, step_hint=2_567),
+    budget=Budget(max_runtime_s=140, eval_period_s=3.5, step_hint=1_500),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=FastMRIData(
@@ -175,7 +175,7 @@ MINI = dataclasses.replace(
     parameter_kinds=_kinds(_MINI_MODEL),
     initial_loss=(0.4, 3.0),
     mini=None,
-    batch_size_scale=0.5,
+    batch_size_scale=1.0,
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

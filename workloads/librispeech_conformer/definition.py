@@ -130,7 +130,7 @@ _MINI_MODEL = ConformerConfig(
     subsample_channels=32,
     width=96,
     ffn_width=192,
-    num_heads=4,
+    num_heads=12,
     num_layers=2,
 )
 
@@ -143,15 +143,15 @@ MINI = dataclasses.replace(
     validation_target=0.12,
     test_target=0.12,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=200, eval_period_s=4, step_hint=1_200),
+    budget=Budget(max_runtime_s=250, eval_period_s=4.5, step_hint=900),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
-    parameter_count=359_792,
+    parameter_count=359_760,
     default_dropout=0.0,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),
     mini=None,
-    batch_size_scale=0.125,
+    batch_size_scale=0.25,
     sources={"targets": "provisional", "budget": "provisional"},
 )
 

@@ -1,0 +1,82 @@
+"""The runs of the mini leaderboard: every entrant on every mini, one core a run, as many at once as there are cores.
+
+  python benchmarks/leaderboard_runs.py [--entrants=nadamw,muon] [--studies=3] [--experiment_dir=DIR] [--data_dir=DIR]
+
+Self-tuning rules in PyTorch, seed = study. Studies come one after the other, so that a board that is stopped early has
+whole studies. What is finished is not run again, and what was cut off goes on. The exit status is 1 when a run failed;
+missing a target is no failure.
+"""
+
+import argparse
+import functools
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from workloads.suites import SUITES
+
+ROOT = Path(__file__).resolve().parents[1]
+ENTRANTS = ("nadamw", "schedule_free_adamw", "muon", "shampoo", "adamw")
+
+
+def run(workload: str, entrant: str, study: int, options: argparse.Namespace) -> bool:
+    """Runs a cell of the board on the cores of this thread; True when it came to an end."""
+    command = [
+        sys.executable,
+        str(ROOT / "submission_runner.py"),
+        f"--workload={workload}",
+        "--framework=pytorch",
+        "--tuning_ruleset=self",
+        f"--submission_path={ROOT / 'reference_algorithms' / entrant / 'torch_submission.py'}",
+        f"--experiment_dir={options.experiment_dir}",
+        f"--experiment_name={entrant}/study_{study}",
+        f"--study={study}",
+        f"--rng_seed={study}",
+        "--resume_last_run",
+        "--data=full",
+        f"--data_dir={options.data_dir}",
+        "--use_tensorboard=false",
+    ]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    print(f"{workload} {entrant} study {study}: {lines[-1] if lines else f'exit status {done.returncode}'}", flush=True)
+    return done.returncode == 0
+
+
+def take_core(cores: "queue.SimpleQueue[int]") -> None:
+    """Keeps this thread, and the processes it starts, to one core."""
+    core = cores.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(threading.get_native_id(), {core})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--entrants", default=",".join(ENTRANTS))
+    parser.add_argument("--workloads", default=",".join(SUITES["mini"].workloads))
+    parser.add_argument("--studies", type=int, default=3)
+    parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
+    options = parser.parse_args()
+
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for core in usable:
+        cores.put(core)
+    cells = itertools.product(range(options.studies), options.workloads.split(","), options.entrants.split(","))
+    with ThreadPoolExecutor(len(usable), initializer=functools.partial(take_core, cores)) as pool:
+        ended = [pool.submit(run, workload, entrant, study, options) for study, workload, entrant in cells]
+    failed = sum(not future.result() for future in ended)
+    print(f"{len(ended) - failed} of {len(ended)} runs came to an end")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
