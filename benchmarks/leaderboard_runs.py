@@ -42,11 +42,11 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         f"--data_dir={options.data_dir}",
         "--use_tensorboard=false",
     ]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, check=False, text=True, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    print(f"{workload} {entrant} study {study}: {lines[-1] if lines else f'exit status {done.returncode}'}", flush=True)
+    print(f"study {study}, {entrant}: {(done.stdout.strip() or 'no output').splitlines()[-1]}", flush=True)
     return done.returncode == 0
 
 

@@ -126,9 +126,14 @@ class Procedure:
             framework=self.framework,
             point=0,
             seed=self.trials,
-            space=self._reference_space(self.framework),
+            space=self._reference_over_the_run(),
             steps=self.horizon,
         )
+
+    def _reference_over_the_run(self) -> Path:
+        """The reference's own point without `schedule_steps`: runs of this stage have the length of their schedule."""
+        point = json.loads(self._reference_space(self.framework).read_text())[0]
+        return self._single_point("own", {name: value for name, value in point.items() if name != "schedule_steps"})
 
     def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
         space = self._single_point("best", best.hyperparameters)
@@ -144,6 +149,7 @@ class Procedure:
 
     def _single_point(self, name: str, hyperparameters: Mapping[str, Any]) -> Path:
         space = self.work_dir / self.definition.name / f"{name}.json"
+        space.parent.mkdir(parents=True, exist_ok=True)
         space.write_text(json.dumps([hyperparameters], indent=2) + "\n")
         return space
 

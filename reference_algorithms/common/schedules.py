@@ -57,27 +57,30 @@ class Constant(Schedule):
 
 
 def cosine(hyperparameters: Any, num_steps: int) -> Schedule:
-    """Warm-up over `warmup_factor * num_steps`, then a cosine to 0 at `num_steps`."""
-    warmup = _warmup_steps(hyperparameters, num_steps)
-    return Cosine(peak=hyperparameters.learning_rate, warmup_steps=warmup, decay_steps=num_steps - warmup)
+    """Warm-up over `warmup_factor` of the schedule, then a cosine to 0 at its end: `schedule_steps`, or `num_steps`."""
+    warmup, decay = _phases(hyperparameters, num_steps)
+    return Cosine(peak=hyperparameters.learning_rate, warmup_steps=warmup, decay_steps=decay)
 
 
 def linear(hyperparameters: Any, num_steps: int) -> Schedule:
     """Warm-up, then a line to `end_factor` over `decay_steps_factor` of the remaining steps, then constant."""
-    warmup = _warmup_steps(hyperparameters, num_steps)
+    warmup, decay = _phases(hyperparameters, num_steps)
     return Linear(
         peak=hyperparameters.learning_rate,
         warmup_steps=warmup,
-        decay_steps=int((num_steps - warmup) * hyperparameters.decay_steps_factor),
+        decay_steps=int(decay * hyperparameters.decay_steps_factor),
         end_factor=hyperparameters.end_factor,
     )
 
 
 def constant(hyperparameters: Any, num_steps: int) -> Schedule:
-    """Warm-up over `warmup_factor * num_steps`, then constant."""
-    warmup = _warmup_steps(hyperparameters, num_steps)
-    return Constant(peak=hyperparameters.learning_rate, warmup_steps=warmup, decay_steps=num_steps - warmup)
+    """Warm-up over `warmup_factor` of the schedule, then constant."""
+    warmup, decay = _phases(hyperparameters, num_steps)
+    return Constant(peak=hyperparameters.learning_rate, warmup_steps=warmup, decay_steps=decay)
 
 
-def _warmup_steps(hyperparameters: Any, num_steps: int) -> int:
-    return int(hyperparameters.warmup_factor * num_steps)
+def _phases(hyperparameters: Any, num_steps: int) -> tuple[int, int]:
+    """Steps of warm-up and of what follows; a point that has `schedule_steps` is scheduled over these."""
+    length = int(getattr(hyperparameters, "schedule_steps", num_steps))
+    warmup = int(hyperparameters.warmup_factor * length)
+    return warmup, length - warmup

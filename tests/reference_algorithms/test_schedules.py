@@ -35,6 +35,12 @@ def test_constant_stays():
     assert [float(rate(step)) for step in (25, 100, 1000, 10**7)] == [0.5, 2.0, 2.0, 2.0]
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_point_may_set_the_length_of_its_schedule(make):
+    point = SimpleNamespace(**vars(POINT), schedule_steps=1000)
+    assert make(point, 50_000) == make(POINT, 1000) != make(POINT, 50_000)
+
+
 @given(st.sampled_from(MAKERS), st.integers(1, 10**6), st.integers(0, 2 * 10**6), st.floats(0, 0.99))
 def test_rates_never_leave_the_range_nor_rise_after_the_warm_up(make, num_steps: int, step: int, warmup: float):
     point = SimpleNamespace(**vars(POINT) | {"warmup_factor": warmup})
