@@ -175,7 +175,7 @@ MINI = dataclasses.replace(
     validation_target=0.4379,
     test_target=0.4446,
     splits=SplitSizes(train=512_000, eval_train=8_192, validation=16_384, test=16_384),
-    budget=Budget(max_runtime_s=159, eval_period_s=4, step_hint=1_010),
+    budget=Budget(max_runtime_s=165, eval_period_s=4, step_hint=855),
     eval_batch_size=8_192,
     model=_MINI_MODEL,
     data=ClickLogConfig(num_days=4, shuffle_block_rows=1, click_seed=29),

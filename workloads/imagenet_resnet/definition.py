@@ -132,7 +132,7 @@ MINI = dataclasses.replace(
     validation_target=0.9604,
     test_target=0.9687,
     splits=MINI_SPLITS,
-    budget=Budget(max_runtime_s=222, eval_period_s=3.5, step_hint=4_312),
+    budget=Budget(max_runtime_s=165, eval_period_s=3.5, step_hint=3_029),
     eval_batch_size=256,
     model=ResNetModel(blocks=_MINI_BLOCKS, width=16),
     data=ImageNetData(
