@@ -143,7 +143,7 @@ MINI = dataclasses.replace(
     validation_target=0.2048,
     test_target=0.196,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=189, eval_period_s=3.5, step_hint=624),
+    budget=Budget(max_runtime_s=222, eval_period_s=3.5, step_hint=731),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
