@@ -205,9 +205,8 @@ def test_runs_of_the_procedure(tmp_path):
     runs = list(procedure.tuning_runs())
     expected = ["adamw"] * 2 + ["nadamw"] * 2 + ["nesterov"] * 2 + ["momentum"] * 2 + ["nadamw"]
     assert [run.algorithm for run in runs] == expected
-    assert [run.space.name for run in runs] == ["mini.json"] * 8 + ["wmt_mini.json"]
+    assert [run.space.name for run in runs] == ["mini.json"] * 8 + ["own.json"]
     assert {run.steps for run in runs} == {7}
-    (tmp_path / "wmt_mini").mkdir()
     [first, second] = procedure.seed_runs(finished([0.1]))
     assert json.loads(first.space.read_text()) == [{"learning_rate": 0.1}]
     assert first.seed != second.seed
@@ -217,6 +216,17 @@ def test_runs_of_the_procedure(tmp_path):
     assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
     assert {run.space.name for run in references} == {"wmt_mini.json"}
     assert len({run.name for run in (*runs, first, second, poor, *references)}) == 16
+
+
+def test_the_reference_is_tuned_with_a_schedule_as_long_as_the_run_and_timed_with_its_own(tmp_path):
+    procedure = Procedure(
+        REGISTRY.get("criteo1tb_mini"), framework="pytorch", trials=1, seeds=1, work_dir=tmp_path, data_dir=tmp_path
+    )
+    *_, tuned = procedure.tuning_runs()
+    timed = next(procedure.reference_runs())
+    [in_tuning], [own] = (json.loads(run.space.read_text()) for run in (tuned, timed))
+    assert in_tuning == {name: value for name, value in own.items() if name != "schedule_steps"}
+    assert own["schedule_steps"] > 0
 
 
 def test_minis_are_tuned_over_a_space_of_their_own():
