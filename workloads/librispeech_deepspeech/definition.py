@@ -147,7 +147,7 @@ MINI = dataclasses.replace(
     validation_target=0.01917,
     test_target=0.005974,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=198, eval_period_s=4, step_hint=1_191),
+    budget=Budget(max_runtime_s=203, eval_period_s=4, step_hint=1_218),
     eval_batch_size=64,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
