@@ -11,6 +11,7 @@ TEST_JOBS ?= 2
 BOARD := docs/leaderboard/mini
 BOARD_RUNS ?= experiments/leaderboard
 DATA_DIR ?= ~/data
+SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --rules=mini --tuning_ruleset=self
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks submission_runner.py
 
 .PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \
@@ -49,14 +50,12 @@ targets-check: $(STAMP)
 
 # The report of the kept logs.
 leaderboard: $(STAMP)
-	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=$(BOARD)/report \
-		--rules=mini --tuning_ruleset=self
+	$(SCORE_BOARD) --output_dir=$(BOARD)/report
 
 # Whether that gives the kept report again, byte for byte.
 leaderboard-check: $(STAMP)
 	rm -rf build/leaderboard
-	$(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --output_dir=build/leaderboard \
-		--rules=mini --tuning_ruleset=self --strict
+	$(SCORE_BOARD) --output_dir=build/leaderboard --strict
 	diff -r build/leaderboard $(BOARD)/report && echo "the kept report is what its logs give"
 
 # The runs themselves, hours of a machine that does nothing else; one that is finished is not run again.

@@ -70,6 +70,11 @@ flags.DEFINE_integer("rng_seed", None, "Seed of everything random; 0 is a seed. 
 flags.DEFINE_boolean("set_pytorch_max_split_size", False, "Set max_split_size_mb:256 of the CUDA allocator (PyTorch).")
 flags.DEFINE_integer("pytorch_eval_num_workers", 0, "Accepted for compatibility; evaluation reads ahead by itself.")
 flags.DEFINE_boolean("capture_jax_trace", False, "Write a JAX profiler trace to <trial>/traces.")
+flags.DEFINE_boolean(
+    "stop_at_validation_target",
+    False,
+    "End a run when its validation target is met, without waiting for the test target; scores do not depend on it.",
+)
 flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
 flags.DEFINE_boolean("dry_run", False, "With a suite: print its runs and the estimated time, and stop.")
 flags.DEFINE_integer("num_studies", None, "With a suite: studies to run. Default: as the ruleset says.", lower_bound=1)

@@ -7,13 +7,13 @@ generated on the spot, a missing full dataset is an error that says how to get i
 import argparse
 import contextlib
 import fcntl
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from algoperf.cores import usable_cores
 from algoperf.data.store import MANIFEST, Store, StoreError, is_complete
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
@@ -144,7 +144,7 @@ def _check_disk_space(data_dir: Path, required_bytes: int, dataset: str) -> None
 
 
 def _default_workers() -> int:
-    return min(_MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+    return min(_MAX_DEFAULT_WORKERS, len(usable_cores()))
 
 
 def _list_datasets(data_dir: Path, registry: Registry) -> None:

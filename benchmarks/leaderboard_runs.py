@@ -8,7 +8,6 @@ missing a target is no failure.
 """
 
 import argparse
-import functools
 import itertools
 import os
 import queue
@@ -18,6 +17,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from algoperf.cores import usable_cores
+from algoperf.harness.run_config import default_submission
 from workloads.suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,13 +33,14 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         f"--workload={workload}",
         "--framework=pytorch",
         "--tuning_ruleset=self",
-        f"--submission_path={ROOT / 'reference_algorithms' / entrant / 'torch_submission.py'}",
+        f"--submission_path={ROOT / 'reference_algorithms' / entrant / default_submission('pytorch').name}",
         f"--experiment_dir={options.experiment_dir}",
         f"--experiment_name={entrant}/study_{study}",
         f"--study={study}",
         f"--rng_seed={study}",
         "--resume_last_run",
         "--data=full",
+        "--stop_at_validation_target",
         f"--data_dir={options.data_dir}",
         "--use_tensorboard=false",
     ]
@@ -61,17 +63,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entrants", default=",".join(ENTRANTS))
     parser.add_argument("--workloads", default=",".join(SUITES["mini"].workloads))
-    parser.add_argument("--studies", type=int, default=3)
+    parser.add_argument("--studies", type=int, default=SUITES["mini"].studies["self"])
     parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     options = parser.parse_args()
 
-    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    usable = usable_cores()
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
     for core in usable:
         cores.put(core)
     cells = itertools.product(range(options.studies), options.workloads.split(","), options.entrants.split(","))
-    with ThreadPoolExecutor(len(usable), initializer=functools.partial(take_core, cores)) as pool:
+    with ThreadPoolExecutor(len(usable), initializer=take_core, initargs=(cores,)) as pool:
         ended = [pool.submit(run, workload, entrant, study, options) for study, workload, entrant in cells]
     failed = sum(not future.result() for future in ended)
     print(f"{len(ended) - failed} of {len(ended)} runs came to an end")

@@ -50,6 +50,7 @@ class RunConfig:
     rng_seed: int | None = None
     capture_jax_trace: bool = False
     skip_evals: bool = False
+    stop_at_validation_target: bool = False
     flag_values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

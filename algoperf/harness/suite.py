@@ -41,6 +41,7 @@ _PASSED_ON = (
     "set_pytorch_max_split_size",
     "capture_jax_trace",
     "skip_evals",
+    "stop_at_validation_target",
 )
 
 

@@ -167,7 +167,11 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[st
     setup = _Setup(
         workload=workload,
         state=TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state),
-        stopping=Stopping(definition=plan.definition, ruleset=plan.config.ruleset),
+        stopping=Stopping(
+            definition=plan.definition,
+            ruleset=plan.config.ruleset,
+            waits_for_test_target=not plan.config.stop_at_validation_target,
+        ),
         schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
         checkpointer=(
             Checkpointer(plan.trial_dir, backend, keep_all=plan.config.save_intermediate_checkpoints)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import target_setting
+from algoperf.cores import usable_cores
 from algoperf.definition import Budget, Split, Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness.run_config import RunConfig, default_submission
@@ -187,7 +188,7 @@ class Procedure:
 
     def execute(self, runs: Sequence[Run], targets: Mapping[str, float | None] | None = None, jobs: int = 1) -> None:
         """Runs every run that has no record yet, each in its own process on its share of the cores."""
-        cores = _usable_cores()
+        cores = usable_cores()
         jobs = min(jobs, len(cores))
         shares: queue.Queue[list[int]] = queue.Queue()
         for job in range(jobs):
@@ -259,12 +260,6 @@ class Procedure:
                     validation=float(row[f"{Split.VALIDATION}/{metric}"]),
                     test=float(test) if test else None,
                 )
-
-
-def _usable_cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def search_space(algorithm: str, framework: str, tier: Tier) -> Path:

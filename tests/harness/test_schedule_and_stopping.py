@@ -117,6 +117,14 @@ def test_without_a_test_target_validation_decides():
     assert stopping.outcome(complete=False, out_of_time=False) is Outcome.REACHED
 
 
+def test_a_run_need_not_wait_for_the_test_target():
+    stopping = Stopping(definition=definition(), ruleset=EXTERNAL, waits_for_test_target=False)
+    stopping.evaluated(row(0.85, 0.99))
+    assert stopping.outcome(complete=False, out_of_time=False) is None
+    stopping.evaluated(row(0.95, 0.1))
+    assert stopping.outcome(complete=False, out_of_time=False) is Outcome.REACHED
+
+
 def test_reaching_wins_over_running_out_of_time():
     stopping = Stopping(definition=definition(), ruleset=EXTERNAL)
     stopping.evaluated(row(0.95, 0.95))

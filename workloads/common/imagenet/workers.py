@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from algoperf.cores import usable_cores
 from algoperf.errors import UserError
 from workloads.common.imagenet.worker import Task
 
@@ -96,8 +97,7 @@ def default_num_workers() -> int:
     if given := os.environ.get(NUM_WORKERS_VARIABLE):
         return int(given)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes)
+    return max(1, len(usable_cores()) // processes)
 
 
 _pool: WorkerPool | None = None
