@@ -12,7 +12,8 @@ class ShampooSettings:
     """Attributes:
     block_size: largest side of a preconditioner; tensors are cut to it.
     merge_size: neighbouring axes, except the last, are merged while their product is at most this.
-    max_dimension: tensors with a larger (merged) axis are not preconditioned, only grafted: tables of embeddings.
+    max_dimension: tensors with a larger (merged) axis are not preconditioned, only grafted: tables of embeddings. The
+      value is the default `skip_preconditioning_dim_size_gt` of the implementation of Anil et al. 2020.
     root_every_steps: inverse roots are computed at updates 0, n, 2 n ...
     start_step: the first update, from 0, that is preconditioned; those before only graft.
     matrix_epsilon: ridge on the statistics, relative to their largest eigenvalue.
@@ -21,7 +22,7 @@ class ShampooSettings:
 
     block_size: int = 1024
     merge_size: int = 4096
-    max_dimension: int = 65_536
+    max_dimension: int = 4096
     root_every_steps: int = 20
     start_step: int = 100
     matrix_epsilon: float = 1e-6

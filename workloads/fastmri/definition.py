@@ -160,7 +160,7 @@ MINI = dataclasses.replace(
     dataset="fastmri_mini",
     validation_target=0.732,
     test_target=0.7409,
-    splits=SplitSizes(train=1120, eval_train=128, validation=128, test=128),
+    splits=SplitSizes(train=2560, eval_train=128, validation=128, test=128),
     budget=Budget(max_runtime_s=136, eval_period_s=2, step_hint=1_187),
     eval_batch_size=64,
     model=_MINI_MODEL,
