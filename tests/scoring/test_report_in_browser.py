@@ -63,7 +63,9 @@ def open_page(browser, report: Path, size: tuple[int, int], place: str = "") -> 
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get("about:blank")
     browser.get(f"{report.as_uri()}{place}")
-    assert browser.execute_script("return document.body.dataset.ready") == "yes"
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.body.dataset.ready") == "yes")
 
 
 def draw_everything(browser) -> int:
