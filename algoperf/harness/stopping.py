@@ -21,7 +21,7 @@ class Stopping:
 
     definition: WorkloadDefinition
     ruleset: Ruleset
-    waits_for_test_target: bool = True
+    stop_at_validation_target: bool = False
     validation_goal_reached: bool = False
     test_goal_reached: bool = False
     nonfinite_evaluations: int = field(default=0)
@@ -48,7 +48,7 @@ class Stopping:
 
     def outcome(self, *, complete: bool, out_of_time: bool) -> Outcome | None:
         """The typed end of the run, or None when it goes on."""
-        if self.validation_goal_reached and (self.test_goal_reached or not self.waits_for_test_target):
+        if self.validation_goal_reached and (self.test_goal_reached or self.stop_at_validation_target):
             return Outcome.REACHED
         if self.nonfinite_evaluations >= NONFINITE_EVALUATIONS_UNTIL_DIVERGED and (
             self.ruleset.tunable or complete or out_of_time

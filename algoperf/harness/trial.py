@@ -170,7 +170,7 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[st
         stopping=Stopping(
             definition=plan.definition,
             ruleset=plan.config.ruleset,
-            waits_for_test_target=not plan.config.stop_at_validation_target,
+            stop_at_validation_target=plan.config.stop_at_validation_target,
         ),
         schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
         checkpointer=(

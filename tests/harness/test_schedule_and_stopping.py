@@ -118,7 +118,7 @@ def test_without_a_test_target_validation_decides():
 
 
 def test_a_run_need_not_wait_for_the_test_target():
-    stopping = Stopping(definition=definition(), ruleset=EXTERNAL, waits_for_test_target=False)
+    stopping = Stopping(definition=definition(), ruleset=EXTERNAL, stop_at_validation_target=True)
     stopping.evaluated(row(0.85, 0.99))
     assert stopping.outcome(complete=False, out_of_time=False) is None
     stopping.evaluated(row(0.95, 0.1))

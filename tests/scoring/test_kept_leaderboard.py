@@ -1,5 +1,6 @@
 """The kept mini leaderboard is what scoring makes of the kept logs."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -17,8 +18,11 @@ _TOLERANCE = 1e-9
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
-    command = [f"--submission_directory={BOARD / 'logs'}", f"--output_dir={folder}", "--strict"]
-    assert main([*command, "--rules=mini", "--tuning_ruleset=self", "--num_studies=2"]) == 0
+    rules = json.loads((BOARD / "report" / "results.json").read_text())["rules"]
+    tuning = rules["tuning"]
+    scored_by = [f"--rules={rules['name']}", f"--tuning_ruleset={tuning['name']}", f"--num_studies={tuning['studies']}"]
+    folders = [f"--submission_directory={BOARD / 'logs'}", f"--output_dir={folder}"]
+    assert main([*folders, *scored_by, "--strict"]) == 0
     return folder
 
 
