@@ -1,12 +1,12 @@
 """Batches of undersampled slices and what they should look like."""
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from algoperf.cores import usable_cores
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, pad_batch
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.parts import part_name
@@ -21,7 +21,7 @@ _MAX_THREADS = 8
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="slices")
+    return ThreadPoolExecutor(min(_MAX_THREADS, len(usable_cores())), thread_name_prefix="slices")
 
 
 class SliceSource:
