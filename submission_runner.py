@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags, logging
 
 if TYPE_CHECKING:
-    from algoperf.harness.run_config import RunConfig
+    from algoperf.runner.run_config import RunConfig
 
 FLAGS = flags.FLAGS
 _INTERRUPTED_EXIT_CODE = 128 + 15
@@ -96,9 +96,9 @@ def main(argv: list[str]) -> int:
 
 
 def _run() -> int:
-    from algoperf.harness import summary
-    from algoperf.harness.run_config import RunConfig
     from algoperf.registry import suites
+    from algoperf.runner import summary
+    from algoperf.runner.run_config import RunConfig
 
     logging.set_verbosity(logging.WARNING)
     if FLAGS.set_pytorch_max_split_size:
@@ -107,7 +107,7 @@ def _run() -> int:
     config = RunConfig.from_flags(values)
     if values["workload"] in suites():
         return _run_suite(config, values)
-    from algoperf.harness import driver
+    from algoperf.runner import driver
 
     results = driver.run(config)
     summary.show(results, ledger=config.profile)
@@ -117,8 +117,8 @@ def _run() -> int:
 
 
 def _run_suite(config: "RunConfig", values: dict[str, Any]) -> int:
-    from algoperf.harness.driver import report_to_stderr
-    from algoperf.harness.suite import SuiteRun, choose_suite
+    from algoperf.runner.driver import report_to_stderr
+    from algoperf.runner.suite import SuiteRun, choose_suite
 
     run = SuiteRun(
         choose_suite(config.workload, config, report_to_stderr),

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from algoperf.harness.run_config import default_submission
+from algoperf.runner.run_config import default_submission
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from algoperf.definition import Budget
-from algoperf.harness import driver
-from algoperf.harness.run_config import RunConfig
 from algoperf.registry import Registry
+from algoperf.runner import driver
+from algoperf.runner.run_config import RunConfig
 
 SELECTION_S, UPDATE_S, PREPARE_S = 0.004, 0.006, 0.03
 

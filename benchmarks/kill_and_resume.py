@@ -23,10 +23,10 @@ import numpy as np
 
 from algoperf.backends import base
 from algoperf.definition import Direction
-from algoperf.harness import driver
-from algoperf.harness.run_config import RunConfig
-from algoperf.harness.weights import checkpoint_weights
 from algoperf.registry import REGISTRY
+from algoperf.runner import driver
+from algoperf.runner.run_config import RunConfig
+from algoperf.runner.weights import checkpoint_weights
 
 
 class Run:

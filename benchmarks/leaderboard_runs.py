@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algoperf.cores import usable_cores
-from algoperf.harness.run_config import default_submission
+from algoperf.runner.run_config import default_submission
 from workloads.suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,15 +21,15 @@ from algoperf.definition import EXTERNAL, Budget, Split
 from algoperf.harness.clock import Clock
 from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
 from algoperf.harness.progress import Progress
-from algoperf.harness.recorder import NullRecorder
-from algoperf.harness.run_config import default_submission
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
-from algoperf.harness.submission import load_submission, resolve_batch_size
-from algoperf.harness.tuning import SearchSpace
 from algoperf.prepare import ensure_prepared
+from algoperf.records.recorder import NullRecorder
 from algoperf.registry import REGISTRY, Registry
+from algoperf.runner.run_config import default_submission
+from algoperf.submissions.loading import load_submission, resolve_batch_size
+from algoperf.submissions.tuning import SearchSpace
 
 
 class CyclingQueue:

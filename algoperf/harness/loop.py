@@ -25,11 +25,11 @@ from algoperf.definition import Ruleset, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
-from algoperf.harness.outcome import Outcome
 from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
-from algoperf.harness.submission import Submission
+from algoperf.records.outcome import Outcome
+from algoperf.submissions.loading import Submission
 
 _AGREEMENT_SLACK = 0.01  # ranks compare clocks about every hundredth of an evaluation period
 

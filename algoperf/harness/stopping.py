@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from algoperf.definition import Ruleset, Split, WorkloadDefinition
-from algoperf.harness.outcome import Outcome
+from algoperf.records.outcome import Outcome
 
 # A single non-finite evaluation may be a submission in the middle of a restart; two in a row are divergence.
 NONFINITE_EVALUATIONS_UNTIL_DIVERGED = 2

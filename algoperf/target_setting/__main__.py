@@ -21,9 +21,9 @@ from algoperf import target_setting
 from algoperf.cores import usable_cores
 from algoperf.definition import Budget, Split, Tier, WorkloadDefinition
 from algoperf.errors import UserError
-from algoperf.harness.run_config import RunConfig, default_submission
-from algoperf.harness.trial_record import read_trial_record
+from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry
+from algoperf.runner.run_config import RunConfig, default_submission
 from algoperf.target_setting.result import (
     ALGORITHMS,
     POOR_ALGORITHM,
@@ -275,7 +275,7 @@ def _algorithm_folder(algorithm: str, framework: str) -> Path:
 
 def execute_order(order: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     """One run, in this process: the target out of reach or as given, the schedule as long as the run."""
-    from algoperf.harness import driver
+    from algoperf.runner import driver
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cores"])

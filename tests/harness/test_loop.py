@@ -13,10 +13,10 @@ from algoperf import spec
 from algoperf.definition import EXTERNAL, SELF_TUNING, Budget
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
-from algoperf.harness.outcome import Outcome
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
+from algoperf.records.outcome import Outcome
 from algoperf.registry import Registry
 from algoperf.testing.fake_backend import FakeBackend
 from algoperf.testing.fake_clock import FakeClock

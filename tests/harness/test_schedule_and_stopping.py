@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.definition import EXTERNAL, SELF_TUNING, Direction, MetricSpec
-from algoperf.harness.outcome import Outcome
 from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
 from algoperf.harness.stopping import Stopping
+from algoperf.records.outcome import Outcome
 from algoperf.registry import REGISTRY
 
 

@@ -13,8 +13,8 @@ from train_small_problem import Run
 
 from algoperf import definition
 from algoperf.backends import base
-from algoperf.harness.submission import load_submission, resolve_batch_size
-from algoperf.harness.tuning import SearchSpace
+from algoperf.submissions.loading import load_submission, resolve_batch_size
+from algoperf.submissions.tuning import SearchSpace
 
 ROOT = Path(__file__).parents[2] / "reference_algorithms"
 ALGORITHMS = sorted(path.parent.name for path in ROOT.glob("*/jax_submission.py"))

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from train_small_problem import Run
 
-from algoperf.harness.submission import load_submission
-from algoperf.harness.tuning import SearchSpace
+from algoperf.submissions.loading import load_submission
+from algoperf.submissions.tuning import SearchSpace
 
 TEMPLATE = Path(__file__).parents[2] / "submissions" / "template"
 FILES = [

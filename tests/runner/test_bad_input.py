@@ -10,7 +10,7 @@ import toy_runs
 from toy_runs import ROOT, config, endless, run, trial_dir
 
 from algoperf.errors import UserError
-from algoperf.harness.outcome import Outcome
+from algoperf.records.outcome import Outcome
 
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 both = pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -15,7 +15,7 @@ STEPS = 40
 TRAIN = f"""
 import toy_runs
 from pathlib import Path
-from algoperf.harness import summary
+from algoperf.runner import summary
 config = toy_runs.config(Path(sys.argv[1]), sys.argv[2], max_global_steps={STEPS})
 results, _ = toy_runs.run(config, toy_runs.endless())
 assert results[0].outcome == "completed", results[0].record["error"]
@@ -27,7 +27,7 @@ import numpy as np
 import toy_runs
 from pathlib import Path
 from algoperf.backends import base
-from algoperf.harness.weights import checkpoint_weights
+from algoperf.runner.weights import checkpoint_weights
 weights = checkpoint_weights(Path(sys.argv[1]), base.load(sys.argv[2]), toy_runs.endless())
 np.savez(sys.argv[3], **weights)
 """

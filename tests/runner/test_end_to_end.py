@@ -11,8 +11,8 @@ import toy_runs
 from toy_runs import config, endless, rows, run, trial_dir
 
 from algoperf.backends import base
-from algoperf.harness.outcome import Outcome
-from algoperf.harness.weights import checkpoint_weights
+from algoperf.records.outcome import Outcome
+from algoperf.runner.weights import checkpoint_weights
 
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 pytestmark = pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -33,9 +33,9 @@ sys.path.insert(0, {root!r})
 sys.argv[0] = {runner!r}
 from pathlib import Path
 from algoperf.definition import Suite
-from algoperf.harness.driver import report_to_stderr
-from algoperf.harness.run_config import RunConfig
-from algoperf.harness.suite import SuiteRun
+from algoperf.runner.driver import report_to_stderr
+from algoperf.runner.run_config import RunConfig
+from algoperf.runner.suite import SuiteRun
 
 suite = Suite(name="tiny", workloads=("mnist_mini",), studies={{"external": 1, "self": 2}}, rules={rules!r})
 flags = dict(workload="tiny", framework="jax", experiment_dir="experiments", experiment_name="mine", data_dir="data",

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from algoperf.definition import Budget
-from algoperf.harness import driver
-from algoperf.harness.run_config import RunConfig
 from algoperf.registry import Registry
+from algoperf.runner import driver
+from algoperf.runner.run_config import RunConfig
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from algoperf.errors import UserError
-from algoperf.harness.csv_log import CsvLog, Number, replace_file
-from algoperf.harness.tensorboard import TensorBoardLog
+from algoperf.records.csv_log import CsvLog, Number, replace_file
+from algoperf.records.tensorboard import TensorBoardLog
 
 MEASUREMENTS = "measurements.csv"
 EVALUATIONS = "eval_measurements.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from algoperf.definition import WorkloadDefinition
-from algoperf.harness.submission import HOOK_ARGUMENTS, SubmissionError, load_submission, resolve_batch_size
+from algoperf.submissions.loading import HOOK_ARGUMENTS, SubmissionError, load_submission, resolve_batch_size
 from algoperf.testing.toy_workload.definition import MINI
 
 COMPLETE = """
@@ -272,7 +272,7 @@ def later():
 def test_reference_algorithms_include_their_training_step_and_not_that_of_the_other_framework(framework):
     folder = Path(find_spec("reference_algorithms").submodule_search_locations[0])
     code = f"""
-from algoperf.harness.submission import load_submission
+from algoperf.submissions.loading import load_submission
 print(*load_submission({str(folder / "nadamw" / f"{framework}_submission.py")!r}).source_files)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from algoperf.harness import experiment
-from algoperf.harness.experiment import (
+from algoperf.records import layout as experiment
+from algoperf.records.layout import (
     ExperimentError,
     ExperimentExistsError,
     next_record_index,

@@ -13,21 +13,22 @@ from algoperf.backends.base import Backend
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
-from algoperf.harness import provenance, submission_sources
 from algoperf.harness.checkpoint import Checkpointer, RestoredRun
 from algoperf.harness.clock import Clock
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
 from algoperf.harness.loop import LoopOptions, LoopResult, TrainingLoop, TrainingState
-from algoperf.harness.outcome import Outcome
 from algoperf.harness.progress import Progress
-from algoperf.harness.recorder import NullRecorder, Recorder, start_wandb, write_json_atomic
-from algoperf.harness.run_config import RunConfig
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
-from algoperf.harness.submission import Submission
-from algoperf.harness.trial_record import TRIAL_FILE, TRIAL_SCHEMA_VERSION
+from algoperf.records import provenance
+from algoperf.records.outcome import Outcome
+from algoperf.records.recorder import NullRecorder, Recorder, start_wandb, write_json_atomic
+from algoperf.records.trial import TRIAL_FILE, TRIAL_SCHEMA_VERSION
 from algoperf.registry import Registry
+from algoperf.runner.run_config import RunConfig
+from algoperf.submissions import sources as submission_sources
+from algoperf.submissions.loading import Submission
 
 
 @dataclass(frozen=True, kw_only=True)

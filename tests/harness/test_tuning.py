@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algoperf.harness.tuning import SearchSpace, SearchSpaceError, halton, make_hyperparameters
+from algoperf.submissions.tuning import SearchSpace, SearchSpaceError, halton, make_hyperparameters
 
 RANGES = {
     "learning_rate": {"min": 1e-4, "max": 1e-2, "scaling": "log"},

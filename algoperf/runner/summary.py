@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from algoperf.harness.trial import TrialResult
+from algoperf.runner.trial import TrialResult
 
 
 def show(results: Sequence[TrialResult], *, ledger: bool = False, stream: TextIO | None = None) -> None:

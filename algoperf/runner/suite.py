@@ -15,12 +15,12 @@ from types import FrameType
 from typing import Any, Self
 
 from algoperf.definition import Suite, WorkloadDefinition
-from algoperf.harness.experiment import workload_folder
-from algoperf.harness.outcome import Outcome
-from algoperf.harness.run_config import RunConfig
-from algoperf.harness.trial_record import read_trial_record
 from algoperf.prepare import MissingDatasetError, ensure_prepared
+from algoperf.records.layout import workload_folder
+from algoperf.records.outcome import Outcome
+from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry, suites
+from algoperf.runner.run_config import RunConfig
 
 # Building a model, compiling it and the final evaluation, per cell: a round figure for the estimate only.
 _SET_UP_S = 30.0

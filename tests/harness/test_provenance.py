@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from algoperf.harness import provenance
+from algoperf.records import provenance
 from algoperf.testing.fake_backend import FakeBackend
 from algoperf.testing.toy_workload.definition import MINI
 
@@ -56,7 +56,7 @@ def test_only_environment_that_matters_is_recorded(monkeypatch):
 def test_missing_packages_have_no_version_and_none_is_imported():
     code = """
 import sys
-from algoperf.harness import provenance
+from algoperf.records import provenance
 provenance.PACKAGES += ("surely-not-installed",)
 versions = provenance.package_versions()
 assert versions["surely-not-installed"] is None

@@ -9,17 +9,18 @@ from pathlib import Path
 from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.definition import Tier, WorkloadDefinition
-from algoperf.harness import seeds, submission_sources
-from algoperf.harness.experiment import ExperimentPaths, prepare_experiment_dir
-from algoperf.harness.outcome import Outcome
-from algoperf.harness.recorder import write_json_atomic
-from algoperf.harness.run_config import ConfigError, RunConfig
-from algoperf.harness.submission import Submission, load_submission, resolve_batch_size
-from algoperf.harness.trial import TrialPlan, TrialResult, run_trial
-from algoperf.harness.trial_record import read_trial_record
-from algoperf.harness.tuning import Hyperparameters, SearchSpace
+from algoperf.harness import seeds
 from algoperf.prepare import MissingDatasetError, ensure_prepared
+from algoperf.records.layout import ExperimentPaths, prepare_experiment_dir
+from algoperf.records.outcome import Outcome
+from algoperf.records.recorder import write_json_atomic
+from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry
+from algoperf.runner.run_config import ConfigError, RunConfig
+from algoperf.runner.trial import TrialPlan, TrialResult, run_trial
+from algoperf.submissions import sources as submission_sources
+from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
+from algoperf.submissions.tuning import Hyperparameters, SearchSpace
 
 Report = Callable[[str], None]
 

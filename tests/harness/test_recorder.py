@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algoperf.harness.csv_log import CsvLog
-from algoperf.harness.recorder import (
+from algoperf.records.csv_log import CsvLog
+from algoperf.records.recorder import (
     EVALUATIONS,
     MEASUREMENTS,
     NullRecorder,
@@ -216,7 +216,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_rows(tmp_path):
     code = f"""
 import itertools
 from pathlib import Path
-from algoperf.harness.recorder import Recorder
+from algoperf.records.recorder import Recorder
 recorder = Recorder(Path({str(tmp_path)!r}), tensorboard=False)
 print("up", flush=True)
 for step in itertools.count():
@@ -306,7 +306,7 @@ def test_recording_imports_no_framework(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from algoperf.harness.recorder import Recorder
+from algoperf.records.recorder import Recorder
 assert not {{"tensorboardX", "wandb", "pandas"}} & set(sys.modules), "imported too early"
 Recorder(Path({str(tmp_path)!r})).close()
 assert "tensorboardX" in sys.modules

@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from algoperf.harness.recorder import write_json_atomic
+from algoperf.records.recorder import write_json_atomic
 
 VERSIONS_FILE = "submission.json"
 _BENCHMARK = frozenset({"algoperf", "workloads", "scoring"})

@@ -18,8 +18,8 @@ from typing import Any
 
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
-from algoperf.harness import submission_sources
-from algoperf.harness.submission_finder import add_working_directory, import_file
+from algoperf.submissions import sources as submission_sources
+from algoperf.submissions.imports import add_working_directory, import_file
 
 _UPDATE_ARGUMENTS = (
     "workload",

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.definition import Direction, MetricSpec
-from algoperf.harness.outcome import Outcome
 from algoperf.harness.progress import Progress, time_to_target_s
+from algoperf.records.outcome import Outcome
 from algoperf.testing.toy_workload.definition import MINI
 
 ACCURACY = MetricSpec(name="accuracy", direction=Direction.MAXIMIZE)

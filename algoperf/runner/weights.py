@@ -8,10 +8,10 @@ from algoperf.backends.base import Backend, Weights
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.seeds import Seeds
-from algoperf.harness.submission import load_submission
-from algoperf.harness.trial_record import read_trial_record
-from algoperf.harness.tuning import make_hyperparameters
+from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry
+from algoperf.submissions.loading import load_submission
+from algoperf.submissions.tuning import make_hyperparameters
 
 
 def checkpoint_weights(trial_dir: Path, backend: Backend, registry: Registry = REGISTRY) -> Weights:

@@ -1,0 +1,1 @@
+"""What a run leaves behind, and how to read it: the only door between training and scoring."""

@@ -1,0 +1,1 @@
+"""Who runs what, in which order: the driver, one trial, suites."""

@@ -1,0 +1,1 @@
+"""What a participant brings: loading and checking submissions, their sources, hyperparameter points."""
