@@ -90,9 +90,9 @@ class Registry:
         """Dotted name of the package that declares workload `name`."""
         return self._entry(name)[1]
 
-    def module(self, name: str, part: str) -> ModuleType:
-        """Imports one part (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of the workload's package."""
-        return importlib.import_module(f"{self.package(name)}.{part}")
+    def module(self, name: str, component: str) -> ModuleType:
+        """Imports a component (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of the workload's package."""
+        return importlib.import_module(f"{self.package(name)}.{component}")
 
 
 def _installed_packages() -> tuple[str, ...]:

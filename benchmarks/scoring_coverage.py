@@ -19,7 +19,7 @@ from scoring.board import competition_ranks, score_times
 from scoring.rules import Rules, TuningRule, WorkloadRule
 from scoring.statistics.best_of_k import Runs, median_of_best, resample_best
 from scoring.statistics.bootstrap import interval, resample_studies
-from scoring.statistics.head_to_head import duels
+from scoring.statistics.head_to_head import comparisons
 from scoring.statistics.ranking import rank_intervals
 from scoring.times import TimeTable, median_of_studies
 
@@ -102,7 +102,7 @@ def simulate_board(kind: Kind, seed: list[int], replicates: int) -> Tally:
     low, high = interval(drawn, scores, **shape, bounds=(0.0, 1.0))
     best_rank, worst_rank = rank_intervals(drawn, scores, **shape)
     ranks = competition_ranks(truth)
-    found = duels(table, draws, rules)
+    found = comparisons(table, draws, rules)
     true_pairs = [_true_difference(true_median, table, rules, d.a, d.b) for d in found]
     wrong = [
         d.verdict is not None and d.verdict != (d.a if t > 0 else d.b) for d, t in zip(found, true_pairs, strict=True)

@@ -177,9 +177,9 @@ def pool(folder: Path) -> dict[str, float]:
     import numpy as np
 
     from algoperf.data import BatchRequest, Store, StoreWriter
+    from algoperf.data.shards import part_name
     from workloads.common.imagenet import source, workers
     from workloads.common.imagenet.definition import ImageNetData
-    from workloads.common.parts import part_name
 
     files = encoded(folder)
     with tempfile.TemporaryDirectory() as directory:

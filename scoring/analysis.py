@@ -8,7 +8,7 @@ import numpy as np
 from scoring.board import Board, make_board, score_times
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
-from scoring.findings import Finding, Severity
+from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import Outcome, censored_at_s, ending
 from scoring.provenance import ProvenanceRow, TargetConflict, provenance, target_conflicts
@@ -24,11 +24,11 @@ from scoring.statistics.best_of_k import (
     tuning_curve,
 )
 from scoring.statistics.bootstrap import LEVEL, interval, probability_of_beating, resample_studies
-from scoring.statistics.head_to_head import Duel, duels
+from scoring.statistics.head_to_head import PairwiseComparison, comparisons
 from scoring.statistics.power import what_studies_can_show
 from scoring.statistics.ranking import Separation, rank_intervals, separate, tie_groups
 from scoring.statistics.sensitivity import Scenario
-from scoring.statistics.survival import TimeLaw, time_law
+from scoring.statistics.survival import TimeToTargetDistribution, survival_curve
 from scoring.times import Mode, outside_the_rules
 
 DEFAULT_REPLICATES = 2000
@@ -70,7 +70,7 @@ class WorkloadResult:
     study_times_s: tuple[float, ...]
     best_of_k_s: float
     tuning_curve: tuple[dict[str, float], ...]
-    law: TimeLaw
+    law: TimeToTargetDistribution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +97,14 @@ class Analysis:
     results: list[WorkloadResult]
     p_beats: np.ndarray
     separation: Separation
-    duels: list[Duel]
+    comparisons: list[PairwiseComparison]
     sensitivity: Sensitivity
     diagnostics: list[WorkloadDiagnostics]
     provenance: list[ProvenanceRow]
     target_conflicts: list[TargetConflict]
     speedups: list[Speedup]
     differences: list[Difference]
-    findings: list[Finding]
+    findings: list[LogIssue]
     statements: list[str]
     seed: int
     replicates: int
@@ -142,7 +142,7 @@ def analyse(
         results=_results(board, draws, runs, grouped),
         p_beats=probability_of_beating(score_draws),
         separation=separation,
-        duels=duels(board.times, draws, rules),
+        comparisons=comparisons(board.times, draws, rules),
         sensitivity=_sensitivity(tree, board),
         diagnostics=diagnose(tree, board),
         provenance=provenance(tree),
@@ -294,7 +294,7 @@ def _results(board: Board, draws: np.ndarray, runs: list[list[Runs]], grouped: G
     return results
 
 
-def _law(board: Board, trials: list[Trial], budget_s: float) -> TimeLaw:
+def _law(board: Board, trials: list[Trial], budget_s: float) -> TimeToTargetDistribution:
     reached, censored = [], []
     rule = board.rules.workloads
     prescribed = _prescribed(board, trials)
@@ -309,24 +309,24 @@ def _law(board: Board, trials: list[Trial], budget_s: float) -> TimeLaw:
             censored.append(limit)
     expected = len(board.times.studies) * len(board.times.trial_numbers)
     without_log = expected - len(reached) - len(censored)
-    return time_law(reached, censored, without_log=without_log, budget_s=budget_s)
+    return survival_curve(reached, censored, without_log=without_log, budget_s=budget_s)
 
 
 def _sensitivity(tree: LogTree, board: Board) -> Sensitivity:
-    crossings = sensitivity.target_crossings(tree, board)
-    grid, solved = sensitivity.solved_over_time(board, crossings)
+    reached_times = sensitivity.target_reached_times(tree, board)
+    grid, solved = sensitivity.solved_over_time(board, reached_times)
     return Sensitivity(
         workloads=sensitivity.leave_one_workload_out(board),
         submissions=sensitivity.leave_one_submission_out(board),
-        budgets=sensitivity.other_budgets(board, crossings),
+        budgets=sensitivity.other_budgets(board, reached_times),
         tau_limits=sensitivity.other_tau_limits(board),
-        targets=sensitivity.other_targets(board, crossings),
+        targets=sensitivity.other_targets(board, reached_times),
         ecdf_budget_share=tuple(map(float, grid)),
         ecdf_solved=tuple(tuple(map(float, row)) for row in solved),
     )
 
 
-def _gaps(board: Board) -> list[Finding]:
+def _gaps(board: Board) -> list[LogIssue]:
     """A finding for each study and workload without any readable trial, and for studies that lack some."""
     times, found = board.times, []
     counts = times.present.sum(axis=-1)
@@ -349,5 +349,5 @@ def _gaps(board: Board) -> list[Finding]:
     return found
 
 
-def _gap(submission: str, code: str, message: str) -> Finding:
-    return Finding(path=submission, code=code, severity=Severity.WARNING, message=message)
+def _gap(submission: str, code: str, message: str) -> LogIssue:
+    return LogIssue(path=submission, code=code, severity=Severity.WARNING, message=message)

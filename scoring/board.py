@@ -66,7 +66,7 @@ def make_board(tree: LogTree, rules: Rules, tuning: TuningRule, mode: Mode) -> B
         raise LogsError("no submission is left to score")
     times = rules_times(tree, rules, tuning) if mode is Mode.RULES else algoperf_times(tree, rules)
     qualified = qualified_times(
-        times.workload_s, times.workloads, rules.base_workloads, guards(times.workloads, rules), rules.cutoff_factor
+        times.workload_s, times.workloads, rules.base_workloads, held_out(times.workloads, rules), rules.cutoff_factor
     )
     ratios = performance_ratios(qualified)
     score = exact_score if mode is Mode.RULES else grid_score
@@ -81,8 +81,8 @@ def make_board(tree: LogTree, rules: Rules, tuning: TuningRule, mode: Mode) -> B
     )
 
 
-def guards(workloads: Sequence[str], rules: Rules) -> Mapping[str, str]:
-    """Extra workload -> the base workload it guards, for every workload that is not itself a base workload."""
+def held_out(workloads: Sequence[str], rules: Rules) -> Mapping[str, str]:
+    """Extra workload -> the base workload it held_out, for every workload that is not itself a base workload."""
     base = set(rules.base_workloads)
     found = {w: rules.held_out.get(w, rules.workloads[w].base) for w in workloads if w not in base}
     return {extra: guarded for extra, guarded in found.items() if guarded in base}

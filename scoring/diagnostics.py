@@ -10,7 +10,7 @@ from scoring.board import Board
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import ending
 from scoring.rules import WorkloadRule
-from scoring.times import first_passage, on_target
+from scoring.times import first_reached, on_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _diagnose(
 
 
 def _steps_to_target(trials: Sequence[Trial], rule: WorkloadRule) -> float:
-    firsts = [(t, first_passage(t, rule)) for t in trials if t.status is LogStatus.READ]
+    firsts = [(t, first_reached(t, rule)) for t in trials if t.status is LogStatus.READ]
     return _median([t.step[first] for t, first in firsts if first is not None])
 
 
@@ -129,7 +129,7 @@ def _share(trial: Trial, seconds: np.ndarray) -> float:
 
 def _sustained(trial: Trial, rule: WorkloadRule) -> bool | None:
     """Whether the metric stays on target after the first passage; None without one."""
-    first = first_passage(trial, rule)
+    first = first_reached(trial, rule)
     if first is None:
         return None
     return bool(on_target(trial.validation[first:], rule.validation_target, rule.metric.direction).all())

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from scoring.eval_table import EvalTable, UnreadableTableError, read_eval_table
-from scoring.findings import Finding, Severity
+from scoring.log_issues import LogIssue, Severity
 from scoring.rules import WorkloadRule
 
 FRAMEWORKS = ("jax", "pytorch")
@@ -110,7 +110,7 @@ class LogTree:
     root: Path
     submissions: tuple[str, ...]
     trials: tuple[Trial, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[LogIssue, ...]
 
     def keeping(self, submissions: set[str], *, only_asked_for: bool = False) -> "LogTree":
         """Those submissions alone; where they were asked for by name, what else lies beside them is no finding."""
@@ -152,13 +152,13 @@ class _Walk:
         self.root = root
         self.workloads = workloads
         self.trials: list[Trial] = []
-        self.findings: list[Finding] = []
+        self.findings: list[LogIssue] = []
         self.submissions: set[str] = set()
         self._seen: dict[tuple[str, int, str, str, int], Path] = {}
 
-    def note(self, path: Path, code: str, message: str, severity: Severity = Severity.WARNING) -> None:
+    def report_issue(self, path: Path, code: str, message: str, severity: Severity = Severity.WARNING) -> None:
         where = os.path.relpath(path, self.root)
-        self.findings.append(Finding(path=where, code=code, severity=severity, message=message))
+        self.findings.append(LogIssue(path=where, code=code, severity=severity, message=message))
 
     def submissions_of(self, folder: Path, depth: int = 0) -> None:
         if depth == 0 and self._holds_results(folder):
@@ -166,14 +166,16 @@ class _Walk:
             return
         for entry in _sorted_entries(folder):
             if not entry.is_dir():
-                self.note(entry, _STRAY_FILE, "a file where a submission's folder is expected; ignored", Severity.NOTE)
+                self.report_issue(
+                    entry, _STRAY_FILE, "a file where a submission's folder is expected; ignored", Severity.NOTE
+                )
             elif self._holds_results(entry):
                 dated = _DATE_SUFFIX.fullmatch(entry.name)
                 self._submission(dated["name"] if dated else entry.name, entry)
             elif depth == 0 and any(e.is_dir() and self._holds_results(e) for e in _sorted_entries(entry)):
                 self.submissions_of(entry, depth=1)  # an extra level of team folders, as in AlgoPerf v0.5
             else:
-                self.note(entry, _NO_STUDY, "holds no study_<s> folder; ignored")
+                self.report_issue(entry, _NO_STUDY, "holds no study_<s> folder; ignored")
 
     def _holds_results(self, folder: Path) -> bool:
         return any(
@@ -191,12 +193,12 @@ class _Walk:
             if match and entry.is_dir():
                 self._study(name, int(match[1]), entry)
             elif named and entry.is_dir():
-                self.note(
+                self.report_issue(
                     entry, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
                 )
                 self._workload(name, 0, entry, *named)
             else:
-                self.note(entry, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
+                self.report_issue(entry, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
 
     def _study(self, submission: str, study: int, folder: Path) -> None:
         for entry in _sorted_entries(folder):
@@ -204,9 +206,9 @@ class _Walk:
             if named and entry.is_dir():
                 self._workload(submission, study, entry, *named)
             elif entry.is_dir() and _WORKLOAD.fullmatch(entry.name):
-                self.note(entry, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
+                self.report_issue(entry, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
             else:
-                self.note(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
+                self.report_issue(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
 
     def _workload(self, submission: str, study: int, folder: Path, workload: str, framework: str) -> None:
         found = False
@@ -217,14 +219,14 @@ class _Walk:
                 key = (submission, study, workload, framework, int(match[1]))
                 if key in self._seen:
                     first = os.path.relpath(self._seen[key], self.root)
-                    self.note(entry, "duplicate_trial", f"the same trial as {first}, which is kept; ignored")
+                    self.report_issue(entry, "duplicate_trial", f"the same trial as {first}, which is kept; ignored")
                     continue
                 self._seen[key] = entry
                 self.trials.append(self._trial(key, entry))
             elif entry.is_dir() and entry.name != "traces":
-                self.note(entry, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
+                self.report_issue(entry, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
         if not found:
-            self.note(folder, "no_trial", "holds no trial_<k> folder")
+            self.report_issue(folder, "no_trial", "holds no trial_<k> folder")
 
     def _trial(self, key: tuple[str, int, str, str, int], folder: Path) -> Trial:
         submission, study, workload, framework, number = key
@@ -234,13 +236,13 @@ class _Walk:
             wanted = {*_PLAIN_COLUMNS, rule.validation_column, rule.test_column}
             table = read_eval_table(folder / "eval_measurements.csv", wanted)
             for repair in table.repairs:
-                self.note(folder, "repaired_csv", repair)
+                self.report_issue(folder, "repaired_csv", repair)
             fields = self._curves(folder, table, rule)
         except UnreadableTableError as error:
-            self.note(folder, error.code, f"{error}; the trial counts as a miss")
+            self.report_issue(folder, error.code, f"{error}; the trial counts as a miss")
             status = LogStatus.MISSING if error.code == "no_eval_csv" else LogStatus.UNREADABLE
         except OSError as error:
-            self.note(folder, "unreadable_file", f"{error.strerror}; the trial counts as a miss")
+            self.report_issue(folder, "unreadable_file", f"{error.strerror}; the trial counts as a miss")
             status = LogStatus.UNREADABLE
         return Trial(
             submission=submission,
@@ -265,15 +267,17 @@ class _Walk:
         blank = np.full(len(raw_time), np.nan)
         keep = np.isfinite(raw_time) & (raw_time >= 0)
         if not keep.all():
-            self.note(folder, "bad_time", f"{np.sum(~keep)} row(s) without a finite time >= 0 left out")
+            self.report_issue(folder, "bad_time", f"{np.sum(~keep)} row(s) without a finite time >= 0 left out")
         superseded = _superseded(np.where(keep, raw_time, np.inf)) & keep
         if superseded.any():
             message = f"{superseded.sum()} row(s) precede a restart at an earlier time and are superseded; left out"
-            self.note(folder, "restarted", message, Severity.NOTE)
+            self.report_issue(folder, "restarted", message, Severity.NOTE)
             keep &= ~superseded
         validation = columns[rule.validation_column]
         if np.isinf(validation).any():
-            self.note(folder, "infinite_metric", f"{np.isinf(validation).sum()} infinite metric value(s) read as NaN")
+            self.report_issue(
+                folder, "infinite_metric", f"{np.isinf(validation).sum()} infinite metric value(s) read as NaN"
+            )
         arrays = {
             "time_s": raw_time,
             "step": columns.get(STEP, blank),
@@ -294,7 +298,7 @@ class _Walk:
             main = max(FRAMEWORKS, key=lambda framework: sum(f == framework for _, f in mine))
             for workload in sorted({w for w, f in mine if f != main} & {w for w, f in mine if f == main}):
                 message = f"{workload} has logs of both frameworks; those of {main}, its main framework, count"
-                self.note(self.root / submission, "two_frameworks", message, Severity.ERROR)
+                self.report_issue(self.root / submission, "two_frameworks", message, Severity.ERROR)
                 self.trials = [
                     t
                     for t in self.trials

@@ -21,12 +21,12 @@ def qualified_times(
     """
     times = np.where(np.isnan(times_s), np.inf, times_s)
     column = {name: i for i, name in enumerate(workloads)}
-    guards = [(column[extra], column[base]) for extra, base in base_of.items() if extra in column and base in column]
-    for extra, base in guards:
+    held_out = [(column[extra], column[base]) for extra, base in base_of.items() if extra in column and base in column]
+    for extra, base in held_out:
         times[..., extra] = np.where(np.isfinite(times[..., base]), times[..., extra], np.inf)
     fastest = times.min(axis=-2, keepdims=True)
     times = np.where(times > cutoff_factor * fastest, np.inf, times)
-    for extra, base in guards:
+    for extra, base in held_out:
         times[..., base] = np.where(np.isfinite(times[..., extra]), times[..., base], np.inf)
     return times[..., [column[name] for name in base_workloads]]
 

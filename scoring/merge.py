@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.findings import printable
+from scoring.log_issues import printable
 
 _STUDY = re.compile(r"study_(\d+)")
 _PUBLIC_FILES = re.compile(r"eval_measurements\.csv|hparams\.json|trial\.json|meta_data_\d+\.json")

@@ -7,7 +7,7 @@ import numpy as np
 
 from scoring.logs import LogStatus, Trial
 from scoring.rules import WorkloadRule
-from scoring.times import first_passage
+from scoring.times import first_reached
 
 
 class Outcome(enum.StrEnum):
@@ -36,7 +36,7 @@ class Ending:
 def ending(trial: Trial, rule: WorkloadRule, budget_s: float) -> Ending:
     """How `trial` ended. Whether the validation target was reached within the budget is always read from the log."""
     if trial.status is LogStatus.READ:
-        first = first_passage(trial, rule)
+        first = first_reached(trial, rule)
         if first is not None and trial.time_s[first] <= budget_s:
             return Ending(outcome=Outcome.REACHED, recorded=trial.record.get("outcome") == "reached")
     stated = trial.record.get("outcome")

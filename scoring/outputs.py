@@ -15,11 +15,11 @@ import numpy as np
 
 from scoring.analysis import Analysis
 from scoring.diagnostics import step_times
-from scoring.findings import printable
+from scoring.log_issues import printable
 from scoring.logs import LogStatus, Trial
 from scoring.outcomes import ending
 from scoring.profiles import profile, tau_grid
-from scoring.times import first_passage
+from scoring.times import first_reached
 
 RESULTS_SCHEMA_VERSION = 1
 
@@ -94,7 +94,7 @@ def _summary_row(analysis: Analysis, trial: Trial) -> list[Any]:
     head = [trial.study, trial.workload, trial.number, rule.validation_column, rule.validation_target]
     if trial.status is not LogStatus.READ or np.isnan(trial.validation).all():
         return [*head, False, math.nan, math.nan, math.inf, math.nan, rule.step_hint, outcome]
-    first = first_passage(trial, rule)
+    first = first_reached(trial, rule)
     reached = first is not None and trial.time_s[first] <= budget_s
     best = int(
         np.nanargmin(trial.validation) if rule.metric.direction == "minimize" else np.nanargmax(trial.validation)
@@ -129,7 +129,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "profile": {"taus": plain(taus), "shares": plain(profile(board.ratios, taus))},
         "p_beats": plain(analysis.p_beats),
         "separation": plain(analysis.separation),
-        "head_to_head": plain(analysis.duels),
+        "head_to_head": plain(analysis.comparisons),
         "sensitivity": plain(analysis.sensitivity),
         "diagnostics": plain(analysis.diagnostics),
         "provenance": plain(analysis.provenance),

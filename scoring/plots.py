@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scoring.board import Board
-from scoring.findings import printable
+from scoring.log_issues import printable
 from scoring.profiles import profile
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision; line styles tell further submissions apart.

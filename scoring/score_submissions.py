@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scoring.findings import Finding, Severity, printable
+from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
 from scoring.times import Mode
@@ -91,7 +91,7 @@ def _score(args: argparse.Namespace) -> int:
 
         written.append(write_report(analysis, output_dir))
     _print_board(analysis)
-    _print_findings(analysis.findings)
+    _print_issues(analysis.findings)
     print(f"wrote {len(written)} files to {printable(str(output_dir))}")
     serious = [f for f in analysis.findings if f.severity is not Severity.NOTE]
     if args.strict and serious:
@@ -154,7 +154,7 @@ def _print_board(analysis) -> None:
         print(f"{row.rank:>4}  {ranks:>7}  {row.tie_group:>3}  {name:<{width}}  {row.score:7.4f}  {interval}")
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
+def _print_issues(findings: Sequence[LogIssue]) -> None:
     serious = [f for f in findings if f.severity is not Severity.NOTE]
     for finding in serious[:_SHOWN_FINDINGS]:
         print(finding, file=sys.stderr)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from algoperf.definition import Direction
-from scoring.findings import Finding, Severity
+from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.rules import Rules, TuningRule, WorkloadRule
 
@@ -53,7 +53,7 @@ def on_target(values: np.ndarray, target: float, direction: Direction) -> np.nda
     return values <= target if direction is Direction.MINIMIZE else values >= target
 
 
-def first_passage(trial: Trial, rule: WorkloadRule, target: float | None = None) -> int | None:
+def first_reached(trial: Trial, rule: WorkloadRule, target: float | None = None) -> int | None:
     """Index of the first evaluation whose validation metric meets the target; None when there is none."""
     target = rule.validation_target if target is None else target
     hits = on_target(trial.validation, target, rule.metric.direction)
@@ -66,7 +66,7 @@ def numbering_offset(trials: Iterable[Trial]) -> int:
     return int(min((t.study for t in trials), default=0) == 1)
 
 
-def outside_the_rules(tree: LogTree, tuning: TuningRule) -> list[Finding]:
+def outside_the_rules(tree: LogTree, tuning: TuningRule) -> list[LogIssue]:
     """A finding for each trial beyond the allowed studies and trials; these do not count.
 
     The allowed ones are fixed by their numbers, so that nobody gains by adding attempts or by deleting some.
@@ -81,7 +81,7 @@ def outside_the_rules(tree: LogTree, tuning: TuningRule) -> list[Finding]:
             f"the rules know studies {offset} to {offset + tuning.studies - 1} and trials 1 to "
             f"{tuning.trials_per_study}; this one does not count"
         )
-        findings.append(Finding(path=trial.name, code="extra_trial", severity=Severity.WARNING, message=message))
+        findings.append(LogIssue(path=trial.name, code="extra_trial", severity=Severity.WARNING, message=message))
     return findings
 
 
@@ -168,7 +168,7 @@ def _reached(trial: Trial, rule: WorkloadRule, budget_factor: float | None) -> t
         values, times = trial.raw_validation, trial.raw_time_s
         hits = on_target(values, rule.validation_target, rule.metric.direction)
         return (float(times[hits.argmax()]), float(hits.argmax())) if hits.any() else (np.inf, np.inf)
-    first = first_passage(trial, rule)
+    first = first_reached(trial, rule)
     if first is None or trial.time_s[first] > budget_factor * rule.max_runtime_s:
         return np.inf, np.inf
     return float(trial.time_s[first]), float(first)

@@ -148,11 +148,11 @@ class Backend(Protocol):
         params: Any,
         *,
         compile_model: bool,
-        probe_batch: Callable[[], spec.Batch] | None = None,
+        sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile).
 
-        `probe_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
+        `sample_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
         `compile_model`, PyTorch tries to compile and train a copy of the model on it and goes on uncompiled, with a
         warning, where that fails; under DDP it finds out in the same way whether parameters are unused. JAX ignores
         both."""

@@ -167,7 +167,7 @@ class JaxBackend:
         params: Any,
         *,
         compile_model: bool,
-        probe_batch: Callable[[], spec.Batch] | None = None,
+        sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
 

@@ -153,11 +153,11 @@ class TorchBackend:
         params: nn.Module,
         *,
         compile_model: bool,
-        probe_batch: Callable[[], spec.Batch] | None = None,
+        sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> nn.Module:
         """Wraps in DistributedDataParallel under torchrun and in torch.compile where the probe succeeds."""
         probes = compile_model or self.world_size > 1
-        batch = self.put_batch(probe_batch()) if probes and probe_batch is not None else None
+        batch = self.put_batch(sample_batch()) if probes and sample_batch is not None else None
         compiles = compile_model and self._compiles(workload, params, batch)
         module: Any = params
         if self.world_size > 1:

@@ -74,16 +74,16 @@ class TrainPipeline:
             number += together
 
     def _read(self, number: int, together: int) -> Batch:
-        stretch = self._shuffle.take(number * self._batch_size, (number + together) * self._batch_size)
+        stream_slice = self._shuffle.take(number * self._batch_size, (number + together) * self._batch_size)
         first = self._rank * self._local_size
         mine = (slice(None), slice(first, first + self._local_size))
         return self._source.read(
             BatchRequest(
-                indices=stretch.indices.reshape(together, -1)[mine].reshape(-1),
+                indices=stream_slice.indices.reshape(together, -1)[mine].reshape(-1),
                 batch_size=together * self._local_size,
                 num_shards=self._num_shards,
                 seed=self._seed,
-                epochs=stretch.epochs.reshape(together, -1)[mine].reshape(-1),
+                epochs=stream_slice.epochs.reshape(together, -1)[mine].reshape(-1),
             )
         )
 

@@ -15,7 +15,7 @@ _KEPT_EPOCHS = 2
 _ROUNDS = 6
 
 
-class Stretch(NamedTuple):
+class StreamSlice(NamedTuple):
     """Examples at consecutive positions: `indices` int64 [n] and the `epochs` int64 [n] they belong to."""
 
     indices: np.ndarray
@@ -41,7 +41,7 @@ class EpochShuffle:
         self._max_stored = max_stored
         self._epochs: OrderedDict[int, np.ndarray] = OrderedDict()
 
-    def take(self, start: int, stop: int) -> Stretch:
+    def take(self, start: int, stop: int) -> StreamSlice:
         """Returns the examples at positions start, ..., stop - 1 of the stream."""
         indices = np.empty(stop - start, np.int64)
         epochs = np.empty(stop - start, np.int64)
@@ -52,7 +52,7 @@ class EpochShuffle:
             indices[filled : filled + count] = self._part_of_epoch(epoch, offset, offset + count)
             epochs[filled : filled + count] = epoch
             filled += count
-        return Stretch(indices, epochs)
+        return StreamSlice(indices, epochs)
 
     def _part_of_epoch(self, epoch: int, start: int, stop: int) -> np.ndarray:
         if self._length > self._max_stored:
@@ -85,7 +85,7 @@ class BlockShuffle:
         self._num_blocks = -(-length // block_rows)
         self._blocks = EpochShuffle(self._num_blocks, seed)
 
-    def take(self, start: int, stop: int) -> Stretch:
+    def take(self, start: int, stop: int) -> StreamSlice:
         """Returns the examples at positions start, ..., stop - 1 of the stream."""
         indices: list[np.ndarray] = []
         epochs: list[np.ndarray] = []
@@ -96,8 +96,8 @@ class BlockShuffle:
             epochs.append(np.full(count, epoch, np.int64))
             start += count
         if not indices:
-            return Stretch(np.empty(0, np.int64), np.empty(0, np.int64))
-        return Stretch(np.concatenate(indices), np.concatenate(epochs))
+            return StreamSlice(np.empty(0, np.int64), np.empty(0, np.int64))
+        return StreamSlice(np.concatenate(indices), np.concatenate(epochs))
 
     def _part_of_epoch(self, epoch: int, start: int, stop: int) -> list[np.ndarray]:
         blocks = self._blocks.take(epoch * self._num_blocks, (epoch + 1) * self._num_blocks).indices

@@ -25,13 +25,13 @@ from algoperf.definition import Ruleset, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
-from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
+from algoperf.harness.schedule import DeviceSyncSchedule, EvaluationSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
 from algoperf.records.outcome import Outcome
 from algoperf.submissions.loading import Submission
 
-_AGREEMENT_SLACK = 0.01  # ranks compare clocks about every hundredth of an evaluation period
+_RANK_CLOCK_SLACK = 0.01  # ranks compare clocks about every hundredth of an evaluation period
 
 
 class InputQueue(Protocol):
@@ -149,12 +149,12 @@ class TrainingLoop:
         self._budget_s = stopping.budget_s
         self._max_steps = options.max_global_steps
         self._saved_step = state.global_step if state.global_step else -1
-        self._agreement = Agreement(
+        self._rank_clock = RankClockSync(
             world_size=backend.world_size,
             max_over_ranks=backend.max_over_ranks,
-            slack_s=_AGREEMENT_SLACK * definition.budget.eval_period_s,
+            slack_s=_RANK_CLOCK_SLACK * definition.budget.eval_period_s,
         )
-        self._agreement.restart(state.global_step, clock.submission_time_s())
+        self._rank_clock.restart(state.global_step, clock.submission_time_s())
         self._train_state = {
             "validation_goal_reached": stopping.validation_goal_reached,
             "test_goal_reached": stopping.test_goal_reached,
@@ -198,27 +198,27 @@ class TrainingLoop:
 
     def _train_until_due(self, stop: threading.Event) -> None:
         """Charged: steps until an evaluation is due, the budget is spent, training is complete or a signal came."""
-        clock, state, agreement = self.clock, self.state, self._agreement
+        clock, state, rank_clock = self.clock, self.state, self._rank_clock
         evaluates = not self._options.skip_evals
         clock.start_steps()
-        soundings = Soundings(state.global_step, clock.submission_time_s())
+        device_sync = DeviceSyncSchedule(state.global_step, clock.submission_time_s())
         while True:
             self._step()
             complete = self._is_complete
-            if soundings.is_due(state.global_step):
+            if device_sync.is_due(state.global_step):
                 clock.wait(state.device_trees)
-                soundings.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
+                device_sync.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
             self._train_state["accumulated_submission_time"] = elapsed_s
             self._observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
-            agreed_s = agreement.time_s(state.global_step, elapsed_s, now=complete)
+            agreed_s = rank_clock.time_s(state.global_step, elapsed_s, now=complete)
             if agreed_s is None:
                 continue
             if (
                 complete
                 or (evaluates and self._schedule.is_due(agreed_s))
                 or agreed_s >= self._budget_s
-                or agreement.any_rank(stop.is_set())
+                or rank_clock.any_rank(stop.is_set())
             ):
                 break
         clock.stop_steps(state.device_trees)
@@ -270,7 +270,7 @@ class TrainingLoop:
     def _pause_and_evaluate(self, stop: threading.Event) -> Outcome | None:
         state, clock = self.state, self.clock
         submission_time_s = clock.submission_time_s()
-        stopped = self._agreement.any_rank(stop.is_set())
+        stopped = self._rank_clock.any_rank(stop.is_set())
         evaluates = not self._options.skip_evals
         due = evaluates and (self._is_complete or self._schedule.is_due(submission_time_s))
         if due and not stopped:
@@ -287,7 +287,7 @@ class TrainingLoop:
             outcome = Outcome.INTERRUPTED
         if due or outcome is not None:
             self.save_checkpoint()
-        self._agreement.restart(state.global_step, clock.submission_time_s())
+        self._rank_clock.restart(state.global_step, clock.submission_time_s())
         return outcome
 
     def _prepare_for_eval(self) -> None:

@@ -26,7 +26,7 @@ class EvaluationSchedule:
         self.last_s = submission_time_s
 
 
-class Soundings:
+class DeviceSyncSchedule:
     """Steps at which to wait for the device, so that evaluations and the end of the budget come when they are due.
 
     Dispatch may run ahead of the device by many steps, and the clock does not see how far. Each sounding is taken half
@@ -49,7 +49,7 @@ class Soundings:
         self._next_step = step + max(1, int(steps_left / 2))
 
 
-class Agreement:
+class RankClockSync:
     """Lets ranks take the same decision at the same step without talking at every step.
 
     Ranks compare clocks at agreed steps only. The distance to the next one follows from the agreed time per step, so

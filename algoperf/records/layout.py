@@ -112,8 +112,8 @@ def prepare_experiment_dir(
                 "another --experiment_name leaves it alone"
             )
         paths.workload_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=paths.workload_dir) as probe:
-            probe.write(b"\0")
+        with tempfile.TemporaryFile(dir=paths.workload_dir) as writable:
+            writable.write(b"\0")
     except OSError as error:
         raise ExperimentError(
             f"cannot write {error.filename or paths.workload_dir}: {error.strerror or error}; "

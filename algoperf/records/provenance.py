@@ -45,7 +45,7 @@ def collect(
       seed: of the trial.
       extra: further entries, the digest of the submission for example; they win over those collected here.
     """
-    memory = _found(psutil.virtual_memory)
+    memory = _query(psutil.virtual_memory)
     return {
         "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
@@ -53,9 +53,9 @@ def collect(
         "definition_digest": definition.digest(),
         "hardware": {
             "cpu_model": cpu_model(),
-            "cpu_cores": _found(lambda: psutil.cpu_count(logical=False)),
+            "cpu_cores": _query(lambda: psutil.cpu_count(logical=False)),
             "cpu_threads": os.cpu_count(),
-            "cpu_threads_usable": _found(lambda: len(os.sched_getaffinity(0))),
+            "cpu_threads_usable": _query(lambda: len(os.sched_getaffinity(0))),
             "cpu_quota": _cpu_quota(),
             "memory_bytes": memory and memory.total,
             "memory_limit_bytes": _memory_limit_bytes(),
@@ -119,7 +119,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(entry) for entry in value]
-    return _found(value.item) if getattr(value, "ndim", None) == 0 else str(value)
+    return _query(value.item) if getattr(value, "ndim", None) == 0 else str(value)
 
 
 def package_versions() -> dict[str, str | None]:
@@ -163,8 +163,8 @@ def _git(root: Path, *words: str) -> str | None:
 
 
 def _installed_commit() -> str | None:
-    text = _found(lambda: importlib.metadata.distribution("algoperf").read_text("direct_url.json"))
-    return _found(lambda: json.loads(text)["vcs_info"]["commit_id"]) if text and "vcs_info" in text else None
+    text = _query(lambda: importlib.metadata.distribution("algoperf").read_text("direct_url.json"))
+    return _query(lambda: json.loads(text)["vcs_info"]["commit_id"]) if text and "vcs_info" in text else None
 
 
 def _workload_properties(workload: spec.Workload) -> dict[str, Any]:
@@ -182,10 +182,10 @@ def _workload_properties(workload: spec.Workload) -> dict[str, Any]:
 
 
 def _utilisation() -> dict[str, Any]:
-    memory, disk, net = (_found(f) for f in (psutil.virtual_memory, psutil.disk_io_counters, psutil.net_io_counters))
-    frequency = _found(psutil.cpu_freq)
+    memory, disk, net = (_query(f) for f in (psutil.virtual_memory, psutil.disk_io_counters, psutil.net_io_counters))
+    frequency = _query(psutil.cpu_freq)
     return {
-        "cpu.util.avg_percent_since_last": _found(psutil.cpu_percent),
+        "cpu.util.avg_percent_since_last": _query(psutil.cpu_percent),
         "cpu.freq.current": frequency and frequency.current,
         "mem.total": memory and memory.total,
         "mem.available": memory and memory.available,
@@ -284,10 +284,10 @@ def _output(*command: str) -> str | None:
     return answer.stdout.strip()
 
 
-def _found(probe: Callable[[], Any]) -> Any:
-    """The answer of `probe`, or None: what a machine does not tell must not stop a run."""
+def _query(query: Callable[[], Any]) -> Any:
+    """The answer of `query`, or None: what a machine does not tell must not stop a run."""
     try:
-        return probe()
+        return query()
     except Exception as error:  # psutil raises many kinds in containers
         _logger.debug("no answer about this machine: %s", error)
         return None

@@ -1,7 +1,7 @@
 """Runs every workload, study and trial of a suite in turn, each in a process of its own.
 
-A cell is one trial. Finished cells are skipped, interrupted and crashed ones go on from their last checkpoint, and the
-failure of one cell does not stop the others.
+Finished trials are skipped, interrupted and crashed ones resume from their last checkpoint, and the failure of one does
+not stop the others.
 """
 
 import signal
@@ -22,7 +22,7 @@ from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.runner.run_config import RunConfig
 
-# Building a model, compiling it and the final evaluation, per cell: a round figure for the estimate only.
+# Building a model, compiling it and the final evaluation, per trial: a round figure for the estimate only.
 _SET_UP_S = 30.0
 _PASSED_ON = (
     "framework",
@@ -46,7 +46,7 @@ _PASSED_ON = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class PlannedTrial:
     """One trial of one study of one workload; `trial` counts from 1 and is 1 under the self-tuning rules."""
 
     definition: WorkloadDefinition
@@ -75,11 +75,11 @@ class Cell:
 
 
 class SuiteRun:
-    """All cells of a suite for one submission, under `<experiment_dir>/<experiment_name>/study_<s>/`.
+    """All trials of a suite for one submission, under `<experiment_dir>/<experiment_name>/study_<s>/`.
 
     Args:
       suite: what to run.
-      config: flags of the command; those that belong to a single trial are chosen per cell.
+      config: flags of the command; those that belong to a single trial are chosen per trial.
       num_studies: studies to run; None means as many as the rules ask for.
       launcher: words put before the runner's path, for example `torchrun --nproc_per_node=8`; empty means Python.
     """
@@ -102,8 +102,8 @@ class SuiteRun:
         self.name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
         self._studies = num_studies or suite.studies[config.tuning_ruleset]
         self._trials = config.num_tuning_trials if config.ruleset.tunable else 1
-        self.cells = [
-            Cell(
+        self.trials = [
+            PlannedTrial(
                 definition=definition,
                 study=study,
                 trial=trial,
@@ -127,88 +127,90 @@ class SuiteRun:
         return self.root.with_name(self.root.name + "_scores")
 
     def longest_s(self) -> float:
-        """Upper bound on the time that the unfinished cells need: budgets, plus set-up and paused time."""
-        return sum(_longest_s(cell) for cell in self.cells if not cell.is_finished)
+        """Upper bound on the time that the unfinished trials need: budgets, plus set-up and paused time."""
+        return sum(_longest_s(trial) for trial in self.trials if not trial.is_finished)
 
     def show_plan(self) -> None:
-        """Reports every cell and the estimate; starts nothing."""
-        for cell in self.cells:
-            state = f"finished ({cell.outcome})" if cell.is_finished else f"at most {cell.budget_s:.0f} s"
-            self._report(f"{cell.label:44s} {state}")
-        finished = sum(cell.is_finished for cell in self.cells)
+        """Reports every trial and the estimate; starts nothing."""
+        for trial in self.trials:
+            state = f"finished ({trial.outcome})" if trial.is_finished else f"at most {trial.budget_s:.0f} s"
+            self._report(f"{trial.label:44s} {state}")
+        finished = sum(trial.is_finished for trial in self.trials)
         self._report(
-            f"{len(self.cells)} trials, {finished} finished; the rest takes at most {_duration(self.longest_s())}; "
+            f"{len(self.trials)} trials, {finished} finished; the rest takes at most {_duration(self.longest_s())}; "
             f"results under {self.root}"
         )
 
     def run(self) -> int:
-        """Runs the unfinished cells and scores the suite. Returns the exit status: 0 when every cell has finished."""
+        """Runs the unfinished trials and scores the suite. Returns the exit status: 0 when every trial has finished."""
         with _StopSignals() as signals:
-            failed = self._run_cells(signals)
+            failed = self._run_trials(signals)
         if failed is None:
             return 128 + signal.SIGTERM
         self._show_table()
         status = self._score()
         self._report(f"tables and report: {self._scores_dir}")
-        for cell in failed:
-            self._report(f"not finished: {cell.label} ({cell.outcome or 'no record'}); the same command tries it again")
+        for trial in failed:
+            self._report(
+                f"not finished: {trial.label} ({trial.outcome or 'no record'}); the same command tries it again"
+            )
         return 1 if failed else status
 
-    def _run_cells(self, signals: "_StopSignals") -> list[Cell] | None:
-        """Runs the unfinished cells in turn; returns those that failed, or None when a signal stopped the suite."""
+    def _run_trials(self, signals: "_StopSignals") -> list[PlannedTrial] | None:
+        """Runs the unfinished trials in turn; returns those that failed, or None when a signal stopped the suite."""
         failed = []
-        for number, cell in enumerate(self.cells, start=1):
-            if cell.is_finished:
-                self._report(f"[{number}/{len(self.cells)}] {cell.label}: finished before ({cell.outcome})")
+        for number, trial in enumerate(self.trials, start=1):
+            if trial.is_finished:
+                self._report(f"[{number}/{len(self.trials)}] {trial.label}: finished before ({trial.outcome})")
                 continue
             self._report(
-                f"[{number}/{len(self.cells)}] {cell.label}: starts; all that is left takes at most "
+                f"[{number}/{len(self.trials)}] {trial.label}: starts; all that is left takes at most "
                 f"{_duration(self.longest_s())}"
             )
-            status = signals.wait_for(subprocess.Popen(self._command(cell)))
+            status = signals.wait_for(subprocess.Popen(self._command(trial)))
             if signals.received or status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
-                self._report(f"stopped at {cell.label}; the same command goes on from here")
+                self._report(f"stopped at {trial.label}; the same command goes on from here")
                 return None
-            if not cell.is_finished:
-                failed.append(cell)
-            self._report(f"[{number}/{len(self.cells)}] {self._result_line(cell, status)}")
+            if not trial.is_finished:
+                failed.append(trial)
+            self._report(f"[{number}/{len(self.trials)}] {self._result_line(trial, status)}")
         return failed
 
-    def _command(self, cell: Cell) -> list[str]:
+    def _command(self, trial: PlannedTrial) -> list[str]:
         config = self._config
         runner = Path(sys.argv[0]).resolve()
         flags = {name: config.flag_values.get(name) for name in _PASSED_ON}
         flags |= {
-            "workload": cell.definition.name,
+            "workload": trial.definition.name,
             "experiment_dir": str(config.experiment_dir.resolve()),
-            "experiment_name": f"{self.name}/study_{cell.study}",
+            "experiment_name": f"{self.name}/study_{trial.study}",
             "resume_last_run": True,
-            "study": cell.study,
+            "study": trial.study,
             "data": "full",
         }
         if config.rng_seed is not None:
-            flags["rng_seed"] = config.rng_seed + cell.study
+            flags["rng_seed"] = config.rng_seed + trial.study
         if config.ruleset.tunable:
             flags["num_tuning_trials"] = config.num_tuning_trials
-            flags["hparam_start_index"] = cell.trial - 1
-            flags["hparam_end_index"] = cell.trial
+            flags["hparam_start_index"] = trial.trial - 1
+            flags["hparam_end_index"] = trial.trial
         words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
         return [*self._launcher, str(runner), *words]
 
-    def _result_line(self, cell: Cell, status: int) -> str:
-        record = cell.record
+    def _result_line(self, trial: PlannedTrial, status: int) -> str:
+        record = trial.record
         if record is None:
-            return f"{cell.label}: failed with exit status {status}"
+            return f"{trial.label}: failed with exit status {status}"
         best = record.get("best_validation") or {}
         reached = f", target after {best['time_to_target_s']:.1f} s" if "time_to_target_s" in best else ""
-        return f"{cell.label}: {record['outcome']} after {record['submission_time_s']:.1f} s{reached}"
+        return f"{trial.label}: {record['outcome']} after {record['submission_time_s']:.1f} s{reached}"
 
     def _show_table(self) -> None:
         """One row per workload: times to target of its trials in order of study and trial."""
         self._report("")
         self._report(f"{'workload':32s} times to target (s); '-' means not reached")
         for name in self.suite.workloads:
-            times = [_time_to_target(cell.record) for cell in self.cells if cell.definition.name == name]
+            times = [_time_to_target(trial.record) for trial in self.trials if trial.definition.name == name]
             self._report(f"{name:32s} " + "  ".join("-" if t is None else f"{t:.1f}" for t in times))
 
     def _score(self) -> int:
@@ -279,10 +281,10 @@ class _StopSignals:
             signal.signal(number, handler)
 
 
-def _longest_s(cell: Cell) -> float:
-    record = cell.record
+def _longest_s(trial: PlannedTrial) -> float:
+    record = trial.record
     spent_s = record["submission_time_s"] if record else 0.0
-    return max(cell.budget_s - spent_s, 0.0) * 1.25 + _SET_UP_S
+    return max(trial.budget_s - spent_s, 0.0) * 1.25 + _SET_UP_S
 
 
 def _time_to_target(record: Mapping[str, Any] | None) -> float | None:

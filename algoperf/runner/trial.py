@@ -52,7 +52,7 @@ class TrialPlan:
             dirs[Split.TEST] = config.imagenet_v2_data_dir
         return dirs
 
-    def part(self, name: str) -> Any:
+    def component(self, name: str) -> Any:
         return self.registry.module(self.definition.name, name)
 
 
@@ -89,7 +89,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) 
         cleanup.callback(recorder.close)
         setup.workload.metrics_logger = recorder
         _write_metadata(plan, backend, setup.workload, preemptions)
-        train_source = plan.part("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir)
+        train_source = plan.component("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir)
         batches = TrainPipeline(
             train_source,
             batch_size=plan.batch_size,
@@ -148,7 +148,7 @@ class _Setup:
 
 
 def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[str], None]) -> _Setup:
-    model = plan.part(base.model_module(backend.framework)).build(plan.definition)
+    model = plan.component(base.model_module(backend.framework)).build(plan.definition)
     workload = backend.build_workload(plan.definition, model)
     params, model_state = workload.init_model_fn(seeds.model_init)
     rank_batch_size = plan.batch_size // backend.world_size
@@ -156,7 +156,7 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[st
         workload,
         params,
         compile_model=plan.config.torch_compile,
-        probe_batch=lambda: plan.part("data").fake_batch(plan.definition, rank_batch_size, 0),
+        sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
     )
     optimizer_state = plan.submission.init_optimizer_state(
         workload=workload,
@@ -240,8 +240,8 @@ def _open_recorder(plan: TrialPlan, backend: Backend, setup: _Setup) -> Any:
 def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver) -> Evaluator:
     return Evaluator(
         definition=plan.definition,
-        data_module=plan.part("data"),
-        metrics_module=plan.part("metrics"),
+        data_module=plan.component("data"),
+        metrics_module=plan.component("metrics"),
         data_dirs={split: plan.data_dirs[split] for split in EVAL_SPLITS},
         backend=backend,
         observe=observe,

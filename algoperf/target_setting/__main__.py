@@ -26,8 +26,8 @@ from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission
 from algoperf.target_setting.result import (
     ALGORITHMS,
-    POOR_ALGORITHM,
-    POOR_FACTOR,
+    NEGATIVE_CONTROL_ALGORITHM,
+    NEGATIVE_CONTROL_FACTOR,
     REFERENCE,
     Evaluation,
     FinishedRun,
@@ -39,7 +39,7 @@ from algoperf.target_setting.result import (
 )
 from algoperf.target_setting.tables import check, table, write_tables
 
-HORIZON = 0.75
+TUNING_SHARE_OF_STEP_HINT = 0.75
 FRAMEWORKS = ("jax", "pytorch")
 _NEVER_S = 1e9
 _PROCESS_FILE = "process.json"
@@ -50,7 +50,7 @@ class Run:
     """One training run of the procedure.
 
     Attributes:
-      stage: "tuning", "seeds", "poor" or "reference"; the first part of the log folder.
+      stage: "tuning", "seeds", "negative_control" or "reference"; the first part of the log folder.
       algorithm: folder under `reference_algorithms`.
       framework: "jax" or "pytorch".
       point: index of the hyperparameter point (tuning), or 0.
@@ -108,7 +108,7 @@ class Procedure:
         self.work_dir = work_dir
         self.data_dir = data_dir
         self.jobs = jobs
-        self.horizon = steps or max(1, int(HORIZON * definition.budget.step_hint))
+        self.num_tuning_steps = steps or max(1, int(TUNING_SHARE_OF_STEP_HINT * definition.budget.step_hint))
 
     def tuning_runs(self) -> Iterator[Run]:
         for algorithm, point in itertools.product(ALGORITHMS, range(self.trials)):
@@ -119,7 +119,7 @@ class Procedure:
                 point=point,
                 seed=point,
                 space=search_space(algorithm, self.framework, self.definition.tier),
-                steps=self.horizon,
+                steps=self.num_tuning_steps,
             )
         yield Run(
             stage="tuning",
@@ -128,7 +128,7 @@ class Procedure:
             point=0,
             seed=self.trials,
             space=self._reference_over_the_run(),
-            steps=self.horizon,
+            steps=self.num_tuning_steps,
         )
 
     def _reference_over_the_run(self) -> Path:
@@ -143,10 +143,10 @@ class Procedure:
 
     def poor_run(self, tuned: Sequence[FinishedRun]) -> Run:
         """Heavy-ball momentum at its first point, with a hundredth of the learning rate: what must miss the target."""
-        first = next(run for run in tuned if run.algorithm == POOR_ALGORITHM)
-        rate = POOR_FACTOR * first.hyperparameters["learning_rate"]
-        space = self._single_point("poor", first.hyperparameters | {"learning_rate": rate})
-        return self._repetition("poor", POOR_ALGORITHM, space, self.seeds)
+        first = next(run for run in tuned if run.algorithm == NEGATIVE_CONTROL_ALGORITHM)
+        rate = NEGATIVE_CONTROL_FACTOR * first.hyperparameters["learning_rate"]
+        space = self._single_point("negative_control", first.hyperparameters | {"learning_rate": rate})
+        return self._repetition("negative_control", NEGATIVE_CONTROL_ALGORITHM, space, self.seeds)
 
     def _single_point(self, name: str, hyperparameters: Mapping[str, Any]) -> Path:
         space = self.work_dir / self.definition.name / f"{name}.json"
@@ -162,7 +162,7 @@ class Procedure:
             point=0,
             seed=1000 + number,
             space=space,
-            steps=self.horizon,
+            steps=self.num_tuning_steps,
         )
 
     def reference_runs(self) -> Iterator[Run]:
@@ -201,7 +201,7 @@ class Procedure:
                 sys.executable,
                 "-m",
                 target_setting.__name__,
-                f"--run={json.dumps(self._order(run, targets, share))}",
+                f"--run={json.dumps(self._job_spec(run, targets, share))}",
             ]
             try:
                 subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": str(len(share))})
@@ -213,7 +213,7 @@ class Procedure:
             for _ in pool.map(lambda job: start(*job), pending):
                 pass
 
-    def _order(self, run: Run, targets: Mapping[str, float | None] | None, cores: Sequence[int]) -> dict[str, Any]:
+    def _job_spec(self, run: Run, targets: Mapping[str, float | None] | None, cores: Sequence[int]) -> dict[str, Any]:
         return {
             **dataclasses.asdict(run),
             "space": str(run.space),
@@ -273,43 +273,43 @@ def _algorithm_folder(algorithm: str, framework: str) -> Path:
     return default_submission(framework).parent.parent / algorithm
 
 
-def execute_order(order: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
+def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     """One run, in this process: the target out of reach or as given, the schedule as long as the run."""
     from algoperf.runner import driver
 
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, order["cores"])
-    definition = registry.get(order["workload"])
+        os.sched_setaffinity(0, job["cores"])
+    definition = registry.get(job["workload"])
     out_of_reach = math.inf if definition.metric.better(1.0, 0.0) else -math.inf
-    steps = order["steps"]
-    changes: dict[str, Any] = order["targets"] or {"validation_target": out_of_reach, "test_target": None}
+    steps = job["steps"]
+    changes: dict[str, Any] = job["targets"] or {"validation_target": out_of_reach, "test_target": None}
     if steps is not None:
         changes |= {
             "budget": Budget(
-                max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=order["steps"]
+                max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=job["steps"]
             )
         }
-    submission = default_submission(order["framework"])
+    submission = default_submission(job["framework"])
     values = {
-        "workload": order["workload"],
-        "framework": order["framework"],
-        "submission_path": str(_algorithm_folder(order["algorithm"], order["framework"]) / submission.name),
-        "tuning_search_space": order["space"],
-        "num_tuning_trials": order["point"] + 1,
-        "hparam_start_index": order["point"],
-        "hparam_end_index": order["point"] + 1,
-        "experiment_dir": order["work_dir"],
-        "experiment_name": order["name"],
-        "data_dir": order["data_dir"],
+        "workload": job["workload"],
+        "framework": job["framework"],
+        "submission_path": str(_algorithm_folder(job["algorithm"], job["framework"]) / submission.name),
+        "tuning_search_space": job["space"],
+        "num_tuning_trials": job["point"] + 1,
+        "hparam_start_index": job["point"],
+        "hparam_end_index": job["point"] + 1,
+        "experiment_dir": job["work_dir"],
+        "experiment_name": job["name"],
+        "data_dir": job["data_dir"],
         "resume_last_run": True,
-        "rng_seed": order["seed"],
+        "rng_seed": job["seed"],
         "study": 0,
         "max_global_steps": steps,
         "use_tensorboard": False,
     }
     driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    Path(order["trial_dir"], _PROCESS_FILE).write_text(json.dumps({"peak_memory_bytes": peak}) + "\n")
+    Path(job["trial_dir"], _PROCESS_FILE).write_text(json.dumps({"peak_memory_bytes": peak}) + "\n")
 
 
 def tune(procedure: Procedure) -> list[FinishedRun]:
@@ -344,7 +344,7 @@ def set_targets(procedure: Procedure) -> Result:
         framework=procedure.framework,
         trials=procedure.trials,
         seeds=procedure.seeds,
-        steps=procedure.horizon,
+        steps=procedure.num_tuning_steps,
         machine=_machine(procedure.trial_dir(references[0])),
         runs=(*untimed, *referred),
     )
@@ -388,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> int:
     if options.run is not None:
-        execute_order(json.loads(options.run))
+        run_job(json.loads(options.run))
         return 0
     if options.check is not None:
         found = check(options.check)

@@ -14,8 +14,8 @@ from algoperf.errors import UserError
 
 ALGORITHMS = ("adamw", "nadamw", "nesterov", "momentum")
 REFERENCE = "nadamw"
-POOR_ALGORITHM = "momentum"
-POOR_FACTOR = 0.01
+NEGATIVE_CONTROL_ALGORITHM = "momentum"
+NEGATIVE_CONTROL_FACTOR = 0.01
 BUDGET_FACTOR = 3.0
 # Limits of the mini tier for the reference on two cores; the spread is that of its seeds.
 LEAST_TIME_S, MOST_TIME_S = 30.0, 120.0
@@ -46,7 +46,7 @@ class FinishedRun:
     """What a training run left.
 
     Attributes:
-      stage: "tuning", "seeds", "poor" or "reference".
+      stage: "tuning", "seeds", "negative_control" or "reference".
       algorithm, framework, seed, point: what ran; the point is an index into the algorithm's search space.
       hyperparameters: of that point.
       outcome: how the run ended, as in `trial.json`.
@@ -71,7 +71,7 @@ class FinishedRun:
         values = [e.validation for e in self.evaluations if math.isfinite(e.validation)]
         return _best(metric)(values) if values else math.nan
 
-    def first_hit(self, metric: MetricSpec, target: float) -> Evaluation | None:
+    def first_reached(self, metric: MetricSpec, target: float) -> Evaluation | None:
         return next((e for e in self.evaluations if metric.reached(e.validation, target)), None)
 
 
@@ -143,11 +143,11 @@ def targets_of(runs: Sequence[FinishedRun], metric: MetricSpec) -> tuple[float, 
         raise UserError("no run over seeds left a finite validation value")
     # Of an even number the worse of the two middle values: one that half of the runs did reach.
     ordered = sorted(finite, reverse=_maximised(metric))
-    validation = _eased(ordered[len(ordered) // 2], metric)
-    hits = [hit for run in runs if (hit := run.first_hit(metric, validation)) is not None]
+    validation = round_to_easier_side(ordered[len(ordered) // 2], metric)
+    hits = [hit for run in runs if (hit := run.first_reached(metric, validation)) is not None]
     tests = [hit.test for hit in hits if hit.test is not None]
     worst = (min if _maximised(metric) else max)(tests) if tests else None
-    return validation, None if worst is None else _eased(worst, metric)
+    return validation, None if worst is None else round_to_easier_side(worst, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float
         by_framework.setdefault(run.framework, []).append(run)
     found = []
     for framework, group in sorted(by_framework.items()):
-        hits = [run.first_hit(metric, target) for run in group]
+        hits = [run.first_reached(metric, target) for run in group]
         times = tuple(hit.time_s if hit else math.inf for hit in hits)
         found.append(
             Reference(
@@ -236,10 +236,10 @@ def shortfalls(result: Result, metric: MetricSpec) -> list[str]:
     """What the runs show of a mini outside the limits of the tier, a phrase each; none where it keeps them all."""
     validation, _ = targets_of(result.of("seeds"), metric)
     found = []
-    poor = result.of("poor")
+    poor = result.of("negative_control")
     if not poor:
         found.append("no run at a poor learning rate")
-    elif any(run.first_hit(metric, validation) for run in poor):
+    elif any(run.first_reached(metric, validation) for run in poor):
         found.append("a poor learning rate reaches the target")
     for reference in references_of(result.of("reference"), metric, validation):
         own = result.of("reference", reference.framework)
@@ -268,7 +268,7 @@ def _best(metric: MetricSpec) -> Callable[..., Any]:
     return max if _maximised(metric) else min
 
 
-def _eased(value: float, metric: MetricSpec) -> float:
+def round_to_easier_side(value: float, metric: MetricSpec) -> float:
     """The value with four digits, rounded to the side that is easier to reach."""
     if value == 0.0 or not math.isfinite(value):
         return value

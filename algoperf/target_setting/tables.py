@@ -9,7 +9,7 @@ from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
 from algoperf.target_setting.result import (
     ALGORITHMS,
-    POOR_ALGORITHM,
+    NEGATIVE_CONTROL_ALGORITHM,
     REFERENCE,
     ReferenceMissedError,
     Result,
@@ -79,10 +79,11 @@ def table(result: Result, metric: MetricSpec) -> str:
 
 def _poor_lines(result: Result, metric: MetricSpec) -> list[str]:
     lines = []
-    for run in result.of("poor"):
+    for run in result.of("negative_control"):
         rate = f"{run.hyperparameters['learning_rate']:.2g}"
+        name = NEGATIVE_CONTROL_ALGORITHM.capitalize()
         lines += [
-            f"{POOR_ALGORITHM.capitalize()} with the poor learning rate {rate} comes to {run.best(metric):.5g}.",
+            f"{name} with the poor learning rate {rate} comes to {run.best(metric):.5g}.",
             "",
         ]
     return lines

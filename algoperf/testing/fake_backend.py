@@ -109,7 +109,7 @@ class FakeBackend:
         params: Any,
         *,
         compile_model: bool,
-        probe_batch: Callable[[], spec.Batch] | None = None,
+        sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
 

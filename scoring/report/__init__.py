@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from scoring.analysis import Analysis
-from scoring.board import guards
-from scoring.findings import printable
+from scoring.board import held_out
+from scoring.log_issues import printable
 from scoring.logs import LogStatus, Trial
 from scoring.outputs import results_json
 from scoring.plots import COLORS
@@ -53,7 +53,7 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
     names = {name: i for i, name in enumerate(board.submissions)}
     content |= {
         "colors": list(COLORS),
-        "guards": dict(guards(board.times.workloads, board.rules)),
+        "held_out": dict(held_out(board.times.workloads, board.rules)),
         "rules_workloads": list(analysis.rules_board.times.workloads),
         "curves": [
             _curve(trial, names[trial.submission], points)

@@ -17,16 +17,16 @@ function ratiosOf(enabled) {
   const workloads = RULES.times_workloads;
   const column = new Map(workloads.map((name, i) => [name, i]));
   const times = new Map([...enabled].map((i) => [i, DATA.times_s[i].map((t) => (t === null ? Infinity : t))]));
-  const guards = Object.entries(DATA.guards).map(([extra, base]) => [column.get(extra), column.get(base)]);
+  const held_out = Object.entries(DATA.held_out).map(([extra, base]) => [column.get(extra), column.get(base)]);
   for (const row of times.values()) {
-    for (const [extra, base] of guards) if (row[base] === Infinity) row[extra] = Infinity;
+    for (const [extra, base] of held_out) if (row[base] === Infinity) row[extra] = Infinity;
   }
   const fastest = workloads.map((_, j) => Math.min(Infinity, ...[...times.values()].map((row) => row[j])));
   for (const row of times.values()) {
     row.forEach((t, j) => { if (t > RULES.cutoff_factor * fastest[j]) row[j] = Infinity; });
   }
   for (const row of times.values()) {
-    for (const [extra, base] of guards) if (row[extra] === Infinity) row[base] = Infinity;
+    for (const [extra, base] of held_out) if (row[extra] === Infinity) row[base] = Infinity;
   }
   const base = RULES.base_workloads.map((name) => column.get(name));
   const best = base.map((j) => Math.min(Infinity, ...[...times.values()].map((row) => row[j])));

@@ -61,19 +61,19 @@ function beatsSection() {
   const rows = ORDER.map((i, place) => [{ node: element("span", {}, `${place + 1}  `, link(NAMES[i], pageOf(i))), class: "name" }, ...ORDER.map((j) => (i === j ? { text: "·", class: "cell" } : {
     text: number(DATA.p_beats[i][j], 2), class: "cell", style: diverging(DATA.p_beats[i][j], 0.5, 0.5), title: `${NAMES[i]} beats ${NAMES[j]}`,
   }))]);
-  const duels = DATA.head_to_head.map((d) => [
+  const comparisons = DATA.head_to_head.map((d) => [
     { text: d.a, class: d.verdict === d.a ? "name" : "name plain", title: d.a }, { text: d.b, class: d.verdict === d.b ? "name" : "name plain", title: d.b },
     { node: d.verdict === null ? element("span", { class: "badge" }, "not resolved") : d.verdict === d.a ? "A" : "B", class: "text" },
     `${number(d.score_a, 3)} : ${number(d.score_b, 3)}`, `${number(d.low, 2)} to ${number(d.high, 2)}`, `${d.wins_a}:${d.wins_b}`, number(d.time_ratio, 3),
     d.studies_needed === null ? "over 1000" : d.studies_needed > RULES.tuning.studies ? `${d.studies_needed - RULES.tuning.studies} more` : "enough",
   ]);
-  const duelTable = table([{ text: "A", class: "text" }, { text: "B", class: "text" }, { text: "better", class: "text" }, "scores", "A − B, 95 %", "wins", "time A / B", "studies"], duels, { wide: true });
+  const comparisonTable = table([{ text: "A", class: "text" }, { text: "B", class: "text" }, { text: "better", class: "text" }, "scores", "A − B, 95 %", "wins", "time A / B", "studies"], comparisons, { wide: true });
   return [
     paragraph("Chance that the row beats the column when the studies are drawn anew (bootstrap of the whole board).", "lead"),
     table(head, rows),
     element("h3", {}, "Head to head"),
     paragraph("Each pair on a board of two, which no third entrant can change. The last column tells how many more studies per submission would resolve the difference with a power of 80 %.", "lead"),
-    duels.length > 30 ? element("details", {}, element("summary", {}, `All ${duels.length} pairs`), duelTable) : duelTable,
+    comparisons.length > 30 ? element("details", {}, element("summary", {}, `All ${comparisons.length} pairs`), comparisonTable) : comparisonTable,
   ];
 }
 

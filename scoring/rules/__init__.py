@@ -194,7 +194,7 @@ def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tup
 
 
 def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:
-    # a mini falls back to its base's batch size, but is no variant of it: it guards nothing
+    # a mini falls back to its base's batch size, but is no variant of it: it held_out nothing
     is_mini = definition.tier is Tier.MINI
     return WorkloadRule(
         name=definition.name,

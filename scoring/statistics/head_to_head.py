@@ -17,7 +17,7 @@ from scoring.times import TimeTable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duel:
+class PairwiseComparison:
     """Two submissions on a board of their own.
 
     Attributes:
@@ -43,13 +43,13 @@ class Duel:
     studies_needed: float
 
 
-def duels(times: TimeTable, draws: np.ndarray, rules: Rules, *, level: float = LEVEL) -> list[Duel]:
+def comparisons(times: TimeTable, draws: np.ndarray, rules: Rules, *, level: float = LEVEL) -> list[PairwiseComparison]:
     """Every pair once, in the order of names. `draws` [r, n, w] are resampled workload times (see `bootstrap`)."""
     pairs = itertools.combinations(range(len(times.submissions)), 2)
-    return [_duel(times, draws, rules, i, j, level) for i, j in pairs]
+    return [_compare(times, draws, rules, i, j, level) for i, j in pairs]
 
 
-def _duel(times: TimeTable, draws: np.ndarray, rules: Rules, i: int, j: int, level: float) -> Duel:
+def _compare(times: TimeTable, draws: np.ndarray, rules: Rules, i: int, j: int, level: float) -> PairwiseComparison:
     both = [i, j]
     studies, strata = times.study_s.shape[-1], len(rules.base_workloads)
     scores = score_times(times.workload_s[both], times.workloads, rules)
@@ -62,7 +62,7 @@ def _duel(times: TimeTable, draws: np.ndarray, rules: Rules, i: int, j: int, lev
     a, b = times.workload_s[i, base], times.workload_s[j, base]
     common = np.isfinite(a) & np.isfinite(b)
     verdict = times.submissions[i] if low > 0 else times.submissions[j] if high < 0 else None
-    return Duel(
+    return PairwiseComparison(
         a=times.submissions[i],
         b=times.submissions[j],
         verdict=verdict,

@@ -56,7 +56,7 @@ def leave_one_submission_out(board: Board) -> list[Scenario]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Crossings:
+class ReachedTimes:
     """First passages of every trial at several targets, whatever the budget: `trial_s` is [p, n, w, S, T], inf: never.
 
     A share of 0.9 means 90 % of the target for a metric to maximise, and the target over 0.9 for one to minimise.
@@ -72,8 +72,8 @@ class Crossings:
         return np.where(self.trial_s <= limits, self.trial_s, np.inf).min(axis=-1)
 
 
-def target_crossings(tree: LogTree, board: Board, shares: tuple[float, ...] = TARGET_SHARES) -> Crossings:
-    """Reads the crossings off the logs of a board by the written rules."""
+def target_reached_times(tree: LogTree, board: Board, shares: tuple[float, ...] = TARGET_SHARES) -> ReachedTimes:
+    """Reads the reached_times off the logs of a board by the written rules."""
     times = board.times
     places = [{v: i for i, v in enumerate(axis)} for axis in _axes(board)]
     trial_s = np.full((len(shares), *times.trial_s.shape), np.inf)
@@ -81,8 +81,10 @@ def target_crossings(tree: LogTree, board: Board, shares: tuple[float, ...] = TA
         keys = (trial.submission, trial.workload, trial.study, trial.number)
         if trial.status is LogStatus.READ and all(k in place for k, place in zip(keys, places, strict=True)):
             at = tuple(place[k] for k, place in zip(keys, places, strict=True))
-            trial_s[:, at[0], at[1], at[2], at[3]] = _passages(trial, board.rules.workloads[trial.workload], shares)
-    return Crossings(shares=shares, trial_s=trial_s, budgets_s=board.budgets_s)
+            trial_s[:, at[0], at[1], at[2], at[3]] = _first_reached_s(
+                trial, board.rules.workloads[trial.workload], shares
+            )
+    return ReachedTimes(shares=shares, trial_s=trial_s, budgets_s=board.budgets_s)
 
 
 def _axes(board: Board) -> tuple[tuple, ...]:
@@ -90,7 +92,7 @@ def _axes(board: Board) -> tuple[tuple, ...]:
     return times.submissions, times.workloads, times.studies, times.trial_numbers
 
 
-def _passages(trial: Trial, rule: WorkloadRule, shares: tuple[float, ...]) -> np.ndarray:
+def _first_reached_s(trial: Trial, rule: WorkloadRule, shares: tuple[float, ...]) -> np.ndarray:
     """First times [p] at which the target of each share is met."""
     maximise = rule.metric.direction is Direction.MAXIMIZE
     sign = 1.0 if maximise else -1.0
@@ -100,21 +102,21 @@ def _passages(trial: Trial, rule: WorkloadRule, shares: tuple[float, ...]) -> np
     return np.append(trial.time_s, np.inf)[first]
 
 
-def other_budgets(board: Board, crossings: Crossings) -> list[Scenario]:
+def other_budgets(board: Board, reached_times: ReachedTimes) -> list[Scenario]:
     """Budgets of 0.8 to 1.2 times the rules'. Runs end at the budget, so a larger one counts only what was logged."""
-    real = crossings.shares.index(1.0)
+    real = reached_times.shares.index(1.0)
     return [
-        _scenario(f"budget x {factor:g}", _score_studies(board, crossings.study_s(factor)[real]))
+        _scenario(f"budget x {factor:g}", _score_studies(board, reached_times.study_s(factor)[real]))
         for factor in BUDGET_FACTORS
     ]
 
 
-def other_targets(board: Board, crossings: Crossings) -> list[Scenario]:
+def other_targets(board: Board, reached_times: ReachedTimes) -> list[Scenario]:
     """Easier and harder targets. Runs stop soon after the real one, so a harder one counts only what was logged."""
-    times = crossings.study_s()
+    times = reached_times.study_s()
     return [
         _scenario(f"{100 * share:.0f} % of the target", _score_studies(board, times[p]))
-        for p, share in enumerate(crossings.shares)
+        for p, share in enumerate(reached_times.shares)
     ]
 
 
@@ -129,10 +131,10 @@ def other_tau_limits(board: Board) -> list[Scenario]:
     return scenarios
 
 
-def solved_over_time(board: Board, crossings: Crossings) -> tuple[np.ndarray, np.ndarray]:
+def solved_over_time(board: Board, reached_times: ReachedTimes) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the budget [x] and, for each, the share [n, x] of (base workload, target, study) solved by then."""
     base = [board.times.workloads.index(w) for w in board.rules.base_workloads]
-    spent = crossings.study_s()[:, :, base] / crossings.budgets_s[base, None]
+    spent = reached_times.study_s()[:, :, base] / reached_times.budgets_s[base, None]
     grid = np.linspace(0, 1, ECDF_POINTS)
     return grid, (spent[..., None] <= grid).mean(axis=(0, 2, 3))
 

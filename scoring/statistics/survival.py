@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeLaw:
+class TimeToTargetDistribution:
     """Of the trials of one submission on one workload.
 
     Attributes:
@@ -34,7 +34,9 @@ class TimeLaw:
     survival: tuple[float, ...]
 
 
-def time_law(reached_s: Sequence[float], censored_s: Sequence[float], *, without_log: int, budget_s: float) -> TimeLaw:
+def survival_curve(
+    reached_s: Sequence[float], censored_s: Sequence[float], *, without_log: int, budget_s: float
+) -> TimeToTargetDistribution:
     """The law of times to target from times reached and times of censoring (s).
 
     Trials without a log enter the success rate as failures, and the curve as runs that never reach the target.
@@ -51,7 +53,7 @@ def time_law(reached_s: Sequence[float], censored_s: Sequence[float], *, without
         at_risk = _at_risk(np.concatenate((reached_s, censored)), curve.quantiles)
         times, survival = curve.quantiles, curve.probabilities
         mean_s, error_s = _restricted_mean(times, survival, at_risk, budget_s)
-    return TimeLaw(
+    return TimeToTargetDistribution(
         trials=trials,
         reached=len(reached_s),
         without_log=without_log,

@@ -92,7 +92,7 @@ def train(backend, workload, num_steps, batches, dropout_rate=None, initial_weig
     params, _ = workload.init_model_fn(backend.key(0))
     if initial_weights is not None:
         weights.import_weights(initial_weights, params, TABLE)
-    params = backend.prepare_model(workload, params, compile_model=False, probe_batch=lambda: batches[0])
+    params = backend.prepare_model(workload, params, compile_model=False, sample_batch=lambda: batches[0])
     optimizer = torch.optim.Adam(params.parameters(), lr=1e-2)
     mean_losses = []
     for step in range(num_steps):

@@ -29,7 +29,7 @@ from algoperf.param_types import parameter_type, words
         ("MultiHeadedSelfAttention_0/LayerNorm_0/scale", "LAYER_NORM_SCALE"),
         ("Subsample_0/Conv2dSubsampling_1/kernel", "CONV_WEIGHT"),
         ("BatchRNN_0/LSTM_0/cell/hi/kernel", "WEIGHT"),
-        ("MAPHead_0/probe", "WEIGHT"),
+        ("MAPHead_0/adapter", "WEIGHT"),
     ],
 )
 def test_flax_names(name, kind):

@@ -1,4 +1,4 @@
-"""The PyTorch backend: workload surface, keys, checkpoints, compilation probe, several processes."""
+"""The PyTorch backend: workload surface, keys, checkpoints, compilation adapter, several processes."""
 
 import functools
 import json
@@ -303,7 +303,7 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
     params, _ = workload.init_model_fn(backend.key(0))
     with pytest.warns(UserWarning, match=r"failed on this workload \(RuntimeError: no kernel for this layer\)"):
         prepared = backend.prepare_model(
-            workload, params, compile_model=True, probe_batch=lambda: small_model.make_batch(4)
+            workload, params, compile_model=True, sample_batch=lambda: small_model.make_batch(4)
         )
     assert prepared is params
 
@@ -316,7 +316,7 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
     for compile_model in (False, True):
         params, _ = workload.init_model_fn(backend.key(0))
         generator = torch.get_rng_state()
-        prepared = backend.prepare_model(workload, params, compile_model=compile_model, probe_batch=lambda: batch)
+        prepared = backend.prepare_model(workload, params, compile_model=compile_model, sample_batch=lambda: batch)
         assert (prepared is not params) == compile_model
         assert torch.equal(torch.get_rng_state(), generator)
         optimizer = torch.optim.SGD(prepared.parameters(), lr=0.1)

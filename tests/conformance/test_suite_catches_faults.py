@@ -10,7 +10,7 @@ import pytest
 from algoperf.registry import Registry
 from algoperf.testing import toy_registry
 from algoperf.testing.conformance import checks, parity, prepared
-from algoperf.testing.conformance.subject import Subject
+from algoperf.testing.conformance.workload_fixture import WorkloadFixture
 from algoperf.testing.toy_workload.definition import ToyModel
 
 pytestmark = [pytest.mark.torch]
@@ -52,9 +52,9 @@ def _bound(method, original):
 
 
 def fails(check, registry, match, framework="pytorch"):
-    check(Subject(toy_registry(), "toy_mini", framework))
+    check(WorkloadFixture(toy_registry(), "toy_mini", framework))
     with pytest.raises(AssertionError, match=match):
-        check(Subject(registry, "toy_mini", framework))
+        check(WorkloadFixture(registry, "toy_mini", framework))
 
 
 def test_initial_loss():
@@ -229,10 +229,10 @@ def test_frameworks_that_disagree():
         return 2 * logits - logits.detach(), model_state
 
     larger = {"model": ToyModel(num_features=50)}
-    jax = Subject(BrokenRegistry(larger), "toy_mini", "jax")
+    jax = WorkloadFixture(BrokenRegistry(larger), "toy_mini", "jax")
 
     def compare(check, registry):
-        check(jax, Subject(registry, "toy_mini", "pytorch"))
+        check(jax, WorkloadFixture(registry, "toy_mini", "pytorch"))
 
     for check in parity.PARITY_CHECKS:
         compare(check, BrokenRegistry(larger))

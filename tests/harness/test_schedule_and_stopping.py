@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.definition import EXTERNAL, SELF_TUNING, Direction, MetricSpec
-from algoperf.harness.schedule import Agreement, EvaluationSchedule, Soundings
+from algoperf.harness.schedule import DeviceSyncSchedule, EvaluationSchedule, RankClockSync
 from algoperf.harness.stopping import Stopping
 from algoperf.records.outcome import Outcome
 from algoperf.registry import REGISTRY
@@ -40,11 +40,11 @@ def test_ranks_decide_at_the_same_steps_whatever_their_speed(speeds, step_s, sla
         def slowest(value, current=current):
             return max(clock[current[0]] for clock in clocks)
 
-        agreement = Agreement(world_size=len(speeds), max_over_ranks=slowest, slack_s=slack_s)
-        agreement.restart(0, 0.0)
+        rank_clock = RankClockSync(world_size=len(speeds), max_over_ranks=slowest, slack_s=slack_s)
+        rank_clock.restart(0, 0.0)
         for step in range(1, num_steps + 1):
             current[0] = step
-            if agreement.time_s(step, clocks[rank][step]) is not None:
+            if rank_clock.time_s(step, clocks[rank][step]) is not None:
                 agreed_steps.append(step)
         compared_at.append(agreed_steps)
     assert all(steps == compared_at[0] for steps in compared_at)
@@ -56,28 +56,28 @@ def test_ranks_decide_at_the_same_steps_whatever_their_speed(speeds, step_s, sla
 
 @given(st.floats(1e-4, 3.0), st.floats(0.5, 500.0))
 def test_soundings_are_few_and_the_event_is_met_within_two_steps(step_s, event_s):
-    soundings, step, taken = Soundings(0, 0.0), 0, 0
+    device_sync, step, taken = DeviceSyncSchedule(0, 0.0), 0, 0
     while True:
         step += 1
-        if soundings.is_due(step):
+        if device_sync.is_due(step):
             taken += 1
             if step * step_s >= event_s:
                 break
-            soundings.taken(step, step * step_s, event_s - step * step_s)
+            device_sync.taken(step, step * step_s, event_s - step * step_s)
     assert step * step_s <= event_s + 2 * step_s
     assert taken <= 4 + math.log2(1 + event_s / step_s)
 
 
 def test_soundings_go_on_where_no_time_passes():
-    soundings = Soundings(0, 0.0)
-    soundings.taken(1, 0.0, 5.0)
-    assert not soundings.is_due(2)
-    assert soundings.is_due(3)
+    device_sync = DeviceSyncSchedule(0, 0.0)
+    device_sync.taken(1, 0.0, 5.0)
+    assert not device_sync.is_due(2)
+    assert device_sync.is_due(3)
 
 
 def test_one_process_compares_at_every_step():
-    agreement = Agreement(world_size=1, max_over_ranks=float, slack_s=100.0)
-    assert [agreement.time_s(step, 0.1 * step) for step in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.3])
+    rank_clock = RankClockSync(world_size=1, max_over_ranks=float, slack_s=100.0)
+    assert [rank_clock.time_s(step, 0.1 * step) for step in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def definition(direction=Direction.MAXIMIZE, test_target=0.8):

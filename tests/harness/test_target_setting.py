@@ -57,7 +57,7 @@ def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini", poor_val
         for s in reference_seconds
     ]
     tuning = [finished([0.5], stage="tuning"), finished([0.6], stage="tuning", algorithm="momentum")]
-    poor = [finished([poor_value], stage="poor", algorithm="momentum")]
+    poor = [finished([poor_value], stage="negative_control", algorithm="momentum")]
     return Result(
         workload=workload,
         framework="jax",

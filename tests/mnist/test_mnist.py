@@ -188,16 +188,16 @@ def test_mini_inputs_have_about_zero_mean_and_unit_variance(mini_dir):
     "framework", [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 )
 def test_model_against_numpy(framework):
-    from algoperf.testing.conformance.subject import Subject
+    from algoperf.testing.conformance.workload_fixture import WorkloadFixture
 
-    subject = Subject(REGISTRY, "mnist_mini", framework)
-    weights = subject.weights
-    batch = subject.batch
+    fixture = WorkloadFixture(REGISTRY, "mnist_mini", framework)
+    weights = fixture.weights
+    batch = fixture.batch
     hidden = batch["inputs"].reshape(4, -1) @ weights["params/Dense_0/kernel"] + weights["params/Dense_0/bias"]
     hidden = 1 / (1 + np.exp(-hidden))
     logits = hidden @ weights["params/Dense_1/kernel"] + weights["params/Dense_1/bias"]
-    np.testing.assert_allclose(subject.evaluation.logits[0], logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(fixture.evaluation.logits[0], logits, rtol=1e-5, atol=1e-5)
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses = -log_probabilities[np.arange(4), batch["targets"]]
-    np.testing.assert_allclose(subject.outputs["loss"], losses, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(subject.outputs["accuracy"], logits.argmax(-1) == batch["targets"])
+    np.testing.assert_allclose(fixture.outputs["loss"], losses, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(fixture.outputs["accuracy"], logits.argmax(-1) == batch["targets"])

@@ -1,4 +1,4 @@
-"""A suite runs cell by cell, skips what is finished, goes on where it was stopped, and ends with a score."""
+"""A suite runs trial by trial, skips what is finished, goes on where it was stopped, and ends with a score."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def finish(process):
     return process.returncode, output
 
 
-def cells(tmp_path):
+def trials(tmp_path):
     return sorted((tmp_path / "experiments" / "mine").glob("study_*/mnist_mini_jax/trial_*/trial.json"))
 
 
@@ -93,17 +93,17 @@ def test_dry_run_prints_the_cells_and_starts_nothing(tmp_path):
 def test_stopped_in_the_middle_and_started_again(tmp_path):
     process = start(tmp_path)
     deadline = time.monotonic() + 120
-    while not cells(tmp_path) and time.monotonic() < deadline and process.poll() is None:
+    while not trials(tmp_path) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     status, output = finish(process)
     assert status == 128 + signal.SIGTERM, output
-    finished = cells(tmp_path)[0].stat().st_mtime_ns
+    finished = trials(tmp_path)[0].stat().st_mtime_ns
     status, output = finish(start(tmp_path))
     assert status == 0, output
     assert "finished before (reached)" in output
-    assert cells(tmp_path)[0].stat().st_mtime_ns == finished
-    assert [json.loads(path.read_text())["outcome"] for path in cells(tmp_path)] == ["reached", "reached"]
+    assert trials(tmp_path)[0].stat().st_mtime_ns == finished
+    assert [json.loads(path.read_text())["outcome"] for path in trials(tmp_path)] == ["reached", "reached"]
     assert "times to target" in output
     scores = (tmp_path / "experiments" / "mine_scores" / "scores.csv").read_text()
     assert "mine" in scores
@@ -124,4 +124,4 @@ def test_the_failure_of_a_cell_does_not_stop_the_others(tmp_path):
     assert status == 1
     assert "study 0 fails" in output
     assert "not finished: mnist_mini study_0 trial_1" in output
-    assert [path.parts[-4] for path in cells(tmp_path)] == ["study_1"]
+    assert [path.parts[-4] for path in trials(tmp_path)] == ["study_1"]

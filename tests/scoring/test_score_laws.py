@@ -91,7 +91,7 @@ def test_exact_integral_is_the_limit_of_the_trapezoid(found: np.ndarray, tau_max
 
 def _verdicts(times_s: np.ndarray) -> dict:
     analysis = analyse(make_tree(RULES, times_s), RULES, TUNING, replicates=50)
-    return {(d.a, d.b): d for d in analysis.duels}
+    return {(d.a, d.b): d for d in analysis.comparisons}
 
 
 @settings(max_examples=25)
@@ -99,8 +99,8 @@ def _verdicts(times_s: np.ndarray) -> dict:
 def test_a_strictly_worse_entrant_changes_no_head_to_head_verdict(times_s: np.ndarray) -> None:
     worst = np.nan_to_num(times_s, nan=np.inf, posinf=np.inf).max(axis=0) * 1.5
     before, after = _verdicts(times_s), _verdicts(np.concatenate((times_s, worst[None])))
-    for pair, duel in before.items():
-        assert _equal(after[pair], duel)
+    for pair, comparison in before.items():
+        assert _equal(after[pair], comparison)
 
 
 def _equal(a, b) -> bool:

@@ -28,7 +28,7 @@ from scoring.statistics.best_of_k import (
 from scoring.statistics.bootstrap import interval, probability_of_beating, resample_studies
 from scoring.statistics.power import smallest_p_value, studies_to_separate, undetected_failure_rate
 from scoring.statistics.ranking import rank_intervals, tie_groups
-from scoring.statistics.survival import time_law
+from scoring.statistics.survival import survival_curve
 from scoring.times import Mode
 
 RULES = make_rules({"digits": "maximize", "speech": "minimize"})
@@ -104,7 +104,7 @@ def test_kaplan_meier_and_restricted_mean_on_a_textbook_case() -> None:
     # Remission times of the 6-MP group in Freireich et al. (1963); Kaplan-Meier values as in Klein and Moeschberger.
     reached = [6, 6, 6, 7, 10, 13, 16, 22, 23]
     censored = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-    law = time_law(reached, censored, without_log=0, budget_s=35.0)
+    law = survival_curve(reached, censored, without_log=0, budget_s=35.0)
     at = dict(zip(law.times_s, law.survival, strict=True))
     for time, survival in ((6, 0.857), (7, 0.807), (10, 0.753), (13, 0.690), (16, 0.627), (22, 0.538), (23, 0.448)):
         assert at[time] == pytest.approx(survival, abs=5e-4)
@@ -113,12 +113,12 @@ def test_kaplan_meier_and_restricted_mean_on_a_textbook_case() -> None:
 
 
 def test_time_law_counts_what_left_no_log_as_failures() -> None:
-    law = time_law([10.0, 20.0], [], without_log=2, budget_s=100.0)
+    law = survival_curve([10.0, 20.0], [], without_log=2, budget_s=100.0)
     assert law.trials == 4
     assert law.restricted_mean_s == pytest.approx((10 + 20 + 100 + 100) / 4)
     low, high = stats.binomtest(2, 4).proportion_ci(method="wilson")
     assert (law.success_low, law.success_high) == pytest.approx((low, high))
-    nothing = time_law([], [50.0], without_log=0, budget_s=100.0)
+    nothing = survival_curve([], [50.0], without_log=0, budget_s=100.0)
     assert (nothing.restricted_mean_s, nothing.success_low) == (100.0, 0.0)
 
 
@@ -165,11 +165,11 @@ def test_clear_differences_separate_and_equal_ones_tie() -> None:
     board = analyse(make_tree(RULES, times), RULES, TUNING, replicates=500)
     groups = {row.submission: row.tie_group for row in board.leaderboard}
     assert groups == {"s0": 1, "s1": 1, "s2": 2}
-    duels = {(d.a, d.b): d for d in board.duels}
-    assert duels["s0", "s1"].verdict is None
-    assert duels["s0", "s2"].verdict == "s0"
-    assert duels["s0", "s2"].time_ratio == pytest.approx(0.5, rel=0.05)
-    assert duels["s0", "s2"].studies_needed == 3
+    comparisons = {(d.a, d.b): d for d in board.comparisons}
+    assert comparisons["s0", "s1"].verdict is None
+    assert comparisons["s0", "s2"].verdict == "s0"
+    assert comparisons["s0", "s2"].time_ratio == pytest.approx(0.5, rel=0.05)
+    assert comparisons["s0", "s2"].studies_needed == 3
 
 
 def test_ranks_of_indistinguishable_submissions_span_the_board() -> None:
@@ -206,12 +206,12 @@ def test_limits_of_few_studies_match_exact_tests() -> None:
 def test_harder_targets_take_longer_and_the_real_ones_are_among_them(times: np.ndarray) -> None:
     tree = make_tree(RULES, times)
     board = make_board(tree, RULES, TUNING, Mode.RULES)
-    crossings = sensitivity.target_crossings(tree, board)
-    np.testing.assert_array_equal(crossings.study_s()[crossings.shares.index(1.0)], board.times.study_s)
-    assert np.all(crossings.trial_s[1:] >= crossings.trial_s[:-1])  # a harder target is never met earlier
-    unchanged = [s for s in sensitivity.other_budgets(board, crossings) if s.name == "budget x 1"]
+    reached_times = sensitivity.target_reached_times(tree, board)
+    np.testing.assert_array_equal(reached_times.study_s()[reached_times.shares.index(1.0)], board.times.study_s)
+    assert np.all(reached_times.trial_s[1:] >= reached_times.trial_s[:-1])  # a harder target is never met earlier
+    unchanged = [s for s in sensitivity.other_budgets(board, reached_times) if s.name == "budget x 1"]
     assert unchanged[0].scores == pytest.approx(tuple(board.scores))
-    grid, solved = sensitivity.solved_over_time(board, crossings)
+    grid, solved = sensitivity.solved_over_time(board, reached_times)
     assert np.all(np.diff(solved, axis=1) >= 0)
     assert (grid[0], grid[-1]) == (0.0, 1.0)
 

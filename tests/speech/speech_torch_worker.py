@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from speech_probe import batch_of, small_definition, utterances
+from speech_adapter import batch_of, small_definition, utterances
 
 from algoperf.backends.base import load
 from algoperf.registry import REGISTRY

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from speech_probe import batch_of, probe_of, utterances
+from speech_adapter import adapter_of, batch_of, utterances
 
 from algoperf.registry import REGISTRY
 from workloads.common.librispeech.definition import SpecAugment
@@ -24,10 +24,10 @@ def steps_of(length):
 @pytest.mark.parametrize("name", NAMES)
 def test_longer_padding_changes_no_real_output(name, framework):
     """Where frames stay as even as they were: the strided convolutions pad odd lengths on both sides."""
-    probe, state = probe_of(name, framework)
+    adapter, state = adapter_of(name, framework)
     pairs = utterances(LENGTHS)
-    short = probe.forward_pass(state(), batch_of(pairs))
-    longer = probe.forward_pass(state(), batch_of(pairs, max_samples=11_800))
+    short = adapter.forward_pass(state(), batch_of(pairs))
+    longer = adapter.forward_pass(state(), batch_of(pairs, max_samples=11_800))
     np.testing.assert_allclose(short.losses["per_example"], longer.losses["per_example"], rtol=2e-4)
     for row, length in enumerate(LENGTHS):
         real = steps_of(length)
@@ -38,11 +38,11 @@ def test_longer_padding_changes_no_real_output(name, framework):
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_utterance_does_not_depend_on_its_company(name, framework):
-    probe, state = probe_of(name, framework)
+    adapter, state = adapter_of(name, framework)
     pairs = utterances(LENGTHS)
-    together = probe.forward_pass(state(), batch_of(pairs)).losses["per_example"]
+    together = adapter.forward_pass(state(), batch_of(pairs)).losses["per_example"]
     others = [pairs[0], *utterances(LENGTHS[1:], seed=5)]
-    alone = probe.forward_pass(state(), batch_of(others)).losses["per_example"]
+    alone = adapter.forward_pass(state(), batch_of(others)).losses["per_example"]
     np.testing.assert_allclose(together[0], alone[0], rtol=1e-5)
 
 
@@ -50,10 +50,10 @@ def test_an_utterance_does_not_depend_on_its_company(name, framework):
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_rows_change_nothing_in_training(name, framework):
     """Batch statistics are those of real steps only."""
-    probe, state = probe_of(name, framework)
+    adapter, state = adapter_of(name, framework)
     pairs = utterances(LENGTHS)
-    plain = probe.training_pass(state(), batch_of(pairs))
-    padded = probe.training_pass(state(), batch_of(pairs, batch_size=5))
+    plain = adapter.training_pass(state(), batch_of(pairs))
+    padded = adapter.training_pass(state(), batch_of(pairs, batch_size=5))
     assert plain.loss == pytest.approx(padded.loss, rel=1e-5)
     np.testing.assert_allclose(padded.losses["per_example"][3:], 0)
     for key, value in plain.weights.items():
@@ -66,12 +66,12 @@ def test_padding_rows_change_nothing_in_training(name, framework):
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_spec_augment_is_on_in_training_only(framework):
     switches = {"spec_augment": SpecAugment(time_masks=2, frequency_masks=2)}
-    probe, state = probe_of("librispeech_conformer", framework, **switches)
-    plain_probe, plain_state = probe_of("librispeech_conformer", framework)
+    adapter, state = adapter_of("librispeech_conformer", framework, **switches)
+    plain_adapter, plain_state = adapter_of("librispeech_conformer", framework)
     batch = batch_of(utterances(LENGTHS))
-    found, plain = probe.forward_pass(state(), batch), plain_probe.forward_pass(plain_state(), batch)
+    found, plain = adapter.forward_pass(state(), batch), plain_adapter.forward_pass(plain_state(), batch)
     np.testing.assert_array_equal(found.logits[0], plain.logits[0])
-    found, plain = (p.training_pass(s(), batch, seed=3) for p, s in ((probe, state), (plain_probe, plain_state)))
+    found, plain = (p.training_pass(s(), batch, seed=3) for p, s in ((adapter, state), (plain_adapter, plain_state)))
     assert np.abs(found.logits[0] - plain.logits[0]).max() > 1e-3
     np.testing.assert_array_equal(found.logits[1], plain.logits[1])
 
@@ -79,12 +79,12 @@ def test_spec_augment_is_on_in_training_only(framework):
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_and_empty_rows_are_finite(name, framework):
-    probe, state = probe_of(name, framework)
+    adapter, state = adapter_of(name, framework)
     pairs = [(np.zeros(8_000), np.array([3, 2])), (np.zeros(1), np.array([2])), (np.zeros(0), np.array([], int))]
-    found = probe.training_pass(state(), batch_of(pairs))
+    found = adapter.training_pass(state(), batch_of(pairs))
     assert np.isfinite(found.loss)
     assert all(np.isfinite(gradient).all() for gradient in found.gradients.values())
-    outputs = probe.evaluate(state(), batch_of(pairs))
+    outputs = adapter.evaluate(state(), batch_of(pairs))
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
@@ -102,8 +102,8 @@ def test_switches_change_the_outputs(name, switch, framework):
     batch = batch_of(utterances(LENGTHS))
     logits = []
     for switches in ({}, switch):
-        probe, state = probe_of(name, framework, **switches)
-        logits.append(probe.forward_pass(state(), batch).logits[0])
+        adapter, state = adapter_of(name, framework, **switches)
+        logits.append(adapter.forward_pass(state(), batch).logits[0])
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 

@@ -106,7 +106,7 @@ class Dlrm(nn.Module):
         dots = torch.bmm(vectors, vectors.transpose(1, 2))
         return dots.flatten(1).index_select(1, self._pairs)
 
-    def entries(self) -> list[weights.Entry]:
+    def weight_map(self) -> list[weights.Entry]:
         num_bottom = len(self.bottom_mlp)
         entries = [weights.same("embedding_table.weight", "params/embedding_table")]
         if self.embedding_norm is not None:
@@ -162,10 +162,10 @@ class DlrmModel:
         return param_key in ("output.weight", "output.bias")
 
     def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).entries())
+        return weights.export_weights(params, unwrapped(params).weight_map())
 
     def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).entries())
+        weights.import_weights(weights_, params, unwrapped(params).weight_map())
         return params, model_state
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from algoperf.cores import usable_cores
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, pad_batch
+from algoperf.data.shards import part_name
 from algoperf.definition import Split, WorkloadDefinition
-from workloads.common.parts import part_name
 from workloads.common.random_numbers import example_seeds
 from workloads.fastmri.definition import FastMRIData
 from workloads.fastmri.kspace import column_masks, evaluation_columns, image_of, normalised

@@ -1,6 +1,6 @@
 """HDF5 volumes to a prepared store; the mini's volumes come from a generator and go the same way.
 
-The store's parts (`workloads.common.parts`) each hold the slices of some volumes: `columns` complex64 [columns of all
+The store's parts (`algoperf.data.shards`) each hold the slices of some volumes: `columns` complex64 [columns of all
 slices, image_size] (see `workloads.fastmri.kspace`), `first_column` int64 [slices + 1], `targets` float32
 [slices, image_size, image_size] and `volume_max` float32 [slices].
 """
@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from algoperf.data import Store, StoreWriter, is_complete
+from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
-from workloads.common.parts import adopt_parts, write_part
 from workloads.fastmri import phantoms
 from workloads.fastmri.definition import FastMRIData
 from workloads.fastmri.kspace import half_transformed

@@ -50,7 +50,7 @@ class ConvBlock(nn.Module):
                 x = F.dropout2d(x, dropout_rate)
         return x
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         for number in range(2):
             yield from weights.conv(f"{prefix}.conv_{number}", f"{path}/Conv_{number}", bias=False)
             if self._layer_norm:
@@ -100,7 +100,7 @@ class UNet(nn.Module):
             x = block(torch.cat([x, skip], 1), dropout_rate)
         return self.output_conv(x)[:, 0]
 
-    def entries(self) -> Iterator[Entry]:
+    def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""
         pool_layers = len(self.down)
         for number, block in enumerate([*self.down, self.bottom, *self.up]):
@@ -108,7 +108,7 @@ class UNet(nn.Module):
                 prefix = f"down.{number}"
             else:
                 prefix = "bottom" if number == pool_layers else f"up.{number - pool_layers - 1}"
-            yield from block.entries(prefix, f"ConvBlock_{number}")
+            yield from block.weight_map(prefix, f"ConvBlock_{number}")
         for number in range(pool_layers):
             flax_path = f"TransposeConvBlock_{number}/ConvTranspose_0"
             yield from weights.conv_transpose(f"up_transposes.{number}.conv", flax_path, bias=False)
@@ -186,10 +186,10 @@ class FastMRIModel:
         return param_key in ("output_conv.weight", "output_conv.bias")
 
     def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).entries())
+        return weights.export_weights(params, unwrapped(params).weight_map())
 
     def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).entries())
+        weights.import_weights(weights_, params, unwrapped(params).weight_map())
         return params, model_state
 
 

@@ -40,7 +40,7 @@ class Attention(nn.Module):
         )
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         for name in ("query", "key", "value"):
             yield from weights.heads_in(f"{prefix}.{name}", [f"{path}/{name}"], self._heads)
         yield from weights.heads_out(f"{prefix}.out", f"{path}/out", self._heads)
@@ -66,7 +66,7 @@ class MlpBlock(nn.Module):
             x = x * self.glu_linear(x)
         return self.linear2(self.dropout(x, dropout_rate))
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         names = ["linear1", "linear2"] if self.glu_linear is None else ["linear1", "glu_linear", "linear2"]
         for number, name in enumerate(names):
             yield from weights.linear(f"{prefix}.{name}", f"{path}/Dense_{number}")
@@ -90,11 +90,13 @@ class EncoderBlock(nn.Module):
         x = x + self.dropout(self.self_attention1(y, y), dropout_rate)
         return x + self.dropout(self.mlp3(self.layer_norm2(x), dropout_rate), dropout_rate)
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         yield from weights.norm(f"{prefix}.layer_norm0", f"{path}/LayerNorm_0")
-        yield from self.self_attention1.entries(f"{prefix}.self_attention1", f"{path}/MultiHeadDotProductAttention_1")
+        yield from self.self_attention1.weight_map(
+            f"{prefix}.self_attention1", f"{path}/MultiHeadDotProductAttention_1"
+        )
         yield from weights.norm(f"{prefix}.layer_norm2", f"{path}/LayerNorm_2")
-        yield from self.mlp3.entries(f"{prefix}.mlp3", f"{path}/MlpBlock_3")
+        yield from self.mlp3.weight_map(f"{prefix}.mlp3", f"{path}/MlpBlock_3")
 
 
 class MAPHead(nn.Module):
@@ -112,11 +114,11 @@ class MAPHead(nn.Module):
         x = self.attention(self.probe.expand(len(x), -1, -1), x)
         return (x + self.mlp(self.layer_norm(x), dropout_rate))[:, 0]
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         yield weights.same(f"{prefix}.probe", f"params/{path}/probe")
-        yield from self.attention.entries(f"{prefix}.attention", f"{path}/MultiHeadDotProductAttention_0")
+        yield from self.attention.weight_map(f"{prefix}.attention", f"{path}/MultiHeadDotProductAttention_0")
         yield from weights.norm(f"{prefix}.layer_norm", f"{path}/LayerNorm_0")
-        yield from self.mlp.entries(f"{prefix}.mlp", f"{path}/MlpBlock_0")
+        yield from self.mlp.weight_map(f"{prefix}.mlp", f"{path}/MlpBlock_0")
 
 
 class ViT(nn.Module):
@@ -155,15 +157,15 @@ class ViT(nn.Module):
         x = x.mean(1) if self.map is None else self.map(x, dropout_rate)
         return self.head(torch.tanh(self.pre_logits(x)))
 
-    def entries(self) -> Iterator[Entry]:
+    def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""
         yield from weights.conv("conv_patch_extract", "conv_patch_extract")
         for number, block in enumerate(self.encoder["net"]):
-            yield from block.entries(f"encoder.net.{number}", f"Transformer/encoderblock_{number}")
+            yield from block.weight_map(f"encoder.net.{number}", f"Transformer/encoderblock_{number}")
         if "encoder_norm" in self.encoder:
             yield from weights.norm("encoder.encoder_norm", "Transformer/encoder_layernorm")
         if self.map is not None:
-            yield from self.map.entries("map", "MAPHead_0")
+            yield from self.map.weight_map("map", "MAPHead_0")
         yield from weights.linear("pre_logits", "pre_logits")
         yield from weights.linear("head", "head")
 

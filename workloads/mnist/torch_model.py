@@ -25,7 +25,7 @@ class Mlp(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.net["layer2"](self.net["layer1"](images.flatten(1)).sigmoid())
 
-    def entries(self) -> list[weights.Entry]:
+    def weight_map(self) -> list[weights.Entry]:
         return [*weights.linear("net.layer1", "Dense_0"), *weights.linear("net.layer2", "Dense_1")]
 
 

@@ -58,7 +58,7 @@ class Update(nn.Module):
             x = self._dropout(self._activation(x), dropout_rate)
         return x
 
-    def entries(self, prefix: str, first_layer: int) -> list[weights.Entry]:
+    def weight_map(self, prefix: str, first_layer: int) -> list[weights.Entry]:
         entries = []
         for number in range(self._num_layers):
             entries += weights.linear(f"{prefix}.dense_{number}", f"Dense_{first_layer + number}")
@@ -99,11 +99,11 @@ class MessagePassing(nn.Module):
         edge_sums = _sum_by(edges, edge_slot, len(globals_))
         return nodes, edges, self.update_global_fn(node_sums, edge_sums, globals_, **rate)
 
-    def entries(self, prefix: str, first_layer: int, layers_per_update: int) -> list[weights.Entry]:
+    def weight_map(self, prefix: str, first_layer: int, layers_per_update: int) -> list[weights.Entry]:
         entries = []
         for number, name in enumerate(("update_edge_fn", "update_node_fn", "update_global_fn")):
             update = self.get_submodule(name)
-            entries += update.entries(f"{prefix}.{name}", first_layer + number * layers_per_update)
+            entries += update.weight_map(f"{prefix}.{name}", first_layer + number * layers_per_update)
         return entries
 
 
@@ -139,13 +139,13 @@ class GraphNetwork(nn.Module):
         graph_states = globals_.unflatten(0, (num_shards, num_graphs + 1))[:, :num_graphs]
         return self.decoder(graph_states.flatten(0, 1))
 
-    def entries(self) -> list[weights.Entry]:
+    def weight_map(self) -> list[weights.Entry]:
         layers_per_update = len(self._model.hidden_widths)
         entries = weights.linear("node_embedding", "node_embedding") + weights.linear(
             "edge_embedding", "edge_embedding"
         )
         for number, step in enumerate(self.graph_network):
-            entries += step.entries(f"graph_network.{number}", 3 * layers_per_update * number, layers_per_update)
+            entries += step.weight_map(f"graph_network.{number}", 3 * layers_per_update * number, layers_per_update)
         return entries + weights.linear("decoder", f"Dense_{3 * layers_per_update * self._model.num_steps}")
 
 
@@ -190,10 +190,10 @@ class GraphModel:
         return param_key in ("decoder.weight", "decoder.bias")
 
     def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).entries())
+        return weights.export_weights(params, unwrapped(params).weight_map())
 
     def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).entries())
+        weights.import_weights(weights_, params, unwrapped(params).weight_map())
         return params, model_state
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from algoperf.backends.base import FRAMEWORKS
 from algoperf.definition import Tier
 from algoperf.registry import REGISTRY, Registry
+from algoperf.testing.conformance.adapter import missing_framework
 from algoperf.testing.conformance.checks import FRAMEWORK_CHECKS
 from algoperf.testing.conformance.parity import PARITY_CHECKS
 from algoperf.testing.conformance.prepared import prepared_data
-from algoperf.testing.conformance.probe import missing_framework
-from algoperf.testing.conformance.subject import subject
+from algoperf.testing.conformance.workload_fixture import workload_fixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
         for check in FRAMEWORK_CHECKS:
 
             def run(data_dir: Path, check: Callable = check, framework: str = framework) -> None:
-                check(subject(registry, name, framework))
+                check(workload_fixture(registry, name, framework))
 
             cases.append(_case(name, check, (framework,), run))
     for compare in PARITY_CHECKS:
 
         def run_both(data_dir: Path, compare: Callable = compare) -> None:
-            compare(*(subject(registry, name, framework) for framework in FRAMEWORKS))
+            compare(*(workload_fixture(registry, name, framework) for framework in FRAMEWORKS))
 
         cases.append(_case(name, compare, FRAMEWORKS, run_both))
     if registry.get(name).tier is Tier.MINI:

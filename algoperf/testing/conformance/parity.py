@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from algoperf.definition import Split
-from algoperf.testing.conformance.subject import Subject
+from algoperf.testing.conformance.workload_fixture import WorkloadFixture
 
 # Float32 in both. Relative to the largest absolute value of what is compared, because sums of different order differ by
 # an amount that goes with the largest terms.
@@ -19,19 +19,19 @@ METRIC_TOLERANCE = 1e-4
 _STANDARD_ERRORS = 4.5
 
 
-def same_weights(jax: Subject, torch: Subject) -> None:
+def same_weights(jax: WorkloadFixture, torch: WorkloadFixture) -> None:
     """Both export the same names, shapes and dtypes."""
     ours, theirs = ({name: (array.shape, array.dtype) for name, array in s.weights.items()} for s in (jax, torch))
     assert ours == theirs, f"only in one framework, or different: {sorted(set(ours.items()) ^ set(theirs.items()))}"
 
 
-def same_evaluation(jax: Subject, torch: Subject) -> None:
+def same_evaluation(jax: WorkloadFixture, torch: WorkloadFixture) -> None:
     """Logits and loss in evaluation mode, every output of `evaluate`, and every metric."""
-    torch_state = torch.probe.import_weights(jax.weights)
-    ours, theirs = jax.evaluation, torch.probe.forward_pass(torch_state, jax.batch)
+    torch_state = torch.adapter.import_weights(jax.weights)
+    ours, theirs = jax.evaluation, torch.adapter.forward_pass(torch_state, jax.batch)
     _assert_logits(ours.logits, theirs.logits)
     _assert_close(theirs.loss, ours.loss, LOSS_TOLERANCE, "loss")
-    outputs = torch.probe.evaluate(torch_state, jax.batch)
+    outputs = torch.adapter.evaluate(torch_state, jax.batch)
     assert outputs.keys() == jax.outputs.keys()
     real = jax.batch["weights"].reshape(len(jax.batch["weights"]), -1).any(axis=1)
     for name, expected in jax.outputs.items():
@@ -45,10 +45,10 @@ def same_evaluation(jax: Subject, torch: Subject) -> None:
         _assert_close(computed[1][name], expected, METRIC_TOLERANCE, f"metric {name!r}")
 
 
-def same_training(jax: Subject, torch: Subject) -> None:
+def same_training(jax: WorkloadFixture, torch: WorkloadFixture) -> None:
     """Logits, loss with and without label smoothing, gradients and updated batch statistics in training mode."""
     ours = jax.training
-    theirs = torch.probe.training_pass(torch.probe.import_weights(jax.weights), jax.batch)
+    theirs = torch.adapter.training_pass(torch.adapter.import_weights(jax.weights), jax.batch)
     _assert_logits(ours.logits, theirs.logits)
     _assert_close(theirs.loss, ours.loss, LOSS_TOLERANCE, "loss")
     norm = _norm(ours.gradients.values())
@@ -61,16 +61,17 @@ def same_training(jax: Subject, torch: Subject) -> None:
         if not name.startswith("params/"):
             _assert_close(theirs.weights[name], expected, STATISTICS_TOLERANCE, name)
     smoothed = [
-        subject.probe.training_pass(subject.probe.import_weights(jax.weights), jax.batch, label_smoothing=0.1).loss
-        for subject in (jax, torch)
+        fixture.adapter.training_pass(fixture.adapter.import_weights(jax.weights), jax.batch, label_smoothing=0.1).loss
+        for fixture in (jax, torch)
     ]
     _assert_close(smoothed[1], smoothed[0], LOSS_TOLERANCE, "loss with label smoothing")
 
 
-def same_initial_distribution(jax: Subject, torch: Subject) -> None:
+def same_initial_distribution(jax: WorkloadFixture, torch: WorkloadFixture) -> None:
     """Mean and standard deviation of each tensor agree as far as tensors of its size can tell."""
     samples = [
-        [subject.probe.export_weights(subject.probe.init(seed)) for seed in range(20, 26)] for subject in (jax, torch)
+        [fixture.adapter.export_weights(fixture.adapter.init(seed)) for seed in range(20, 26)]
+        for fixture in (jax, torch)
     ]
     for name in samples[0][0]:
         ours, theirs = (np.concatenate([weights[name].ravel() for weights in of]).astype(np.float64) for of in samples)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from algoperf.data import Store, StoreError
+from algoperf.data.shards import part_name
 from workloads.common.imagenet.raw import RawDataError
-from workloads.common.parts import part_name
 
 
 def decode(encoded: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Raw ImageNet to a prepared store; the mini's images come from a generator and go the same way.
 
-The store of the real dataset has `<split>_labels` int32 [n]; its JPEG bytes are in parts (`workloads.common.parts`),
+The store of the real dataset has `<split>_labels` int32 [n]; its JPEG bytes are in parts (`algoperf.data.shards`),
 each with `bytes` uint8 [total] and `offsets` int64 [n + 1]. The store of a mini (`decoded`) has `<split>_labels` and
 `<split>_images` uint8 [n, side, side, 3].
 """
@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from algoperf.data import StoreWriter, is_complete
+from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet import shapes
 from workloads.common.imagenet.images import decode
 from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
-from workloads.common.parts import adopt_parts, write_part
 
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 IMAGES_PER_PART = 16_384

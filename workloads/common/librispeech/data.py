@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Store, StoreError
+from algoperf.data.shards import part_name
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.librispeech import corpus
 from workloads.common.librispeech.definition import SpeechData
 from workloads.common.librispeech.tokenizer import Tokenizer
-from workloads.common.parts import part_name
 
 _FAKE_TONE_SAMPLES = 8_000
 _SHORTEST_FAKE_SHARE = 0.6

@@ -1,6 +1,6 @@
 """LibriSpeech's archives or folders to a prepared store; the mini's generated utterances go the same way.
 
-The store holds the tokenizer (`tokenizer` uint8) and its parts (`workloads.common.parts`), each with some utterances of
+The store holds the tokenizer (`tokenizer` uint8) and its parts (`algoperf.data.shards`), each with some utterances of
 a folder: `audio` int16 and `tokens` int16, all utterances one after the other, `sample_starts` and `token_starts` int64
 [utterances + 1], `names` bytes [utterances], and `left_out` int64 [reasons].
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter
+from algoperf.data.shards import adopt_parts, staging_dir, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.librispeech import corpus
 from workloads.common.librispeech.data import recipe
@@ -27,7 +28,6 @@ from workloads.common.librispeech.definition import SpeechData
 from workloads.common.librispeech.features import SAMPLE_RATE
 from workloads.common.librispeech.raw import Utterance, folder_path, read_audio, read_transcripts
 from workloads.common.librispeech.tokenizer import BLANK, Tokenizer, train_tokenizer
-from workloads.common.parts import adopt_parts, staging_dir, write_part
 
 UTTERANCES_PER_PART = 1_024
 GIVEN_TOKENIZER = "spm_model.vocab"  # the name that AlgoPerf gives to its SentencePiece model

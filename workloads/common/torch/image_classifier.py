@@ -14,7 +14,7 @@ class ImageClassifier:
     """Implements `algoperf.backends.base.Model` for a classifier.
 
     Args:
-      make_module: builds the module, called as `module(images, **options)`; its `entries()` map its state.
+      make_module: builds the module, called as `module(images, **options)`; its `weight_map()` map its state.
       output_names: names of the output layer's parameters.
       takes_dropout: whether the module has an option `dropout_rate`.
     """
@@ -66,8 +66,8 @@ class ImageClassifier:
         return param_key in self._output_names
 
     def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).entries())
+        return weights.export_weights(params, unwrapped(params).weight_map())
 
     def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).entries())
+        weights.import_weights(weights_, params, unwrapped(params).weight_map())
         return params, model_state

@@ -85,7 +85,7 @@ class _Block(nn.Module):
                 x = self._activation(x)
         return self._activation(x + (inputs if self.downsample is None else self.downsample(inputs)))
 
-    def entries(self, prefix: str, path: str) -> Iterator[Entry]:
+    def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         """Names and layouts of the tensors below `prefix` in terms of the Flax module at `path`."""
         for number in range(len(self.kernels)):
             yield from weights.conv(f"{prefix}.conv{number + 1}", f"{path}/Conv_{number}", bias=False)
@@ -160,13 +160,13 @@ class ResNet(nn.Module):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.fc(x.mean((2, 3)))
 
-    def entries(self) -> Iterator[Entry]:
+    def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""
         yield from weights.conv("conv1", "Conv_init", bias=False)
         yield from weights.batch_norm("bn1", "BatchNorm_init")
         number = 0
         for stage in range(1, self._num_stages + 1):
             for index, block in enumerate(getattr(self, f"layer{stage}")):
-                yield from block.entries(f"layer{stage}.{index}", f"{type(block).__name__}_{number}")
+                yield from block.weight_map(f"layer{stage}.{index}", f"{type(block).__name__}_{number}")
                 number += 1
         yield from weights.linear("fc", "Dense_0")

@@ -1,4 +1,4 @@
-"""Probe of a PyTorch model."""
+"""FrameworkAdapter of a PyTorch model."""
 
 import copy
 from types import ModuleType
@@ -11,15 +11,15 @@ from algoperf.backends.base import Model, Weights
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
-from algoperf.testing.conformance.probe import Outputs, Pass, State, arrays_of, map_arrays
+from algoperf.testing.conformance.adapter import Outputs, Pass, State, arrays_of, map_arrays
 
 
-def make_probe(model: Model) -> "TorchProbe":
-    return TorchProbe(model)
+def make_adapter(model: Model) -> "TorchAdapter":
+    return TorchAdapter(model)
 
 
-class TorchProbe:
-    """Implements `algoperf.testing.conformance.probe.Probe`."""
+class TorchAdapter:
+    """Implements `algoperf.testing.conformance.adapter.FrameworkAdapter`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""Probe of a JAX model."""
+"""FrameworkAdapter of a JAX model."""
 
 from types import ModuleType
 from typing import Any
@@ -11,7 +11,7 @@ from algoperf.backends.base import Model, Weights
 from algoperf.backends.jax_workload import JaxWorkload
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
-from algoperf.testing.conformance.probe import Outputs, Pass, State, arrays_of, map_arrays
+from algoperf.testing.conformance.adapter import Outputs, Pass, State, arrays_of, map_arrays
 
 # Compiling takes most of the time of the suite and each program runs a few times only.
 _COMPILE_FAST = {
@@ -21,12 +21,12 @@ _COMPILE_FAST = {
 }
 
 
-def make_probe(model: Model) -> "JaxProbe":
-    return JaxProbe(model)
+def make_adapter(model: Model) -> "JaxAdapter":
+    return JaxAdapter(model)
 
 
-class JaxProbe:
-    """Implements `algoperf.testing.conformance.probe.Probe`."""
+class JaxAdapter:
+    """Implements `algoperf.testing.conformance.adapter.FrameworkAdapter`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

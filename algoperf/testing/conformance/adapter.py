@@ -44,7 +44,7 @@ class Pass:
     gradients: Weights
 
 
-class Probe(Protocol):
+class FrameworkAdapter(Protocol):
     """One model in one framework; batches are NumPy."""
 
     def init(self, seed: int) -> State: ...
@@ -89,11 +89,11 @@ def missing_framework(framework: str) -> str | None:
     return None if importlib.util.find_spec(package) else f"{package} is not installed"
 
 
-def load_probe(framework: str, model: Any) -> Probe:
+def load_adapter(framework: str, model: Any) -> FrameworkAdapter:
     """Imports one framework and wraps `model`."""
-    module = importlib.import_module(f"algoperf.testing.conformance.{_PACKAGES[framework]}_probe")
-    probe: Probe = module.make_probe(model)
-    return probe
+    module = importlib.import_module(f"algoperf.testing.conformance.{_PACKAGES[framework]}_adapter")
+    adapter: FrameworkAdapter = module.make_adapter(model)
+    return adapter
 
 
 def map_arrays(function: Callable[[np.ndarray], Any], tree: Any) -> Any:

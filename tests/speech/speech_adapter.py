@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from algoperf.registry import REGISTRY
-from algoperf.testing.conformance.probe import load_probe
-from algoperf.testing.conformance.subject import perturbed
+from algoperf.testing.conformance.adapter import load_adapter
+from algoperf.testing.conformance.workload_fixture import perturbed
 from workloads.common.librispeech.data import padded_batch, with_weights
 
 MODULES = {"jax": "jax_model", "pytorch": "torch_model"}
@@ -23,12 +23,12 @@ def small_definition(name, **switches):
 
 
 @functools.cache
-def probe_of(name, framework, **switches):
-    """(probe, function that gives a state with weights away from their initial values)"""
+def adapter_of(name, framework, **switches):
+    """(adapter, function that gives a state with weights away from their initial values)"""
     definition = small_definition(name, **switches)
-    probe = load_probe(framework, REGISTRY.module(name, MODULES[framework]).build(definition))
-    weights = perturbed(probe.export_weights(probe.init(0)), seed=1)
-    return probe, lambda: probe.import_weights(weights)
+    adapter = load_adapter(framework, REGISTRY.module(name, MODULES[framework]).build(definition))
+    weights = perturbed(adapter.export_weights(adapter.init(0)), seed=1)
+    return adapter, lambda: adapter.import_weights(weights)
 
 
 def utterances(lengths, seed=0):

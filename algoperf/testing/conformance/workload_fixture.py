@@ -10,14 +10,14 @@ from algoperf.backends.base import Weights, model_module
 from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
 from algoperf.registry import Registry
-from algoperf.testing.conformance.probe import Outputs, Pass, Probe, State, load_probe
+from algoperf.testing.conformance.adapter import FrameworkAdapter, Outputs, Pass, State, load_adapter
 
 BATCH_SIZE = 4
 _BATCH_SEED = 11
 _PERTURBATION = 0.05
 
 
-class Subject:
+class WorkloadFixture:
     """A workload at test size (`definition.shrunk()`) on one random batch whose last example is padding.
 
     Attributes:
@@ -34,13 +34,13 @@ class Subject:
         self.model: ModuleType = registry.module(name, model_module(framework))
 
     @functools.cached_property
-    def probe(self) -> Probe:
-        return load_probe(self.framework, self.model.build(self.definition))
+    def adapter(self) -> FrameworkAdapter:
+        return load_adapter(self.framework, self.model.build(self.definition))
 
     @functools.cached_property
     def declared_workload(self) -> spec.Workload:
         """What a submission sees of the model at its full size; no memory is taken for parameters."""
-        return self.probe.workload(self.declared, self.model)
+        return self.adapter.workload(self.declared, self.model)
 
     @functools.cached_property
     def batch(self) -> Batch:
@@ -49,26 +49,26 @@ class Subject:
     @functools.cached_property
     def weights(self) -> Weights:
         """Weights away from the special values of an initialisation (zeros, ones)."""
-        return perturbed(self.probe.export_weights(self.probe.init(3)), seed=5)
+        return perturbed(self.adapter.export_weights(self.adapter.init(3)), seed=5)
 
     def state(self) -> State:
         """A new state with `weights`."""
-        return self.probe.import_weights(self.weights)
+        return self.adapter.import_weights(self.weights)
 
     @functools.cached_property
     def training(self) -> Pass:
         """Training pass at `weights`, without dropout."""
-        return self.probe.training_pass(self.state(), self.batch)
+        return self.adapter.training_pass(self.state(), self.batch)
 
     @functools.cached_property
     def evaluation(self) -> Pass:
         """Forward pass in evaluation mode at `weights`."""
-        return self.probe.forward_pass(self.state(), self.batch)
+        return self.adapter.forward_pass(self.state(), self.batch)
 
     @functools.cached_property
     def outputs(self) -> Outputs:
         """What `Model.evaluate` gives at `weights`."""
-        return self.probe.evaluate(self.state(), self.batch)
+        return self.adapter.evaluate(self.state(), self.batch)
 
 
 def perturbed(weights: Weights, seed: int) -> Weights:
@@ -88,6 +88,6 @@ def perturbed(weights: Weights, seed: int) -> Weights:
 
 
 @functools.lru_cache(maxsize=3)
-def subject(registry: Registry, name: str, framework: str) -> Subject:
-    """Returns the subject, the same one while the suite stays with one workload."""
-    return Subject(registry, name, framework)
+def workload_fixture(registry: Registry, name: str, framework: str) -> WorkloadFixture:
+    """Returns the fixture, the same one while the suite stays with one workload."""
+    return WorkloadFixture(registry, name, framework)

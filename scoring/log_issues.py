@@ -13,7 +13,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class Finding:
+class LogIssue:
     """One oddity: where (`path`, relative to the logs), what kind (`code`), and a sentence."""
 
     path: str
