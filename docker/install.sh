@@ -19,4 +19,4 @@ case "$ACCELERATOR" in
     ;;
 esac
 
-pip install --no-cache-dir --editable ".[$EXTRAS]" "$@"
+pip install --no-cache-dir --constraint constraints.txt --editable ".[$EXTRAS]" "$@"

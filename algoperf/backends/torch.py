@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import WorkloadDefinition
 from algoperf.pytorch_utils import pytorch_setup, unwrapped
 
-__all__ = ["TorchBackend", "TorchWorkload", "create"]
+__all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel"]
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -38,6 +39,16 @@ def create() -> "TorchBackend":
     if joined:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return TorchBackend(device, joined=joined)
+
+
+def data_parallel(module: nn.Module, **options: Any) -> nn.parallel.DistributedDataParallel:
+    """Wraps `module` so that processes average gradients and leave buffers alone: batch statistics are global already.
+
+    `options` are those of DistributedDataParallel.
+    """
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # renamed in 2.13
+    return nn.parallel.DistributedDataParallel(module, **{**options, switch: False})
 
 
 class TorchBackend:
@@ -163,10 +174,7 @@ class TorchBackend:
         if self.world_size > 1:
             unused = batch is not None and self._leaves_parameters_unused(workload, params, batch)
             ids = [self.device.index] if self._is_cuda else None
-            # Batch statistics are global already, so buffers need no broadcast.
-            module = nn.parallel.DistributedDataParallel(
-                params, device_ids=ids, broadcast_buffers=False, find_unused_parameters=unused
-            )
+            module = data_parallel(params, device_ids=ids, find_unused_parameters=unused)
         if compiles:
             workload.compile_loss()
             module = torch.compile(module)

@@ -30,9 +30,8 @@ def _jax_run() -> tuple[bool, type[Run]]:
 
 
 def _torch_run() -> tuple[bool, type[Run]]:
-    import torch
-
     from algoperf.backends import base
+    from algoperf.backends.torch import data_parallel
 
     backend = base.load("pytorch")
     if backend.world_size == 1:
@@ -40,7 +39,7 @@ def _torch_run() -> tuple[bool, type[Run]]:
 
     class DistributedRun(Run):
         def wrapped(self, params):
-            return torch.nn.parallel.DistributedDataParallel(params, broadcast_buffers=False)
+            return data_parallel(params)
 
         def take_batch(self):
             batch = super().take_batch()

@@ -34,7 +34,8 @@ def assert_same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
 @pytest.mark.torch
 def test_two_processes_train_as_one(tmp_path: Path):
     one = train("torch", tmp_path / "one.npz", [])
-    two = train("torch", tmp_path / "two.npz", TORCHRUN, OMP_NUM_THREADS="1")
+    strict = {"PYTHONWARNINGS": "error::FutureWarning", "OMP_NUM_THREADS": "1"}
+    two = train("torch", tmp_path / "two.npz", TORCHRUN, **strict)
     assert_same(one, two)
 
 

@@ -8,7 +8,11 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from toy_runs import ROOT
+
+import algoperf
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
@@ -33,6 +37,34 @@ def test_every_data_file_of_a_package_is_in_the_wheel():
     assert len(data) > 40
     assert {path.suffix for path in data} >= {".json", ".toml", ".html"}
     assert [str(path) for path in data if not any(fnmatch(path.name, glob) for glob in globs)] == []
+
+
+def test_every_dependency_has_a_tested_version_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    not_tested = {"wandb"}
+    listed = PYPROJECT["project"]["dependencies"] + [r for name in set(extras) - not_tested for r in extras[name]]
+    requirements = [r for r in map(Requirement, listed) if r.name != "algoperf"]
+    assert len(requirements) > 20
+    misfits = [str(r) for r in requirements if not r.specifier.contains(pins.get(canonicalize_name(r.name), "0"))]
+    assert misfits == []
+
+
+def test_make_and_the_image_install_the_tested_versions():
+    assert "pip install --quiet -c constraints.txt" in (ROOT / "Makefile").read_text()
+    assert "--constraint constraints.txt" in (ROOT / "docker/install.sh").read_text()
+
+
+def test_the_version_has_one_home():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", algoperf.__version__)
+    assert "version" in PYPROJECT["project"]["dynamic"]
+    assert SETUPTOOLS["dynamic"]["version"] == {"attr": "algoperf.__version__"}
+
+
+def test_the_licence_goes_with_the_package():
+    assert PYPROJECT["project"]["license-files"] == ["LICENSE"]
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
 
 
 def dockerfile_arguments():
