@@ -1,6 +1,6 @@
 """Scores a folder of logs and writes the leaderboard with its uncertainty.
 
-python -m scoring.score_submissions --submission_directory=DIR --output_dir=scoring_results --rules=v0.6
+python -m scoring.score_submissions --submission_directory=DIR --output_dir=scoring_results [--rules=v0.6]
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
+from scoring.rules.choice import fitting_rules, shipped_rules
 from scoring.times import Mode
 
 _SHOWN_FINDINGS = 20
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--submission_directory", required=True, help="holds <submission>/study_<s>/<workload>_<framework>/trial_<k>/")
     add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
-    add("--rules", default="v0.6", help=f"rule set: {', '.join(BUILT_IN)}, or a TOML file")
+    add("--rules", help=f"{', '.join(BUILT_IN)}, or a TOML file; when not given, the set that the logs fit")
     add("--tuning_ruleset", choices=("external", "self"), help="read from the logs when not given")
     add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
     add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
@@ -62,7 +63,7 @@ def _positive(text: str) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    rules = load_rules(args.rules).with_counts(studies=args.num_studies, trials=args.num_trials)
+    rules = _rules(args).with_counts(studies=args.num_studies, trials=args.num_trials)
     tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
     _check_workloads(tree, rules)
     tuning = _tuning_rule(tree, rules, "self" if args.self_tuning_ruleset else args.tuning_ruleset)
@@ -98,6 +99,18 @@ def _score(args: argparse.Namespace) -> int:
         print(f"strict: {len(serious)} findings are more than notes", file=sys.stderr)
         return 1
     return 0
+
+
+def _rules(args: argparse.Namespace) -> Rules:
+    """The rule set asked for, or else the shipped one that the logs fit."""
+    if args.rules is not None:
+        return load_rules(args.rules)
+    shipped = shipped_rules()
+    known = {name: rule for rules in shipped.values() for name, rule in rules.workloads.items()}
+    tree = _selected(read_logs(args.submission_directory, known), args)
+    rules = fitting_rules({t.workload for t in tree.trials}, shipped)
+    print(f"rule set {rules.name}, the one whose workloads are those of the logs; --rules chooses another")
+    return rules
 
 
 def _selected(tree: LogTree, args: argparse.Namespace) -> LogTree:
