@@ -100,7 +100,8 @@ class SplitSizes:
                 raise ValueError(f"split {split.name!r} must have at least one example, got {size}")
 
     def __getitem__(self, split: str) -> int | None:
-        return getattr(self, str(split))
+        size: int | None = getattr(self, str(split))
+        return size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ _NOT_WORKLOADS = frozenset({"common"})
 
 def suites() -> Mapping[str, Suite]:
     """The suites by name."""
-    return importlib.import_module("workloads.suites").SUITES
+    declared: Mapping[str, Suite] = importlib.import_module("workloads.suites").SUITES
+    return declared
 
 
 class UnknownWorkloadError(UserError, LookupError):

@@ -57,7 +57,8 @@ class Board:
 def competition_ranks(scores: np.ndarray) -> np.ndarray:
     """Ranks from 1 along the last axis: one more than the number of strictly larger scores. [..., n] gives [..., n]."""
     rounded = np.round(scores, 12)
-    return 1 + (rounded[..., None, :] > rounded[..., :, None]).sum(axis=-1)
+    ranks: np.ndarray = 1 + (rounded[..., None, :] > rounded[..., :, None]).sum(axis=-1)
+    return ranks
 
 
 def make_board(tree: LogTree, rules: Rules, tuning: TuningRule, mode: Mode) -> Board:

@@ -11,7 +11,8 @@ ALGOPERF_GRID_POINTS = 100
 
 def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
     """Share of workloads with a ratio of at most tau. `ratios` [..., n, w] and `taus` [t] give [..., n, t]."""
-    return (ratios[..., None, :] <= taus[:, None]).mean(axis=-1)
+    shares: np.ndarray = (ratios[..., None, :] <= taus[:, None]).mean(axis=-1)
+    return shares
 
 
 def exact_score(ratios: np.ndarray, tau_max: float) -> np.ndarray:
@@ -19,13 +20,15 @@ def exact_score(ratios: np.ndarray, tau_max: float) -> np.ndarray:
 
     A workload with ratio r <= tau_max lies under the step function from r on, hence adds tau_max - r.
     """
-    return np.clip(tau_max - ratios, 0.0, tau_max - 1.0).mean(axis=-1) / (tau_max - 1.0)
+    areas: np.ndarray = np.clip(tau_max - ratios, 0.0, tau_max - 1.0).mean(axis=-1) / (tau_max - 1.0)
+    return areas
 
 
 def grid_score(ratios: np.ndarray, tau_max: float, points: int = ALGOPERF_GRID_POINTS) -> np.ndarray:
     """The same area by the trapezoid rule on `points` evenly spaced taus, as AlgoPerf's scorer has it."""
     taus = tau_grid(tau_max, points)
-    return np.trapezoid(profile(ratios, taus), taus, axis=-1) / (tau_max - 1.0)
+    areas: np.ndarray = np.trapezoid(profile(ratios, taus), taus, axis=-1) / (tau_max - 1.0)
+    return areas
 
 
 def tau_grid(tau_max: float, points: int = ALGOPERF_GRID_POINTS) -> np.ndarray:

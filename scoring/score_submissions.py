@@ -8,12 +8,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
 from scoring.rules.choice import fitting_rules, shipped_rules
 from scoring.times import Mode
+
+if TYPE_CHECKING:
+    from scoring.analysis import Analysis
 
 _SHOWN_FINDINGS = 20
 
@@ -153,7 +157,7 @@ def _tuning_rule(tree: LogTree, rules: Rules, asked: str | None) -> TuningRule:
     return rules.tuning[known[0]]
 
 
-def _print_board(analysis) -> None:
+def _print_board(analysis: "Analysis") -> None:
     from scoring.outputs import limits
 
     board = analysis.board

@@ -178,7 +178,8 @@ def median_of_studies(study_s: np.ndarray) -> np.ndarray:
     """Median over the last axis; inf where the middle, or either of two middle values, is inf."""
     ordered = np.sort(study_s, axis=-1)
     count = ordered.shape[-1]
-    return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
+    medians: np.ndarray = (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
+    return medians
 
 
 def _median_of_present(study_s: np.ndarray) -> np.ndarray:

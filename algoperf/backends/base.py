@@ -210,7 +210,8 @@ def load(framework: str, **options: Any) -> Backend:
             f"--framework={framework} needs a package that is not installed ({error}); "
             f"install it with: pip install 'algoperf[{extra}]'"
         ) from error
-    return module.create(**options)
+    backend: Backend = module.create(**options)
+    return backend
 
 
 def model_module(framework: str) -> str:

@@ -141,8 +141,12 @@ class JaxBackend:
         """Global arrays split on axis 0 from this rank's rows. The NumPy arrays must not change afterwards."""
         sharding = jax_sharding_utils.get_batch_dim_sharding()
         if self.world_size == 1:
-            return jax.device_put(batch, sharding)
-        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
+            on_devices: spec.Batch = jax.device_put(batch, sharding)
+        else:
+            on_devices = jax.tree.map(
+                lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch
+            )
+        return on_devices
 
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> JaxWorkload:
         return JaxWorkload(definition, model)

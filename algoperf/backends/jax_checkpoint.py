@@ -60,7 +60,8 @@ def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
     arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, wanted))
     values = [_value(record, leaf, next(arrays) if _is_stored(record) else None) for record, leaf in pairs]
-    return jax.tree.unflatten(structure, values)
+    state: dict[str, Any] = jax.tree.unflatten(structure, values)
+    return state
 
 
 def _flatten(state: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
@@ -97,7 +98,7 @@ def _name(index: int) -> str:
 
 
 def _is_key(leaf: jax.Array) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _impl_name(key: jax.Array) -> str:

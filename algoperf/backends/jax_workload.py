@@ -39,7 +39,9 @@ class JaxWorkload(spec.Workload):
 
     def init_model_fn(self, rng: spec.RandomState) -> spec.ModelInitState:
         """Returns (params, model_state), equal on every device."""
-        return jax.jit(self._model.init, out_shardings=jax_sharding_utils.get_replicate_sharding())(rng)
+        init = jax.jit(self._model.init, out_shardings=jax_sharding_utils.get_replicate_sharding())
+        params, model_state = init(rng)
+        return params, model_state
 
     def model_fn(
         self,

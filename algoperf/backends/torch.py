@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -131,7 +131,8 @@ class TorchBackend:
     def put_batch(self, batch: spec.Batch) -> spec.Batch:
         """Tensors on this process's device; on CPU they share memory with the NumPy arrays."""
         if self._copy_stream is None:
-            return _map_arrays(_as_tensor, batch)
+            on_device: spec.Batch = _map_arrays(_as_tensor, batch)
+            return on_device
         with torch.cuda.stream(self._copy_stream):
             on_device = _map_arrays(self._copy_to_device, batch)
         self._copy_stream.synchronize()
@@ -170,14 +171,14 @@ class TorchBackend:
         probes = compile_model or self.world_size > 1
         batch = self.put_batch(sample_batch()) if probes and sample_batch is not None else None
         compiles = compile_model and self._compiles(workload, params, batch)
-        module: Any = params
+        module: nn.Module = params
         if self.world_size > 1:
             unused = batch is not None and self._leaves_parameters_unused(workload, params, batch)
             ids = [self.device.index] if self._is_cuda else None
             module = data_parallel(params, device_ids=ids, find_unused_parameters=unused)
         if compiles:
             workload.compile_loss()
-            module = torch.compile(module)
+            return cast(nn.Module, torch.compile(module))
         return module
 
     def _compiles(self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch | None) -> bool:

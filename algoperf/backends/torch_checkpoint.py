@@ -79,14 +79,15 @@ def _read(path: Path, device: Any) -> dict[str, Any]:
     # Only what was on a GPU moves: optimizers keep step counters on the CPU.
     locations = {f"cuda:{index}": str(device) for index in range(_MAX_DEVICES)}
     try:
-        return torch.load(path, map_location=locations, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=locations, weights_only=True)
+        return state
     except OSError:
         raise
     except Exception as error:  # zip, pickle and storage readers raise many kinds
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _digest(own: Mapping[str, tuple]) -> str:
+def _digest(own: Mapping[str, tuple[Any, ...]]) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     for name in _PER_RANK:
         torch_state.digest(own[name], hasher)

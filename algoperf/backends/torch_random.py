@@ -15,7 +15,8 @@ Key = np.ndarray | Sequence[int]
 
 def key(seed: int) -> np.ndarray:
     """Key of a seed: int32 [2]. Seeds count modulo 2**31 - 1."""
-    return split(seed, 2)[0]
+    first: np.ndarray = split(seed, 2)[0]
+    return first
 
 
 def split(parent: Key | int, num: int = 2) -> np.ndarray:

@@ -18,10 +18,11 @@ import torch
 from algoperf.backends.base import StateMismatchError, UnsavableStateError
 
 _PLAIN = (type(None), bool, int, float, str, bytes)
+Node = tuple[Any, ...]  # (kind, payload): plain data that `decode` restores
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, type)
 
 
-def encode(value: Any, path: str, *, inside_state_dict: bool = False) -> tuple:
+def encode(value: Any, path: str, *, inside_state_dict: bool = False) -> Node:
     """Turns `value` into plain data. Objects with `state_dict` and `load_state_dict` give their state; functions and
     classes are only marked.
 
@@ -52,7 +53,7 @@ def encode(value: Any, path: str, *, inside_state_dict: bool = False) -> tuple:
     raise _unsavable(value, path)
 
 
-def decode(node: tuple, template: Any, path: str) -> Any:
+def decode(node: Node, template: Any, path: str) -> Any:
     """Restores plain data into `template`, in place where it can hold it: tensors, dicts, lists, objects with
     `load_state_dict`.
 
@@ -109,7 +110,7 @@ def _restored_tensor(saved: torch.Tensor, template: Any, path: str) -> torch.Ten
         return template.copy_(saved)
 
 
-def _restored_object(payload: tuple, template: Any, path: str) -> Any:
+def _restored_object(payload: tuple[Any, ...], template: Any, path: str) -> Any:
     if not hasattr(template, "load_state_dict"):
         raise _missing(template, "an object with load_state_dict", path)
     try:
@@ -119,7 +120,7 @@ def _restored_object(payload: tuple, template: Any, path: str) -> Any:
     return template
 
 
-def _restored_dict(items: list[tuple[Any, tuple]], template: Any, path: str) -> Any:
+def _restored_dict(items: list[tuple[Any, Node]], template: Any, path: str) -> Any:
     known = template if isinstance(template, dict) else {}
     restored = {key: decode(node, known.get(key), f"{path}[{key!r}]") for key, node in items}
     if not isinstance(template, dict):
@@ -167,7 +168,8 @@ def _npy_bytes(array: np.ndarray | np.generic) -> bytes:
 
 
 def _from_npy(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _pickled(value: Any, path: str) -> bytes:

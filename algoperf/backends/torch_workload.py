@@ -28,10 +28,11 @@ class TorchWorkload(spec.Workload):
         with torch.random.fork_rng(devices=[]):
             try:
                 with torch.device("meta"):
-                    return self._model.init(None)[0]
+                    module: nn.Module = self._model.init(None)[0]
             except (NotImplementedError, RuntimeError, TypeError):
                 with torch.device("cpu"):
-                    return self._model.init(None)[0]
+                    module = self._model.init(None)[0]
+        return module
 
     @functools.cached_property
     def param_shapes(self) -> spec.ParameterShapeTree:
@@ -45,9 +46,9 @@ class TorchWorkload(spec.Workload):
         return {name: self._param_type(name, owners) for name, _ in self._abstract_module.named_parameters()}
 
     def _param_type(self, name: str, owners: dict[str, nn.Module]) -> spec.ParameterType:
-        chosen = self._model.param_type(name) if hasattr(self._model, "param_type") else None
-        if chosen is not None:
-            return chosen
+        own = self._model.param_type(name) if hasattr(self._model, "param_type") else None
+        if isinstance(own, spec.ParameterType):
+            return own
         owner = owners[name.rpartition(".")[0]]
         return parameter_type(name.split("."), layer=type(owner).__name__)
 

@@ -34,7 +34,7 @@ def write_part(
 
 def _is_finished(path: Path, meta: Mapping[str, Any]) -> bool:
     try:
-        return Store(path).meta == meta
+        return dict(Store(path).meta) == meta
     except StoreError:
         return False
 

@@ -82,7 +82,8 @@ class Evaluator:
         first, *others = backend.gather_objects(metrics)
         for other in others:
             first.merge(other)
-        return first.compute()
+        means: dict[str, float] = first.compute()
+        return means
 
 
 def _unobserved(what: str, num_done: int, num_examples: int) -> None:

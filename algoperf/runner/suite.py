@@ -256,10 +256,10 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.received = False
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._previous: dict[int, Any] = {}
 
-    def wait_for(self, child: subprocess.Popen) -> int:
+    def wait_for(self, child: subprocess.Popen[bytes]) -> int:
         """Waits for a child and returns its exit status."""
         self._child = child
         if self.received:

@@ -46,4 +46,5 @@ def checkpoint_weights(trial_dir: Path, backend: Backend, registry: Registry = R
     restored = Checkpointer(trial_dir, backend).restore(template)
     if restored is None or not restored.run:
         raise UserError(f"{trial_dir} holds no intact checkpoint")
-    return model.export_weights(restored.state["model_params"], restored.state["model_state"])
+    weights: Weights = model.export_weights(restored.state["model_params"], restored.state["model_state"])
+    return weights

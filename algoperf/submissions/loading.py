@@ -240,7 +240,7 @@ def _function(module: ModuleType, name: str, arguments: tuple[str, ...]) -> Call
         close = difflib.get_close_matches(name, vars(module), n=1, cutoff=0.8)
         hint = f" (it has {close[0]!r})" if close else ""
         raise SubmissionError(f"{module.__file__}: missing function {name}({', '.join(arguments)}){hint}")
-    function = getattr(module, name)
+    function: Callable[..., Any] = getattr(module, name)
     if not callable(function):
         raise SubmissionError(f"{module.__file__}: {name} must be a function, got {type(function).__name__}")
     return function

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from algoperf.records.recorder import write_json_atomic
 
@@ -66,7 +67,7 @@ def recorded_digests(trial_dir: Path) -> list[str]:
     return [version["digest"] for version in _versions(trial_dir)]
 
 
-def _versions(trial_dir: Path) -> list[dict]:
+def _versions(trial_dir: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads((trial_dir / VERSIONS_FILE).read_text())["versions"])
     except FileNotFoundError:
@@ -161,7 +162,7 @@ def _find(name: str) -> ModuleSpec | None:
 def _search(name: str, path: list[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)
-        spec = find_spec(name, path) if find_spec is not None else None
+        spec: ModuleSpec | None = find_spec(name, path) if find_spec is not None else None
         if spec is not None:
             return spec
     return None

@@ -44,7 +44,8 @@ class Hyperparameters:
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return self._asdict()  # type: ignore[attr-defined]
+        values: dict[str, Any] = self._asdict()  # type: ignore[attr-defined]
+        return values
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_hyperparameters, (self.to_dict(),)
@@ -52,7 +53,8 @@ class Hyperparameters:
 
 def make_hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
     """Returns the hyperparameters with these names and values, in this order (as read from `hparams.json`)."""
-    return _point_class(tuple(values))(**values)
+    point: Hyperparameters = _point_class(tuple(values))(**values)
+    return point
 
 
 @functools.cache

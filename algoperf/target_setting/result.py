@@ -129,7 +129,8 @@ def best_run(runs: Sequence[FinishedRun], metric: MetricSpec) -> FinishedRun:
     finite = [run for run in runs if math.isfinite(run.best(metric))]
     if not finite:
         raise UserError("no tuning run left a finite validation value; look at its logs under the work directory")
-    return _best(metric)(finite, key=lambda run: run.best(metric))
+    winner: FinishedRun = _best(metric)(finite, key=lambda run: run.best(metric))
+    return winner
 
 
 def targets_of(runs: Sequence[FinishedRun], metric: MetricSpec) -> tuple[float, float | None]:

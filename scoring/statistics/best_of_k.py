@@ -144,7 +144,8 @@ def _elementary_symmetric(shares: np.ndarray, k: int) -> np.ndarray:
     sums[0] = 1.0
     for column in shares.T:
         sums[1:] += column * sums[:-1]
-    return sums[k]
+    last: np.ndarray = sums[k]
+    return last
 
 
 def _all_different(values: Iterable[str]) -> bool:

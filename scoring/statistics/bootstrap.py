@@ -80,4 +80,5 @@ def expanded_quantile(level: float, studies: int, strata: int) -> float:
 def probability_of_beating(draws: np.ndarray) -> np.ndarray:
     """[n, n] share of the boards `draws` [r, n] on which the row's score exceeds the column's; ties count half."""
     rows, columns = draws[:, :, None], draws[:, None, :]
-    return ((rows > columns).mean(axis=0) + (rows >= columns).mean(axis=0)) / 2
+    shares: np.ndarray = ((rows > columns).mean(axis=0) + (rows >= columns).mean(axis=0)) / 2
+    return shares

@@ -39,7 +39,8 @@ def smallest_p_value(studies: int) -> float:
 
 def undetected_failure_rate(studies: int, *, level: float = 0.95) -> float:
     """Largest failure rate that is still compatible with `studies` successes in a row (exact one-sided bound)."""
-    return 1 - (1 - level) ** (1 / studies)
+    rate: float = 1 - (1 - level) ** (1 / studies)
+    return rate
 
 
 def what_studies_can_show(studies: int, workloads: int) -> list[str]:

@@ -5,6 +5,7 @@ setting" (2021), section 3: runs are compared at several targets and the solved 
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class ReachedTimes:
     def study_s(self, budget_factor: float = 1.0) -> np.ndarray:
         """[p, n, w, S] times of studies within `budget_factor` times the budgets."""
         limits = budget_factor * self.budgets_s[:, None, None]
-        return np.where(self.trial_s <= limits, self.trial_s, np.inf).min(axis=-1)
+        fastest: np.ndarray = np.where(self.trial_s <= limits, self.trial_s, np.inf).min(axis=-1)
+        return fastest
 
 
 def target_reached_times(tree: LogTree, board: Board, shares: tuple[float, ...] = TARGET_SHARES) -> ReachedTimes:
@@ -87,7 +89,7 @@ def target_reached_times(tree: LogTree, board: Board, shares: tuple[float, ...] 
     return ReachedTimes(shares=shares, trial_s=trial_s, budgets_s=board.budgets_s)
 
 
-def _axes(board: Board) -> tuple[tuple, ...]:
+def _axes(board: Board) -> tuple[tuple[Any, ...], ...]:
     times = board.times
     return times.submissions, times.workloads, times.studies, times.trial_numbers
 

@@ -67,7 +67,8 @@ def survival_curve(
 
 
 def _at_risk(times_s: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    return (times_s[None, :] >= quantiles[:, None]).sum(axis=1)
+    counts: np.ndarray = (times_s[None, :] >= quantiles[:, None]).sum(axis=1)
+    return counts
 
 
 def _restricted_mean(

@@ -49,13 +49,13 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
     for framework in FRAMEWORKS:
         for check in FRAMEWORK_CHECKS:
 
-            def run(data_dir: Path, check: Callable = check, framework: str = framework) -> None:
+            def run(data_dir: Path, check: Callable[..., None] = check, framework: str = framework) -> None:
                 check(workload_fixture(registry, name, framework))
 
             cases.append(_case(name, check, (framework,), run))
     for compare in PARITY_CHECKS:
 
-        def run_both(data_dir: Path, compare: Callable = compare) -> None:
+        def run_both(data_dir: Path, compare: Callable[..., None] = compare) -> None:
             compare(*(workload_fixture(registry, name, framework) for framework in FRAMEWORKS))
 
         cases.append(_case(name, compare, FRAMEWORKS, run_both))
@@ -66,7 +66,11 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
 
 
 def _case(
-    name: str, check: Callable, frameworks: tuple[str, ...], run: Callable[[Path], None], shares: str | None = None
+    name: str,
+    check: Callable[..., None],
+    frameworks: tuple[str, ...],
+    run: Callable[[Path], None],
+    shares: str | None = None,
 ) -> Case:
     reasons = [reason for framework in frameworks if (reason := missing_framework(framework))]
     return Case(

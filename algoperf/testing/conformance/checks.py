@@ -111,10 +111,11 @@ def metrics(fixture: WorkloadFixture) -> None:
 
 
 def _metrics(fixture: WorkloadFixture, parts: list[tuple[Outputs, Batch]]) -> dict[str, float]:
-    return _accumulated(fixture, parts).compute()
+    means: dict[str, float] = _accumulated(fixture, parts).compute()
+    return means
 
 
-def _accumulated(fixture: WorkloadFixture, parts: list[tuple[Outputs, Batch]]):
+def _accumulated(fixture: WorkloadFixture, parts: list[tuple[Outputs, Batch]]) -> Any:
     accumulator = fixture.metrics.make_metrics(fixture.definition, Split.VALIDATION, None)
     for outputs, batch in parts:
         accumulator.update(outputs, batch)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ _MARKS = {"jax": "jax", "pytorch": "torch"}
 CASES = conformance_cases(REGISTRY)
 
 
-def as_parameter(case: Case):
+def as_parameter(case: Case) -> Any:
     marks = [getattr(pytest.mark, _MARKS[framework]) for framework in case.frameworks]
     if case.skip_reason is not None:
         marks.append(pytest.mark.skip(reason=case.skip_reason))
@@ -22,7 +23,7 @@ def as_parameter(case: Case):
 
 
 @pytest.fixture(scope="session")
-def conformance_data_dir(tmp_path_factory) -> Path:
+def conformance_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conformance_data")
 
 

@@ -44,7 +44,8 @@ class WorkloadFixture:
 
     @functools.cached_property
     def batch(self) -> Batch:
-        return self.data.fake_batch(self.definition, BATCH_SIZE, _BATCH_SEED)
+        batch: Batch = self.data.fake_batch(self.definition, BATCH_SIZE, _BATCH_SEED)
+        return batch
 
     @functools.cached_property
     def weights(self) -> Weights:

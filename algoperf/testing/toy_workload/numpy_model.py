@@ -55,6 +55,7 @@ class NumpyModel:
         return {"Dense_0": {"kernel": kernel, "bias": slope.sum(keepdims=True)}}
 
     def _outputs(self, params: Any, batch: Mapping[str, Any]) -> np.ndarray:
+        outputs: np.ndarray
         outputs, _ = self.forward(params, batch, None, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0)
         return outputs
 
