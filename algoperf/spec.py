@@ -5,7 +5,7 @@ Names and signatures are those of the AlgoPerf v0.6 submission API, so that exis
 
 import abc
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from algoperf.definition import LossType, ParameterType, Split, WorkloadDefinition
@@ -20,26 +20,26 @@ __all__ = [
 ]
 
 Array = Any  # numpy.ndarray, jax.Array or torch.Tensor
-Batch = dict[str, Any]
-Hyperparameters = Any
-ModelAuxiliaryState = Any
-OptimizerState = Any
-ParameterContainer = Any
-ParameterTypeTree = Any
-RandomState = Any
-Tensor = Any
-Timing = float
-
-ParameterShapeTree = Any
+Tensor = Any  # jax.Array or torch.Tensor
+Batch = dict[str, Any]  # arrays by name; axis 0 counts examples
+Hyperparameters = Any  # one point of a search space, with an attribute for each name; None in a self-tuning run
+ModelAuxiliaryState = Any  # batch statistics; None where the model has none
+OptimizerState = Any  # whatever the submission's `init_optimizer_state` returns
+ParameterContainer = Any  # JAX: pytree of arrays; PyTorch: the model, an nn.Module
 ParameterKey = str
+ParameterShapeTree = Any
+ParameterTypeTree = Any
+RandomState = Any  # JAX: a key; PyTorch: int32 [2]
+Timing = float  # seconds
+InputQueue = Iterator[Batch]  # endless training batches
+
 ModelInitState = tuple[ParameterContainer, ModelAuxiliaryState]
 UpdateReturn = tuple[OptimizerState, ParameterContainer, ModelAuxiliaryState]
-InitOptimizerFn = Callable[..., OptimizerState]
-UpdateParamsFn = Callable[..., UpdateReturn]
-DataSelectionFn = Callable[..., Batch]
 
 
 class ForwardPassMode(enum.Enum):
+    """Whether a forward pass trains (dropout, batch statistics of the batch) or evaluates; values as in AlgoPerf."""
+
     TRAIN = 0
     EVAL = 1
 
@@ -49,7 +49,7 @@ class TrainingCompleteError(Exception):
 
 
 class ShapeTuple:
-    """A shape as one leaf of a parameter tree."""
+    """A shape as one leaf of a parameter tree; `shape_tuple` holds the sizes of its axes."""
 
     def __init__(self, shape_tuple: tuple[int, ...]) -> None:
         self.shape_tuple = tuple(int(size) for size in shape_tuple)
@@ -77,6 +77,10 @@ class Workload(abc.ABC):
 
     The two final classes are `algoperf.backends.jax.JaxWorkload` and `algoperf.backends.torch.TorchWorkload`.
     Everything that does not depend on the framework is read from the definition here.
+
+    Attributes:
+      definition: what the workload is, as data.
+      metrics_logger: where a submission may record scalars; None where nothing is recorded (ranks other than 0).
     """
 
     def __init__(self, definition: WorkloadDefinition) -> None:
@@ -85,63 +89,77 @@ class Workload(abc.ABC):
 
     @property
     def name(self) -> str:
+        """Key in the registry, for example `wmt_post_ln`."""
         return self.definition.name
 
     @property
     def target_metric_name(self) -> str:
+        """Name of the metric that the targets are values of, without a split: `bleu`, `wer`, ..."""
         return self.definition.metric.name
 
     @property
     def loss_type(self) -> LossType:
+        """The loss family; `loss_fn` computes it."""
         return self.definition.loss_type
 
     @property
     def validation_target_value(self) -> float:
+        """Value of the target metric on the validation split that ends a run. Source: the definition's `sources`."""
         return self.definition.validation_target
 
     @property
     def test_target_value(self) -> float | None:
+        """The same on the test split; None where the workload has no test target."""
         return self.definition.test_target
 
     @property
     def num_train_examples(self) -> int:
+        """Examples of the training split."""
         return self.definition.splits.train
 
     @property
     def num_eval_train_examples(self) -> int:
+        """Examples of the training data on which training metrics are reported."""
         return self.definition.splits.eval_train
 
     @property
     def num_validation_examples(self) -> int:
+        """Examples of the validation split."""
         return self.definition.splits.validation
 
     @property
     def num_test_examples(self) -> int | None:
+        """Examples of the test split; None where there is none."""
         return self.definition.splits.test
 
     @property
     def eval_batch_size(self) -> int:
+        """Global batch size of evaluations, over all devices; the benchmark fixes it."""
         return self.definition.eval_batch_size
 
     @property
     def max_allowed_runtime_sec(self) -> float:
+        """Budget of submission time in seconds, before the factor of the tuning ruleset."""
         return self.definition.budget.max_runtime_s
 
     @property
     def eval_period_time_sec(self) -> float:
+        """Seconds of submission time between two evaluations."""
         return self.definition.budget.eval_period_s
 
     @property
     def step_hint(self) -> int:
+        """Training steps that the reference algorithm makes within the budget; schedules may be as long as this."""
         return self.definition.budget.step_hint
 
     @property
     def train_mean(self) -> Any:
-        """Per-channel mean subtracted from the inputs, where the workload normalises them with constants."""
+        """Mean of each channel, subtracted from the inputs; NotImplementedError where inputs are not normalised so."""
         return self._data_constant("train_mean")
 
     @property
     def train_stddev(self) -> Any:
+        """Standard deviation of each channel, by which inputs are divided; NotImplementedError as for `train_mean`."""
         return self._data_constant("train_stddev")
 
     def _data_constant(self, name: str) -> Any:
@@ -150,9 +168,11 @@ class Workload(abc.ABC):
         return getattr(self.definition.data, name)
 
     def has_reached_validation_target(self, metrics: Mapping[str, float]) -> bool:
+        """Whether `validation/<target metric>` of an evaluation is strictly better than its target; NaN never is."""
         return self._strictly_better(metrics, Split.VALIDATION, self.validation_target_value)
 
     def has_reached_test_target(self, metrics: Mapping[str, float]) -> bool:
+        """The same for `test/<target metric>`; True where the workload has no test target."""
         return self._strictly_better(metrics, Split.TEST, self.test_target_value)
 
     def _strictly_better(self, metrics: Mapping[str, float], split: Split, target: float | None) -> bool:
@@ -206,4 +226,119 @@ class Workload(abc.ABC):
         """Whether a top-level JAX key or a PyTorch parameter name belongs to the output layer."""
 
 
-InputQueue = Iterator[Batch]
+class GetBatchSize(Protocol):
+    """The hook `get_batch_size`, called once before a run."""
+
+    def __call__(self, workload_name: str, /) -> int:
+        """Returns the global batch size of training. ValueError, LookupError or None: this workload is not known."""
+        ...
+
+
+class InitOptimizerState(Protocol):
+    """The hook `init_optimizer_state`, called once before the first step. Time in it is not charged."""
+
+    def __call__(
+        self,
+        *,
+        workload: Workload,
+        model_params: ParameterContainer,
+        model_state: ModelAuxiliaryState,
+        hyperparameters: Hyperparameters,
+        rng: RandomState,
+    ) -> OptimizerState:
+        """Returns the state that the other hooks are given, of any type that a checkpoint can hold."""
+        ...
+
+
+class DataSelection(Protocol):
+    """The hook `data_selection`, called before every step. Time in it is charged."""
+
+    def __call__(
+        self,
+        *,
+        workload: Workload,
+        input_queue: InputQueue,
+        optimizer_state: OptimizerState,
+        current_param_container: ParameterContainer,
+        model_state: ModelAuxiliaryState,
+        hyperparameters: Hyperparameters,
+        global_step: int,
+        rng: RandomState,
+    ) -> Batch:
+        """Returns the batch of step `global_step` (from 0), drawn from `input_queue`."""
+        ...
+
+
+class UpdateParams(Protocol):
+    """The hook `update_params`, called for every step. Time in it is charged."""
+
+    def __call__(
+        self,
+        *,
+        workload: Workload,
+        current_param_container: ParameterContainer,
+        current_params_types: ParameterTypeTree,
+        model_state: ModelAuxiliaryState,
+        hyperparameters: Hyperparameters,
+        batch: Batch,
+        loss_type: LossType,
+        optimizer_state: OptimizerState,
+        eval_results: list[tuple[int, dict[str, float]]],
+        global_step: int,
+        rng: RandomState,
+    ) -> UpdateReturn:
+        """Makes one update. `eval_results` holds (step, metrics) of each evaluation so far, oldest first.
+
+        Raises:
+          TrainingCompleteError: there is nothing left to do; the state before this call is evaluated.
+        """
+        ...
+
+
+class UpdateParamsWithTrainState(Protocol):
+    """`update_params` of a submission that also asks for `train_state`, by naming that argument."""
+
+    def __call__(
+        self,
+        *,
+        workload: Workload,
+        current_param_container: ParameterContainer,
+        current_params_types: ParameterTypeTree,
+        model_state: ModelAuxiliaryState,
+        hyperparameters: Hyperparameters,
+        batch: Batch,
+        loss_type: LossType,
+        optimizer_state: OptimizerState,
+        eval_results: list[tuple[int, dict[str, float]]],
+        global_step: int,
+        rng: RandomState,
+        train_state: Mapping[str, Any],
+    ) -> UpdateReturn:
+        """As `UpdateParams`; `train_state` is a read-only view of times (seconds) and reached goals."""
+        ...
+
+
+class PrepareForEval(Protocol):
+    """The optional hook `prepare_for_eval`, called before every evaluation. Time in it is charged."""
+
+    def __call__(
+        self,
+        *,
+        workload: Workload,
+        current_param_container: ParameterContainer,
+        current_params_types: ParameterTypeTree,
+        model_state: ModelAuxiliaryState,
+        hyperparameters: Hyperparameters,
+        loss_type: LossType,
+        optimizer_state: OptimizerState,
+        eval_results: list[tuple[int, dict[str, float]]],
+        global_step: int,
+        rng: RandomState,
+    ) -> UpdateReturn:
+        """Returns what is evaluated, and what training continues from."""
+        ...
+
+
+InitOptimizerFn = InitOptimizerState
+UpdateParamsFn = UpdateParams
+DataSelectionFn = DataSelection

@@ -1,7 +1,7 @@
 """Loads a submission and checks it before any data is read.
 
 A submission is a module with the functions of the AlgoPerf v0.6 submission API. The harness calls every hook
-with keyword arguments, so the argument names below are the contract.
+with keyword arguments, so the argument names of the hook protocols in `algoperf.spec` are the contract.
 """
 
 import difflib
@@ -16,40 +16,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.imports import add_working_directory, import_file
 
-_UPDATE_ARGUMENTS = (
-    "workload",
-    "current_param_container",
-    "current_params_types",
-    "model_state",
-    "hyperparameters",
-    "batch",
-    "loss_type",
-    "optimizer_state",
-    "eval_results",
-    "global_step",
-    "rng",
-)
+
+def _arguments(protocol: type) -> tuple[str, ...]:
+    """Names of the arguments of a hook, without self."""
+    return tuple(inspect.signature(protocol.__call__).parameters)[1:]
+
+
 HOOK_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "init_optimizer_state": ("workload", "model_params", "model_state", "hyperparameters", "rng"),
-    "update_params": _UPDATE_ARGUMENTS,
-    "data_selection": (
-        "workload",
-        "input_queue",
-        "optimizer_state",
-        "current_param_container",
-        "model_state",
-        "hyperparameters",
-        "global_step",
-        "rng",
-    ),
-    "prepare_for_eval": tuple(name for name in _UPDATE_ARGUMENTS if name != "batch"),
+    "get_batch_size": _arguments(spec.GetBatchSize),
+    "init_optimizer_state": _arguments(spec.InitOptimizerState),
+    "update_params": _arguments(spec.UpdateParams),
+    "data_selection": _arguments(spec.DataSelection),
+    "prepare_for_eval": _arguments(spec.PrepareForEval),
 }
-_OPTIONAL_ARGUMENTS = {"update_params": ("train_state",)}
+_OPTIONAL_ARGUMENTS = {
+    "update_params": set(_arguments(spec.UpdateParamsWithTrainState)) - set(HOOK_ARGUMENTS["update_params"])
+}
 
 
 class SubmissionError(UserError):
@@ -72,11 +60,11 @@ class Submission:
 
     module: ModuleType
     path: Path
-    init_optimizer_state: Callable[..., Any]
-    update_params: Callable[..., Any]
-    data_selection: Callable[..., Any]
-    get_batch_size: Callable[[str], int]
-    prepare_for_eval: Callable[..., Any] | None
+    init_optimizer_state: spec.InitOptimizerState
+    update_params: spec.UpdateParams
+    data_selection: spec.DataSelection
+    get_batch_size: spec.GetBatchSize
+    prepare_for_eval: spec.PrepareForEval | None
     wants_train_state: bool
     has_eval_batch_size: bool
     source_files: Mapping[str, str]
@@ -235,11 +223,11 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(text).split())
 
 
-def _function(module: ModuleType, name: str, arguments: tuple[str, ...]) -> Callable[..., Any]:
+def _function(module: ModuleType, name: str) -> Callable[..., Any]:
     if not hasattr(module, name):
         close = difflib.get_close_matches(name, vars(module), n=1, cutoff=0.8)
         hint = f" (it has {close[0]!r})" if close else ""
-        raise SubmissionError(f"{module.__file__}: missing function {name}({', '.join(arguments)}){hint}")
+        raise SubmissionError(f"{module.__file__}: missing function {name}({', '.join(HOOK_ARGUMENTS[name])}){hint}")
     function: Callable[..., Any] = getattr(module, name)
     if not callable(function):
         raise SubmissionError(f"{module.__file__}: {name} must be a function, got {type(function).__name__}")
@@ -247,13 +235,13 @@ def _function(module: ModuleType, name: str, arguments: tuple[str, ...]) -> Call
 
 
 def _hook(module: ModuleType, name: str) -> Callable[..., Any]:
-    function = _function(module, name, HOOK_ARGUMENTS[name])
+    function = _function(module, name)
     _check_arguments(module, name, function)
     return function
 
 
-def _batch_size_function(module: ModuleType) -> Callable[[str], int]:
-    function = _function(module, "get_batch_size", ("workload_name",))
+def _batch_size_function(module: ModuleType) -> spec.GetBatchSize:
+    function = _function(module, "get_batch_size")
     try:
         inspect.signature(function).bind("workload")
     except TypeError:
@@ -281,7 +269,7 @@ def _check_arguments(module: ModuleType, name: str, function: Callable[..., Any]
     keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     accepted = {p.name for p in parameters if p.kind in keyword}
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-    allowed = HOOK_ARGUMENTS[name] + _OPTIONAL_ARGUMENTS.get(name, ())
+    allowed = _OPTIONAL_ARGUMENTS.get(name, set()).union(HOOK_ARGUMENTS[name])
     missing = [a for a in HOOK_ARGUMENTS[name] if a not in accepted and not takes_any]
     positional = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
     unexpected = [p.name for p in parameters if p.kind in keyword and p.default is p.empty and p.name not in allowed]
