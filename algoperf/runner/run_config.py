@@ -25,15 +25,15 @@ class RunConfig:
     workload: str
     framework: str
     submission_path: str
-    experiment_dir: Path
-    experiment_name: str | None
+    experiment_dir: Path = Path("experiments")
+    experiment_name: str | None = None
     tuning_ruleset: str = "external"
     tuning_search_space: str | None = None
     num_tuning_trials: int = 1
     hparam_start_index: int | None = None
     hparam_end_index: int | None = None
     study: int | None = None
-    data_dir: Path
+    data_dir: Path = field(default_factory=lambda: Path.home() / "data")
     data: str = "auto"
     imagenet_v2_data_dir: Path | None = None
     librispeech_tokenizer_vocab_path: Path | None = None
@@ -96,9 +96,12 @@ class RunConfig:
 
     @classmethod
     def from_flags(cls, values: Mapping[str, Any]) -> Self:
-        """Builds the configuration from the runner's flag values by name; unknown flags are only recorded."""
+        """Builds the configuration from the runner's flag values by name; unknown flags are only recorded.
+
+        An empty string means that the flag was not given, as scripts write `--tuning_search_space="$SPACE"`.
+        """
         names = {f.name for f in fields(cls)}
-        chosen = {name: value for name, value in values.items() if name in names}
+        chosen = {name: value for name, value in values.items() if name in names and value != ""}
         for name in ("experiment_dir", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path"):
             if chosen.get(name) is not None:
                 chosen[name] = Path(chosen[name]).expanduser()

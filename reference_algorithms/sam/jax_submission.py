@@ -3,9 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from reference_algorithms.common import batch_sizes, jax_step, schedules
+
+
+def unit_norm() -> optax.GradientTransformation:
+    """Scales updates to a global 2-norm of 1; a gradient of exactly zero stays zero."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        norm = optax.tree.norm(updates)
+        scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+        return optax.tree.scale(scale, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
@@ -21,7 +33,7 @@ def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransfo
         eps=1e-8,
         weight_decay=hyperparameters.weight_decay,
     )
-    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(hyperparameters.rho))
+    ascent = optax.chain(unit_norm(), optax.sgd(hyperparameters.rho))
     return optax.contrib.sam(jax_step.clipped(hyperparameters, adamw), ascent, opaque_mode=True)
 
 

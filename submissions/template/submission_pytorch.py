@@ -7,6 +7,8 @@ With `torchrun --nproc_per_node=8 submission_runner.py ...` every process runs t
 batch.
 """
 
+import math
+
 import torch
 import torch.distributed as dist
 
@@ -49,14 +51,15 @@ def init_optimizer_state(workload, model_params, model_state, hyperparameters, r
         fused=True,
     )
     warmup_steps = max(workload.step_hint // 50, 1)
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1e-10, total_iters=warmup_steps),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=workload.step_hint - warmup_steps),
-        ],
-        milestones=[warmup_steps],
-    )
+    decay_steps = max(workload.step_hint - warmup_steps, 1)
+
+    def factor(step):
+        """Linear warm-up from 0, then half a cosine, then 0: a run may outlast the step hint."""
+        if step < warmup_steps:
+            return step / warmup_steps
+        return 0.5 * (1.0 + math.cos(math.pi * min((step - warmup_steps) / decay_steps, 1.0)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "schedule": schedule}
 
 

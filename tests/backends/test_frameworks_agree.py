@@ -51,3 +51,21 @@ def test_training_from_the_same_weights_gives_the_same_losses_and_statistics():
         module, in_torch.put_batch(batch), None, ForwardPassMode.EVAL, None, False
     )
     np.testing.assert_allclose(torch_logits, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_of_one_value_per_channel_gives_the_bias_in_both():
+    import jax
+    import torch
+
+    from workloads.common.jax import batch_norm as jax_batch_norm
+    from workloads.common.torch.batch_norm import BatchNorm
+
+    inputs = np.asarray([[3.0, -2.0]], np.float32)
+    layer = jax_batch_norm.BatchNorm()
+    variables = layer.init(jax.random.key(0), inputs, train=False)
+    in_jax, updates = layer.apply(variables, inputs, train=True, mutable="batch_stats")
+    module = BatchNorm(2)
+    in_torch = module(torch.from_numpy(inputs))
+    np.testing.assert_array_equal(in_jax, np.zeros((1, 2)))
+    np.testing.assert_array_equal(in_torch.detach(), np.zeros((1, 2)))
+    np.testing.assert_allclose(module.running_var, updates["batch_stats"]["var"], rtol=1e-6)

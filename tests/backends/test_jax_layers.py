@@ -143,3 +143,14 @@ def test_weights_round_trip_and_mismatches_are_named():
         weights.import_weights({k: v for k, v in exported.items() if "bias" not in k}, params, state)
     with pytest.raises(ValueError, match=r"params/Dense_0/bias must have shape \(3,\), got \(4,\)"):
         weights.import_weights({**exported, "params/Dense_0/bias": np.zeros(4)}, params, state)
+
+
+def test_batch_norm_keeps_its_variance_at_a_large_mean():
+    rng = np.random.default_rng(0)
+    inputs = (1e4 + rng.normal(0, 1, size=(64, 8, 3))).astype(np.float32)
+    expected = inputs.astype(np.float64).var((0, 1))
+    for mask in (None, jnp.ones(64)):
+        shaped = None if mask is None else mask[:, None, None]
+        mean, var = batch_norm._moments(jnp.asarray(inputs), shaped)
+        np.testing.assert_allclose(var, expected, rtol=1e-3)
+        np.testing.assert_allclose(mean, inputs.astype(np.float64).mean((0, 1)), rtol=1e-6)

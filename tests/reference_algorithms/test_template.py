@@ -63,3 +63,20 @@ def imported(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+@pytest.mark.torch
+def test_the_learning_rate_stays_zero_after_the_step_hint():
+    import torch
+
+    module = imported(TEMPLATE / "submission_pytorch.py")
+    point = SimpleNamespace(learning_rate=0.5, weight_decay=0.0)
+    state = module.init_optimizer_state(SimpleNamespace(step_hint=20), torch.nn.Linear(2, 2), None, point, None)
+    rates = []
+    for _ in range(45):
+        rates.append(state["optimizer"].param_groups[0]["lr"])
+        state["optimizer"].step()
+        state["schedule"].step()
+    assert rates[0] == 0.0
+    assert max(rates) == 0.5
+    assert all(rate == pytest.approx(0.0, abs=1e-12) for rate in rates[20:])

@@ -1,14 +1,21 @@
 """Update rules that are written here, against their equations in NumPy (float64)."""
 
+import importlib
+import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from algoperf.definition import ParameterType
+from algoperf.spec import ShapeTuple
 from reference_algorithms.shampoo.settings import Blocks, ShampooSettings, cut
 
+ROOT = Path(__file__).parents[2] / "reference_algorithms"
 RNG = np.random.default_rng(0)
 
 
@@ -181,3 +188,56 @@ def test_muon_takes_fused_projections_apart():
     singular = torch.linalg.svdvals(orthogonalized(torch.tensor(RNG.normal(size=(3, 8, 5))), 1e-8))
     assert singular.min() > 0.6
     assert singular.max() < 1.3
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("algorithm", sorted(path.parent.name for path in ROOT.glob("*/jax_submission.py")))
+def test_a_gradient_of_zero_keeps_parameters_finite_in_jax(algorithm: str):
+    import jax.numpy as jnp
+    import optax
+
+    point = SimpleNamespace(**json.loads((ROOT / algorithm / "self_tuning.json").read_text()))
+    module = importlib.import_module(f"reference_algorithms.{algorithm}.jax_submission")
+    params = {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}
+    workload = SimpleNamespace(
+        step_hint=100,
+        param_shapes={name: ShapeTuple(value.shape) for name, value in params.items()},
+        model_params_types={"kernel": ParameterType.WEIGHT, "bias": ParameterType.BIAS},
+        is_output_params=lambda name: False,
+    )
+    optimizer = optax.with_extra_args_support(module.make_optimizer(point, workload))
+    state = optimizer.init(params)
+    zero = {"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)}
+    for _ in range(3):
+        updates, state = optimizer.update(zero, state, params, grad_fn=lambda at, i: zero)
+        params = optax.apply_updates(params, updates)
+    assert all(np.isfinite(value).all() for value in params.values())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("algorithm", sorted(path.parent.name for path in ROOT.glob("*/torch_submission.py")))
+def test_a_gradient_of_zero_keeps_parameters_finite_in_torch(algorithm: str):
+    import torch
+
+    point = SimpleNamespace(**json.loads((ROOT / algorithm / "self_tuning.json").read_text()))
+    module = importlib.import_module(f"reference_algorithms.{algorithm}.torch_submission")
+    model = torch.nn.Linear(4, 3)
+    types = {"weight": ParameterType.WEIGHT, "bias": ParameterType.BIAS}
+    workload = SimpleNamespace(step_hint=100, model_params_types=types, is_output_params=lambda name: False)
+    optimizer = module.make_optimizer(model, point, workload)
+
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+
+    def closure(**_: object) -> None:
+        for param in model.parameters():
+            param.grad = torch.zeros_like(param)
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert all(torch.isfinite(param).all() for param in model.parameters())
+
+
+def test_the_documented_limit_of_shampoo_is_the_one_in_use():
+    text = (ROOT.parent / "docs" / "differences.md").read_text()
+    assert f"an axis of more than {ShampooSettings().max_dimension:,}" in text

@@ -1,5 +1,6 @@
 """Mistakes a person can make: one clear line, a non-zero exit, and nothing lost."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from toy_runs import ROOT, config, endless, run, trial_dir
 
 from algoperf.errors import UserError
 from algoperf.records.outcome import Outcome
+from algoperf.runner.run_config import RunConfig
 
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 both = pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -290,3 +292,20 @@ def test_nothing_prompts(tmp_path):
     assert done.returncode == 2
     assert "--overwrite" in done.stderr
     assert os.path.exists(tmp_path / "experiments" / "here" / "mnist_mini_jax" / "trial_1" / "hparams.json")
+
+
+def test_an_empty_flag_was_not_given():
+    values = {
+        "workload": "toy_mini",
+        "framework": "jax",
+        "submission_path": "",
+        "tuning_search_space": "",
+        "experiment_dir": "",
+        "experiment_name": "",
+        "data_dir": "",
+        "imagenet_v2_data_dir": "",
+        "librispeech_tokenizer_vocab_path": "",
+    }
+    given = RunConfig.from_flags(values)
+    absent = RunConfig.from_flags({"workload": "toy_mini", "framework": "jax"})
+    assert dataclasses.replace(given, flag_values={}) == dataclasses.replace(absent, flag_values={})

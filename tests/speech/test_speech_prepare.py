@@ -295,3 +295,14 @@ def test_a_store_of_other_settings_is_refused(source_dir):
     data_dir, _ = run(definition(), source_dir)
     with pytest.raises(StoreError, match="max_samples = 4000"):
         data.open_split(definition(max_samples=5_000), Split.TRAIN, data_dir)
+
+
+def test_flac_whose_header_leaves_the_length_open_is_named(tmp_path):
+    path, audio = tmp_path / "a.flac", tone(5_000)
+    soundfile.write(path, audio, RATE, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # STREAMINFO: 36 bits of the number of samples, where 0 means unknown
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"a\.flac does not say how many samples it has"):
+        read_audio(path)

@@ -2,6 +2,7 @@ import dataclasses
 import struct
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 from imagenet_files import NUM_CLASSES, definition, encoded, write_class_folders
@@ -69,6 +70,17 @@ def test_tfds_folders_give_the_same_store_as_class_folders(tmp_path: Path) -> No
             np.testing.assert_array_equal(batches[0][leaf], batches[1][leaf])
 
 
+def framed_record(content: bytes) -> bytes:
+    """A record as TensorFlow writes it: each checksum is a rotated CRC-32C plus a constant."""
+
+    def masked(part: bytes) -> bytes:
+        crc = google_crc32c.value(part)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(content))
+    return length + masked(length) + content + masked(content)
+
+
 def test_tfrecord_files_are_read_too(tmp_path: Path) -> None:
     tfds_dir = write_tfds(write_class_folders(tmp_path / "folders"), tmp_path / "tfds")
     expected = list(read_split(tfds_dir, Split.TEST, NUM_CLASSES))
@@ -79,7 +91,7 @@ def test_tfrecord_files_are_read_too(tmp_path: Path) -> None:
     reader = ArrayRecordReader(str(array_record))
     records = [reader.read() for _ in range(reader.num_records())]
     reader.close()
-    framed = [struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0) for record in records]
+    framed = [framed_record(record) for record in records]
     tfrecord = folder / array_record.name.replace("array_record", "tfrecord")
     tfrecord.write_bytes(b"".join(framed))
     array_record.unlink()
@@ -90,6 +102,12 @@ def test_tfrecord_files_are_read_too(tmp_path: Path) -> None:
     tfrecord.write_bytes(b"".join(framed)[:-10])
     with pytest.raises(RawDataError, match="ends within a record"):
         list(read_split(tfds_dir, Split.TEST, NUM_CLASSES))
+    for position in (3, 9, 20, len(framed[0]) - 1):  # length, its checksum, content, its checksum
+        damaged = bytearray(b"".join(framed))
+        damaged[position] ^= 4
+        tfrecord.write_bytes(damaged)
+        with pytest.raises(RawDataError, match=r"tfrecord.*checksum"):
+            list(read_split(tfds_dir, Split.TEST, NUM_CLASSES))
 
 
 @pytest.mark.parametrize(("mode", "file_format"), [("CMYK", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG")])

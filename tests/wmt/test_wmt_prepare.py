@@ -143,3 +143,9 @@ def test_text_too_small_for_a_vocabulary_is_refused():
 def test_a_damaged_tokenizer_is_refused():
     with pytest.raises(StoreError, match="tokenizer is damaged"):
         Tokenizer(b"no model")
+
+
+def test_the_tokenizer_does_not_depend_on_the_number_of_workers(real_wmt, real_raw_dir, real_dir, tmp_path):
+    prepare_dataset(real_wmt, tmp_path, source_dir=real_raw_dir, report=_quiet, num_workers=3)
+    other, given = (Store(folder / "wmt")["tokenizer"] for folder in (tmp_path, real_dir))
+    np.testing.assert_array_equal(other, given)

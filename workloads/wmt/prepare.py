@@ -55,7 +55,7 @@ def prepare(
         _check_count(definition, split, len(TfdsSplit(directory, name)), directory)
 
     work = _WorkFolder(data_dir / f".{definition.dataset}.work", recipe(definition))
-    tokenizer = Tokenizer(work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, num_workers, report)))
+    tokenizer = Tokenizer(work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, report)))
     chunks = list(_train_chunks(definition, train_dir, tokenizer, work, num_workers, report))
     report(f"writing {destination}")
     with StoreWriter(destination, _meta(definition, chunks)) as store:
@@ -172,7 +172,7 @@ def _check_count(definition: WorkloadDefinition, split: str, found: int, directo
         )
 
 
-def _tokenizer(definition: WorkloadDefinition, train_dir: Path, num_workers: int, report: Report) -> bytes:
+def _tokenizer(definition: WorkloadDefinition, train_dir: Path, report: Report) -> bytes:
     config = definition.data
     report(f"training a tokenizer of {definition.model.vocab_size} pieces on {config.tokenizer_bytes:,} bytes")
 
@@ -185,7 +185,7 @@ def _tokenizer(definition: WorkloadDefinition, train_dir: Path, num_workers: int
                 taken += len(example[key]) + 1
                 yield example[key].decode()
 
-    return train_tokenizer(lines(), definition.model.vocab_size, num_threads=num_workers)
+    return train_tokenizer(lines(), definition.model.vocab_size)
 
 
 def _encode(

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
+
 from algoperf.definition import Split
 from algoperf.errors import UserError
 
@@ -103,14 +105,27 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def _tfrecords(path: Path) -> Iterator[bytes]:
-    """Each record: length (uint64), its checksum (uint32), the bytes, their checksum (uint32)."""
+    """Each record: length (uint64), its checksum (uint32), the bytes, their checksum (uint32).
+
+    Checksums are CRC-32C, rotated and offset as in TensorFlow's `lib/hash/crc32c.h`.
+    """
     with path.open("rb") as file:
         while header := file.read(12):
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-            record = file.read(length + 4) if length >= 0 else b""
+            if len(header) < 12:
+                raise RawDataError(f"{path} ends within a record; download it again")
+            _check(path, header[:8], header[8:])
+            length = struct.unpack("<Q", header[:8])[0]
+            record = file.read(length + 4)
             if len(record) != length + 4:
                 raise RawDataError(f"{path} ends within a record; download it again")
+            _check(path, record[:length], record[length:])
             yield record[:length]
+
+
+def _check(path: Path, content: bytes, checksum: bytes) -> None:
+    crc = google_crc32c.value(content)
+    if ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32 != struct.unpack("<I", checksum)[0]:
+        raise RawDataError(f"{path} is damaged (a record does not match its checksum); download it again")
 
 
 def _read_class_folders(folder: Path, num_classes: int) -> Iterator[RawImage]:

@@ -15,6 +15,7 @@ from algoperf.data import StoreError
 from workloads.common.librispeech.features import SAMPLE_RATE
 
 ROOT = "LibriSpeech"
+_UNKNOWN_LENGTH = 2**62  # what the decoder reports for a stream whose header leaves the length open
 _INT16 = np.iinfo(np.int16)
 
 
@@ -107,6 +108,8 @@ def read_audio(path: Path) -> np.ndarray:
       StoreError: the file cannot be decoded, or has no samples.
     """
     try:
+        if soundfile.info(path).frames >= _UNKNOWN_LENGTH:
+            raise StoreError(f"{path} does not say how many samples it has; encode it again, or download it again")
         audio, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise StoreError(f"{path} is no readable audio ({error})") from error

@@ -57,7 +57,8 @@ class BatchNorm(nn.Module):
         count and become 0.
         """
         scale = 1 + self.weight if self.one_plus_scale else self.weight
-        if mask is None and self.channel_axis == 1 and not (self.training and _world_size() > 1):
+        several = inputs.numel() > inputs.shape[self.channel_axis]  # the library's kernel refuses to train on one value
+        if mask is None and self.channel_axis == 1 and (not self.training or (several and _world_size() == 1)):
             return self._fused(inputs, scale)
         if mask is not None:
             mask = mask.reshape(mask.shape + (1,) * (inputs.ndim - mask.ndim)).to(inputs.dtype)
