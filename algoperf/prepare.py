@@ -6,12 +6,13 @@ generated on the spot, a missing full dataset is an error that says how to get i
 
 import argparse
 import contextlib
-import fcntl
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from algoperf.cores import usable_cores
 from algoperf.data.store import MANIFEST, Store, StoreError, is_complete
@@ -125,12 +126,13 @@ def _only_one_process(data_dir: Path, dataset: str, report: Report) -> Iterator[
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PreparationError(f"cannot make the data directory: {error}; choose another --data_dir") from error
-    with (data_dir / f".{dataset}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"{dataset}: another process is preparing it; waiting")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(data_dir / f".{dataset}.lock")
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        report(f"{dataset}: another process is preparing it; waiting")
+        held = lock.acquire()
+    with held:
         yield
 
 

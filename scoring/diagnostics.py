@@ -45,11 +45,6 @@ class WorkloadDiagnostics:
     outcomes: dict[str, int]
     recorded_outcomes: int
 
-    @property
-    def rank_shift(self) -> float:
-        """Ranks lost (positive) or gained through the time a step takes."""
-        return self.rank_by_time - self.rank_by_steps
-
 
 def diagnose(tree: LogTree, board: Board) -> list[WorkloadDiagnostics]:
     """One entry for each submission and scored workload, in the board's order."""

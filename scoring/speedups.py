@@ -32,10 +32,6 @@ class Speedup:
     on_common: float
     saved: float
 
-    @property
-    def num_censored(self) -> int:
-        return sum(kind != "exact" for kind in self.kinds.values())
-
 
 def speedups(board: Board, reference: str) -> list[Speedup]:
     """Of every other submission over `reference`. Raises ValueError when the reference is not on the board."""

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from algoperf import jax_sharding_utils, spec
-from algoperf.backends import host_memory, nvidia
+from algoperf import jax_sharding_utils, nvidia, spec
+from algoperf.backends import host_memory
 from algoperf.backends.base import Model
 from algoperf.backends.jax_workload import JaxWorkload
 from algoperf.definition import WorkloadDefinition

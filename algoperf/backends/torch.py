@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from algoperf import spec
-from algoperf.backends import host_memory, nvidia, torch_checkpoint, torch_random
+from algoperf import nvidia, spec
+from algoperf.backends import host_memory, torch_checkpoint, torch_random
 from algoperf.backends.base import Model
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import WorkloadDefinition

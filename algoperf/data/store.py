@@ -1,10 +1,11 @@
 """A prepared dataset on disk: named arrays, memory-mapped, checksummed, complete or absent.
 
-A store is a folder of raw little-endian array files and a `store.json` with shapes, dtypes, checksums (CRC-32) and
-free-form metadata. It is written under a temporary name and renamed when complete, so that a reader never meets half a
-store.
+A store is a folder of NumPy files (`.npy`, little-endian) and a `store.json` with shapes, dtypes, checksums (CRC-32)
+and free-form metadata. It is written under a temporary name and renamed when complete, so that a reader never meets
+half a store. Stores of format version 1, whose files (`.bin`) are the same rows without a header, are read as well.
 """
 
+import io
 import json
 import shutil
 import sys
@@ -19,7 +20,8 @@ import numpy as np
 from algoperf.errors import UserError
 
 MANIFEST = "store.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SUFFIXES = {1: ".bin", 2: ".npy"}  # by format version
 _VERIFY_CHUNK_BYTES = 1 << 24
 
 
@@ -63,7 +65,7 @@ class StoreWriter:
         """Returns a writer of array `name` of shape (rows, *row_shape) that grows by whole blocks of rows."""
         if name in self._appenders:
             raise ValueError(f"array {name!r} is already in this store")
-        self._appenders[name] = ArrayAppender(self._partial / f"{name}.bin", np.dtype(dtype), row_shape)
+        self._appenders[name] = ArrayAppender(self._partial / f"{name}.npy", np.dtype(dtype), row_shape)
         return self._appenders[name]
 
     def add(self, name: str, array: np.ndarray) -> None:
@@ -84,6 +86,7 @@ class ArrayAppender:
         self._file = path.open("wb")
         self._crc = 0
         self.rows = 0
+        self._file.write(self._header())
 
     def append(self, rows: np.ndarray) -> None:
         """Appends rows of shape (n, *row_shape)."""
@@ -96,15 +99,31 @@ class ArrayAppender:
         self.rows += len(block)
 
     def close(self) -> dict[str, Any]:
+        """Completes the file; returns its entry in the manifest. The checksum is of the rows, then of the header."""
+        header, file_bytes = self._header(), self._file.tell()
+        self._file.seek(0)
+        self._file.write(header)
         self._file.close()
-        return {"dtype": self._dtype.str, "shape": [self.rows, *self._row_shape], "crc32": self._crc}
+        return {
+            "dtype": self._dtype.str,
+            "shape": [self.rows, *self._row_shape],
+            "file_bytes": file_bytes,
+            "crc32": zlib.crc32(header, self._crc),
+        }
+
+    def _header(self) -> bytes:
+        """Header of a NumPy file; NumPy leaves room in it for any number of rows, so that its length never changes."""
+        header = io.BytesIO()
+        layout = {"shape": (self.rows, *self._row_shape), "fortran_order": False, "descr": self._dtype.str}
+        np.lib.format.write_array_header_1_0(header, layout)
+        return header.getvalue()
 
 
 class Store(Mapping[str, np.ndarray]):
     """A complete store, opened for reading. Arrays are read-only memory maps.
 
     Raises:
-      StoreError: the folder is no store, has another format version, or a file has the wrong size.
+      StoreError: the folder is no store, has an unknown format version, or a file has the wrong size.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,23 +138,27 @@ class Store(Mapping[str, np.ndarray]):
             raise StoreError(f"no prepared data at {path} ({MANIFEST} is missing)") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{manifest_path} is damaged ({error}); delete {path} and prepare it again") from error
-        if version != FORMAT_VERSION:
+        if version not in _SUFFIXES:
             raise StoreError(
-                f"{path} has store format {version}, this program reads {FORMAT_VERSION}; prepare the data again"
+                f"{path} has store format {version}, this program reads {', '.join(map(str, _SUFFIXES))}; "
+                "prepare the data again"
             )
+        self._suffix = _SUFFIXES[version]
         self._arrays = {name: self._open(name, entry) for name, entry in self._entries.items()}
 
     def _open(self, name: str, entry: Mapping[str, Any]) -> np.ndarray:
-        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-        expected = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        file = self.path / f"{name}.bin"
+        dtype, shape, file = np.dtype(entry["dtype"]), tuple(entry["shape"]), self._file(name)
         size = file.stat().st_size if file.exists() else -1
+        expected = entry.get("file_bytes", _row_bytes(entry))
         if size != expected:
             found = "it is missing" if size < 0 else f"found {size}"
             raise StoreError(f"{file} should have {expected} bytes, {found}; delete {self.path} and prepare it again")
-        if expected == 0:
+        if _row_bytes(entry) == 0:
             return np.empty(shape, dtype)
-        return np.memmap(file, dtype=dtype, mode="r", shape=shape)
+        return np.memmap(file, dtype=dtype, mode="r", offset=size - _row_bytes(entry), shape=shape)
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}{self._suffix}"
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._arrays:
@@ -151,15 +174,26 @@ class Store(Mapping[str, np.ndarray]):
     def verify(self) -> None:
         """Reads everything and compares checksums; raises StoreError that names the first damaged file."""
         for name, entry in self._entries.items():
-            crc = 0
-            with (self.path / f"{name}.bin").open("rb") as file:
-                while block := file.read(_VERIFY_CHUNK_BYTES):
-                    crc = zlib.crc32(block, crc)
+            crc = _crc(self._file(name), _row_bytes(entry))
             if crc != entry["crc32"]:
                 raise StoreError(
-                    f"{self.path / name}.bin is damaged (checksum {crc}, expected {entry['crc32']}); "
+                    f"{self._file(name)} is damaged (checksum {crc}, expected {entry['crc32']}); "
                     f"delete {self.path} and prepare it again"
                 )
+
+
+def _row_bytes(entry: Mapping[str, Any]) -> int:
+    return np.dtype(entry["dtype"]).itemsize * int(np.prod(entry["shape"], dtype=np.int64))
+
+
+def _crc(path: Path, row_bytes: int) -> int:
+    """Checksum of a file's last `row_bytes` bytes, then of the header before them."""
+    header_bytes, crc = path.stat().st_size - row_bytes, 0
+    with path.open("rb") as file:
+        header = file.read(header_bytes)
+        while block := file.read(_VERIFY_CHUNK_BYTES):
+            crc = zlib.crc32(block, crc)
+    return zlib.crc32(header, crc)
 
 
 def _manifest_crc(manifest: Mapping[str, Any]) -> int:

@@ -51,7 +51,10 @@ class Evaluator:
         }
 
     def evaluate(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]:
-        """Returns `<split>/<metric>` for every split and metric, and `<split>/num_examples`, equal on all ranks."""
+        """Returns `<split>/<metric>` for every split and metric, equal on all ranks.
+
+        Every split but the training subset has `<split>/num_examples` as well, as in AlgoPerf.
+        """
         results: dict[str, float] = {}
         for split, source in self._sources.items():
             prefix = _REPORTED_AS.get(split, str(split))

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from algoperf import spec
+from algoperf import nvidia, spec
 from algoperf.definition import WorkloadDefinition
 
 PACKAGES = ("algoperf", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch", "numpy")
@@ -209,33 +209,28 @@ def _gpu_utilisation(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-_GPU_QUERY = "name,driver_version,utilization.gpu,memory.total,memory.used,memory.free,temperature.gpu"
-
-
 def _gpus(device_report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry for each GPU of this machine; from the driver if it answers, else from the backend."""
     if device_report.get("platform") not in _GPU_PLATFORMS:
         return []
-    table = _output("nvidia-smi", f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.split(",")] for line in (table or "").splitlines()]
-    rows = [row for row in rows if len(row) == _GPU_QUERY.count(",") + 1]
-    if not rows:
+    gpus = nvidia.gpus()
+    if not gpus:
         driver = device_report.get("driver_version")
         return [{"name": name, "driver": driver} for name in device_report.get("device_names", ())]
-    return [_gpu(*row) for row in rows]
+    return [_gpu(gpu) for gpu in gpus]
 
 
-def _gpu(name: str, driver: str, load: str, total: str, used: str, free: str, celsius: str) -> dict[str, Any]:
-    busy, total_mib, used_mib = _float(load), _float(total), _float(used)
+def _gpu(gpu: nvidia.Gpu) -> dict[str, Any]:
+    used, total = gpu.memory_used_mib, gpu.memory_total_mib
     return {
-        "name": name,
-        "driver": driver,
-        "compute.util": None if busy is None else busy / 100,
-        "mem.util": used_mib / total_mib if used_mib is not None and total_mib else None,
-        "mem.total": total_mib,
-        "mem.used": used_mib,
-        "mem.free": _float(free),
-        "temp.current": _float(celsius),
+        "name": gpu.name,
+        "driver": gpu.driver_version,
+        "compute.util": gpu.load,
+        "mem.util": used / total if used is not None and total else None,
+        "mem.total": total,
+        "mem.used": used,
+        "mem.free": gpu.memory_free_mib,
+        "temp.current": gpu.temperature_c,
     }
 
 

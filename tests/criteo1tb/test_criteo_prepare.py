@@ -181,7 +181,7 @@ def test_damage_is_found_by_checksum(tmp_path, real, days):
     raw = tmp_path / "raw"
     write_plain(raw, days)
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
-    ids = tmp_path / "criteo1tb" / "day_1" / "ids.bin"
+    ids = tmp_path / "criteo1tb" / "day_1" / "ids.npy"
     content = bytearray(ids.read_bytes())
     content[100] ^= 1
     ids.write_bytes(content)

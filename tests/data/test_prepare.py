@@ -39,14 +39,14 @@ def test_mini_is_generated_once(tmp_path, registry):
 
 def test_damaged_mini_is_generated_again_and_a_damaged_full_dataset_is_an_error(tmp_path, registry, capsys):
     prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
-    (tmp_path / "toy_mini" / "inputs.bin").write_bytes(b"short")
+    (tmp_path / "toy_mini" / "inputs.npy").write_bytes(b"short")
     messages = []
     prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, messages.append, registry=registry)
     assert "generating it again" in messages[0]
     Store(tmp_path / "toy_mini").verify()
     (tmp_path / "toy_mini").rename(tmp_path / "toy")
-    (tmp_path / "toy" / "inputs.bin").write_bytes(b"short")
-    with pytest.raises(StoreError, match=r"inputs\.bin should have"):
+    (tmp_path / "toy" / "inputs.npy").write_bytes(b"short")
+    with pytest.raises(StoreError, match=r"inputs\.npy should have"):
         prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)
 
 
@@ -92,12 +92,12 @@ def test_data_directory_that_cannot_be_made(tmp_path, registry, capsys):
 
 def test_verify_names_the_damaged_file(tmp_path, registry, capsys):
     run(registry, "toy_mini", f"--data_dir={tmp_path}")
-    file = tmp_path / "toy_mini" / "targets.bin"
+    file = tmp_path / "toy_mini" / "targets.npy"
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
     assert run(registry, "toy_mini", "--verify", f"--data_dir={tmp_path}") == 1
-    assert "targets.bin is damaged" in capsys.readouterr().err
+    assert "targets.npy is damaged" in capsys.readouterr().err
 
 
 def test_too_small_a_disk_is_noticed_before_work_starts(tmp_path, registry, monkeypatch):

@@ -1,6 +1,7 @@
 """Prepared stores: complete or absent, and damage is found."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_a_first_write_that_fails_leaves_nothing(tmp_path):
 def test_what_a_killed_writer_left_is_not_a_store_and_is_replaced(tmp_path):
     partial = tmp_path / "store.partial"
     partial.mkdir()
-    (partial / "a.bin").write_bytes(b"half")
+    (partial / "a.npy").write_bytes(b"half")
     assert not is_complete(tmp_path / "store")
     with pytest.raises(StoreError, match="no prepared data at"):
         Store(tmp_path / "store")
@@ -105,7 +106,7 @@ def test_any_changed_bit_is_found(tmp_path, data):
 @given(st.data())
 def test_truncated_and_missing_files_are_found_on_opening(tmp_path, data):
     path = write(tmp_path / "store", a=np.arange(20), b=np.ones((3, 2), np.float32))
-    file = data.draw(st.sampled_from(sorted(path.glob("*.bin"))))
+    file = data.draw(st.sampled_from(sorted(path.glob("*.npy"))))
     kept = data.draw(st.integers(-1, file.stat().st_size - 1))
     if kept < 0:
         file.unlink()
@@ -121,6 +122,29 @@ def test_other_versions_are_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(StoreError, match="has store format 99"):
         Store(path)
+
+
+@reuse_folder
+@given(st.dictionaries(st.sampled_from("abc"), some_arrays, min_size=1))
+def test_every_array_is_a_file_that_numpy_reads_by_itself(tmp_path, contents):
+    path = write(tmp_path / "store", **contents)
+    for name, array in contents.items():
+        np.testing.assert_array_equal(np.load(path / f"{name}.npy", mmap_mode="r"), array, strict=True)
+
+
+def test_stores_of_the_first_format_are_still_read_and_checked(tmp_path):
+    rows = np.arange(6, dtype="<i4").reshape(3, 2)
+    rows.tofile(tmp_path / "rows.bin")
+    entry = {"dtype": "<i4", "shape": [3, 2], "crc32": zlib.crc32(rows.tobytes())}
+    manifest = {"format_version": 1, "meta": {"source": "old"}, "arrays": {"rows": entry}}
+    manifest["crc32"] = zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
+    (tmp_path / "store.json").write_text(json.dumps(manifest))
+    store = Store(tmp_path)
+    store.verify()
+    np.testing.assert_array_equal(store["rows"], rows, strict=True)
+    (tmp_path / "rows.bin").write_bytes(bytes(24))
+    with pytest.raises(StoreError, match=r"rows\.bin is damaged"):
+        store.verify()
 
 
 def test_unknown_arrays_are_named(tmp_path):

@@ -5,30 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.harness.clock import CHARGED, Clock, ClockError, Item
+from algoperf.testing import FakeClock
 
 
-class ManualTime:
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-    def pass_s(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
-def make_clock(time: ManualTime, **kwargs) -> Clock:
+def make_clock(time: FakeClock, **kwargs) -> Clock:
     return Clock(fence=kwargs.pop("fence", lambda *trees: None), now=time, **kwargs)
 
 
 def test_data_selection_is_split_off_the_update():
-    time = ManualTime()
+    time = FakeClock(start_s=100.0)
     clock = make_clock(time)
     clock.start_steps()
-    time.pass_s(3.0)
+    time.advance(3.0)
     clock.add_data_selection(3.0)
-    time.pass_s(5.0)
+    time.advance(5.0)
     clock.stop_steps()
     assert clock.seconds(Item.DATA_SELECTION) == 3.0
     assert clock.seconds(Item.UPDATE) == 5.0
@@ -36,29 +26,29 @@ def test_data_selection_is_split_off_the_update():
 
 
 def test_queued_device_work_is_charged_to_the_submission():
-    time = ManualTime()
-    clock = make_clock(time, fence=lambda *trees: time.pass_s(4.0))
+    time = FakeClock(start_s=100.0)
+    clock = make_clock(time, fence=lambda *trees: time.advance(4.0))
     clock.start_steps()
-    time.pass_s(1.0)
+    time.advance(1.0)
     clock.stop_steps()
     with clock.paused_for(Item.EVALUATION):
-        time.pass_s(10.0)
+        time.advance(10.0)
     assert clock.seconds(Item.UPDATE) == 5.0
     assert clock.seconds(Item.EVALUATION) == 10.0
     assert clock.submission_time_s() == 5.0
 
 
 def test_work_queued_by_prepare_for_eval_is_charged():
-    time = ManualTime()
-    clock = make_clock(time, fence=lambda *trees: time.pass_s(2.0))
+    time = FakeClock(start_s=100.0)
+    clock = make_clock(time, fence=lambda *trees: time.advance(2.0))
     with clock.preparing_for_eval():
-        time.pass_s(1.0)
+        time.advance(1.0)
     assert clock.seconds(Item.PREPARE_FOR_EVAL) == 3.0
 
 
 def test_fence_waits_for_what_prepare_for_eval_returned():
     waited = []
-    clock = make_clock(ManualTime(), fence=lambda *trees: waited.extend(trees))
+    clock = make_clock(FakeClock(start_s=100.0), fence=lambda *trees: waited.extend(trees))
     result = {}
     with clock.preparing_for_eval(lambda: (result,)):
         result["params"] = 1
@@ -66,22 +56,22 @@ def test_fence_waits_for_what_prepare_for_eval_returned():
 
 
 def test_a_segment_lasts_as_long_as_on_the_slowest_rank():
-    time = ManualTime()
+    time = FakeClock(start_s=100.0)
     clock = make_clock(time, max_over_ranks=lambda seconds: max(seconds, 7.0))
     clock.start_steps()
-    time.pass_s(2.0)
+    time.advance(2.0)
     clock.stop_steps()
     assert clock.submission_time_s() == 7.0
 
 
 @pytest.mark.parametrize("item", CHARGED)
 def test_charged_items_are_no_pauses(item):
-    with pytest.raises(ClockError, match="charged"), make_clock(ManualTime()).paused_for(item):
+    with pytest.raises(ClockError, match="charged"), make_clock(FakeClock(start_s=100.0)).paused_for(item):
         pass
 
 
 def test_segments_do_not_nest():
-    clock = make_clock(ManualTime())
+    clock = make_clock(FakeClock(start_s=100.0))
     with clock.paused_for(Item.EVALUATION):
         with pytest.raises(ClockError, match="do not nest"):
             clock.start_steps()
@@ -96,12 +86,12 @@ def test_segments_do_not_nest():
 
 
 def test_an_exception_inside_a_pause_is_booked_and_ends_the_pause():
-    time = ManualTime()
+    time = FakeClock(start_s=100.0)
     clock = make_clock(time)
 
     def fail() -> None:
         with clock.paused_for(Item.EVALUATION):
-            time.pass_s(2.0)
+            time.advance(2.0)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -122,38 +112,38 @@ SEGMENTS = st.lists(
 
 @given(segments=SEGMENTS)
 def test_items_add_up_to_wall_time(segments):
-    time = ManualTime()
+    time = FakeClock(start_s=100.0)
     clock = make_clock(time)
     charged = 0.0
     for kind, seconds, selection_share, gap in segments:
-        time.pass_s(gap)
+        time.advance(gap)
         if kind == "steps":
             clock.start_steps()
             clock.add_data_selection(selection_share * seconds)
-            time.pass_s(seconds)
+            time.advance(seconds)
             clock.stop_steps()
             charged += seconds
         elif kind == "prepare":
             with clock.preparing_for_eval():
-                time.pass_s(seconds)
+                time.advance(seconds)
             charged += seconds
         else:
             with clock.paused_for(kind):
-                time.pass_s(seconds)
+                time.advance(seconds)
     ledger = clock.ledger_s()
-    assert sum(ledger.values()) == pytest.approx(time.seconds - 100.0, abs=1e-6)
+    assert sum(ledger.values()) == pytest.approx(time.now_s - 100.0, abs=1e-6)
     assert clock.submission_time_s() == pytest.approx(charged, abs=1e-6)
     assert min(ledger.values()) >= 0
 
 
 @given(segments=SEGMENTS, cut=st.integers(0, 20))
 def test_a_resumed_clock_continues_the_ledger(segments, cut):
-    time = ManualTime()
+    time = FakeClock(start_s=100.0)
     clock = make_clock(time)
     for index, (_, seconds, _, _) in enumerate(segments):
         if index == cut:
             clock = make_clock(time, ledger_s=clock.ledger_s())
         clock.start_steps()
-        time.pass_s(seconds)
+        time.advance(seconds)
         clock.stop_steps()
     assert clock.submission_time_s() == pytest.approx(sum(s for _, s, _, _ in segments), abs=1e-6)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from fake_pynvml import fake_pynvml
 
 from algoperf.records import provenance
 from algoperf.testing.fake_backend import FakeBackend
@@ -17,7 +18,7 @@ from algoperf.testing.toy_workload.definition import MINI
 
 CPU_REPORT = {"framework": "jax", "platform": "cpu", "device_names": ["cpu"], "memory_bytes": [None]}
 GPU_REPORT = {"platform": "gpu", "device_names": ["NVIDIA H200"] * 2, "driver_version": "575.1"}
-SMI_TABLE = "NVIDIA H200, 575.1, 40, 1000, 250, 750, 35\nNVIDIA H200, 575.1, 60, 1000, 750, 250, [N/A]"
+NVML_GPUS = [(40, 250, 1000, 35), (60, 750, 1000, None)]
 
 
 def workload():
@@ -99,13 +100,13 @@ def test_meta_data_has_the_keys_of_algoperf_with_correct_values():
 
 
 def test_gpus_are_described_by_the_driver_or_else_by_the_backend(monkeypatch):
-    monkeypatch.setattr(provenance, "_output", lambda *command: SMI_TABLE if command[0] == "nvidia-smi" else None)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(NVML_GPUS))
     data = meta(GPU_REPORT)
     assert (data["gpu.count"], data["gpu_model_name"], data["gpu_driver"]) == (2, "NVIDIA H200", "575.1")
     assert (data["gpu.0.compute.util"], data["gpu.1.mem.util"]) == (0.4, 0.75)
     assert math.isclose(data["gpu.avg.compute.util"], 0.5)
     assert (data["gpu.1.temp.current"], data["gpu.avg.temp.current"]) == (None, 35)
-    monkeypatch.setattr(provenance, "_output", lambda *command: None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     data = meta(GPU_REPORT)
     assert (data["gpu.count"], data["gpu_model_name"], data["gpu_driver"]) == (2, "NVIDIA H200", "575.1")
 

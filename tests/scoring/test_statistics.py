@@ -233,7 +233,7 @@ def test_speedups_declare_what_is_a_bound() -> None:
     assert faster.kinds == {"digits": "exact", "speech": "at_most"}
     assert faster.with_budgets == pytest.approx(math.sqrt(2.0 * 0.2))
     assert faster.on_common == 2.0
-    assert (lost.num_censored, math.isnan(lost.on_common)) == (2, True)
+    assert ("exact" in lost.kinds.values(), math.isnan(lost.on_common)) == (False, True)
     with pytest.raises(ValueError, match="choose from s0, s1, s2"):
         speedups(_board(times), "nobody")
 

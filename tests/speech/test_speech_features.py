@@ -38,12 +38,6 @@ def test_number_of_frames(num_samples, frames):
     assert features.num_frames(num_samples) == frames
 
 
-@pytest.mark.parametrize(("length", "real"), [(0, 0), (1, 1), (160, 1), (161, 2), (1_000, 7), (4_000, 23)])
-def test_a_frame_is_real_if_one_sample_is(length, real):
-    paddings = (np.arange(4_000) >= length).astype(np.float32)[None]
-    assert int((1 - features.frame_paddings(paddings)).sum()) == real
-
-
 def test_padded_samples_count_as_silence():
     audio, paddings = tone(4_000), np.zeros((1, 4_000))
     paddings[:, 2_000:] = 1

@@ -59,9 +59,16 @@ def test_features_equal_the_reference(front_end, num_samples):
     lengths = np.array([num_samples, 1_234, 0])
     paddings = (np.arange(num_samples) >= lengths[:, None]).astype(np.float32)
     mean, stddev = features.statistics("librispeech")
-    found, found_paddings = front_end(audio, paddings)
+    found, _ = front_end(audio, paddings)
     np.testing.assert_allclose(found, (features.log_mel(audio, paddings) - mean) / stddev, atol=2e-3)
-    np.testing.assert_array_equal(found_paddings, features.frame_paddings(paddings))
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+def test_a_frame_is_real_if_one_sample_is(front_end):
+    lengths, real_frames = np.array([0, 1, 160, 161, 1_000, 4_000]), np.array([0, 1, 1, 2, 7, 23])
+    paddings = (np.arange(4_000) >= lengths[:, None]).astype(np.float32)
+    _, found = front_end(np.ones((6, 4_000), np.float32), paddings)
+    np.testing.assert_array_equal(found, np.arange(23) >= real_frames[:, None])
 
 
 def masked_runs(rows):

@@ -91,7 +91,7 @@ def test_worker_processes_write_the_same_store(source_dir, tmp_path):
     stores = []
     for num_workers in (1, 2):
         data_dir, _ = run(definition(), source_dir, num_workers)
-        stores.append({path.name: path.read_bytes() for path in (data_dir / "tiny").rglob("*.bin")})
+        stores.append({path.name: path.read_bytes() for path in (data_dir / "tiny").rglob("*.npy")})
         shutil.rmtree(data_dir)
     assert stores[0] == stores[1]
 

@@ -171,7 +171,7 @@ def test_an_interrupted_preparation_continues(tmp_path: Path, monkeypatch: pytes
     victim.write_bytes(b"broken")
     with pytest.raises(RawDataError):
         prepared(source_dir, tmp_path)
-    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "imagenet.parts").glob("*/bytes.bin")}
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "imagenet.parts").glob("*/bytes.npy")}
     assert len(finished) == 5  # four of training, one of validation
     victim.write_bytes(content)
     prepared(source_dir, tmp_path)

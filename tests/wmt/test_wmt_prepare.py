@@ -124,14 +124,14 @@ def test_another_generated_language_is_refused(tiny_mini, mini_dir):
 def test_a_damaged_store_is_noticed(real_wmt, real_dir, tmp_path, damage):
     copy = tmp_path / "wmt"
     shutil.copytree(real_dir / "wmt", copy)
-    file = copy / "train_targets.bin"
+    file = copy / "train_targets.npy"
     contents = bytearray(file.read_bytes())
     contents[len(contents) // 2] ^= 1
     if damage == "remove":
         file.unlink()
     else:
         file.write_bytes(contents[:-2] if damage == "truncate" else contents)
-    with pytest.raises(StoreError, match=r"train_targets\.bin"):
+    with pytest.raises(StoreError, match=r"train_targets\.npy"):
         verify_dataset(real_wmt, tmp_path) if damage == "flip" else open_split(real_wmt, Split.TRAIN, tmp_path)
 
 

@@ -1,5 +1,4 @@
 """Reserved token numbers of every vocabulary of this workload (the defaults of SentencePiece)."""
 
-PADDING = 0  # also the unknown piece
-START = 0  # the first input of the decoder
+START = 0  # the first input of the decoder; also padding and the unknown piece
 END = 2

@@ -51,12 +51,6 @@ def _mel(frequency_hz: np.ndarray | float) -> np.ndarray:
     return 1127.0 * np.log1p(np.asarray(frequency_hz) / 700.0)
 
 
-def frame_paddings(paddings: np.ndarray) -> np.ndarray:
-    """Paddings [B, T] of frames for those [B, L] of samples: a frame is real if one of its samples is."""
-    starts = np.arange(num_frames(paddings.shape[1])) * HOP_SAMPLES
-    return paddings[:, starts[:, None] + np.arange(FRAME_SAMPLES)].min(-1)
-
-
 def log_mel(audio: np.ndarray, paddings: np.ndarray) -> np.ndarray:
     """Unnormalised features, float64 [B, T, 80].
 
