@@ -183,7 +183,7 @@ class Store(Mapping[str, np.ndarray]):
 
 
 def _row_bytes(entry: Mapping[str, Any]) -> int:
-    return np.dtype(entry["dtype"]).itemsize * int(np.prod(entry["shape"], dtype=np.int64))
+    return int(np.dtype(entry["dtype"]).itemsize * np.prod(entry["shape"], dtype=np.int64))
 
 
 def _crc(path: Path, row_bytes: int) -> int:
