@@ -81,7 +81,7 @@ def main() -> None:
             return TrainPipeline(of, batch_size=options.batch_size, seed=0)
 
         report("training pipeline", pipeline(source))
-        with Prefetcher(pipeline(source)) as prefetcher:
+        with Prefetcher(lambda start: pipeline(source)) as prefetcher:
             report("training pipeline, in another thread", prefetcher)
         report("one batch at a time", pipeline(OneBatchAtATime(source)))
         report("bare gather of uint8, not normalised", bare_gather(images, options.batch_size))

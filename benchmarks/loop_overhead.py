@@ -1,16 +1,24 @@
 """Prints what the timed loop costs per step over a bare loop that calls the same submission with the same batches.
 
-  python benchmarks/loop_overhead.py [--framework=numpy|jax|pytorch] [--steps=2000] [--repeats=7]
+  python benchmarks/loop_overhead.py [--framework=numpy|jax|pytorch] [--steps=2000] [--repeats=7] [--against=PATH]
 
 numpy runs the toy workload, jax and pytorch run mnist_mini with the reference NadamW. Bare and timed loops alternate;
 the fastest of each are compared, since other work on the machine can only add time.
+
+With --against, a checkout of another commit (`git worktree add PATH COMMIT`) and this one are measured in turns, each
+by its own copy of this benchmark, in a process of its own for each round; prints the ratio of their overheads.
 """
 
 import argparse
 import dataclasses
 import io
 import itertools
+import os
+import re
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +27,9 @@ from algoperf.backends import base
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.definition import EXTERNAL, Budget, Split
 from algoperf.harness.clock import Clock
-from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
+from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.progress import Progress
+from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
@@ -45,6 +54,12 @@ class CyclingQueue:
     def __next__(self) -> Any:
         self.batches_taken += 1
         return next(self._batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches_taken": self.batches_taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches_taken = state["batches_taken"]
 
 
 class Bench:
@@ -130,25 +145,29 @@ class Bench:
     def timed(self, num_steps: int) -> float:
         """Seconds of the harness's loop, with its progress line, for the same steps."""
         stopping = Stopping(definition=self.definition, ruleset=EXTERNAL)
-        loop = TrainingLoop(
-            definition=self.definition,
-            ruleset=EXTERNAL,
+        run_state = RunState(
+            seed=0,
+            training=self.fresh_state(),
+            clock=Clock(fence=self.backend.fence),
+            stopping=stopping,
+            schedule=EvaluationSchedule(period_s=1e6, last_s=0.0),
+            input_queue=CyclingQueue(self.batches),
+            recorder=NullRecorder(),
+        )
+        plan = LoopPlan(
             workload=self.workload,
             submission=self.submission,
             hyperparameters=self.hyperparameters,
-            backend=self.backend,
             seeds=self.seeds,
-            state=self.fresh_state(),
-            input_queue=CyclingQueue(self.batches),
-            evaluate=lambda *arguments: {},
-            clock=Clock(fence=self.backend.fence),
-            schedule=EvaluationSchedule(period_s=1e6, last_s=0.0),
-            stopping=stopping,
-            recorder=NullRecorder(),
-            checkpointer=None,
-            observer=Progress(self.definition, stopping.budget_s, stream=self.nowhere),
-            options=LoopOptions(max_global_steps=num_steps, skip_evals=True),
+            max_global_steps=num_steps,
+            skip_evals=True,
         )
+        ports = LoopPorts(
+            backend=self.backend,
+            evaluate=lambda *arguments: {},
+            observer=Progress(self.definition, stopping.budget_s, stream=self.nowhere),
+        )
+        loop = TrainingLoop(plan, run_state, ports)
         started = time.perf_counter()
         result = loop.run()
         elapsed_s = time.perf_counter() - started
@@ -163,7 +182,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
+    parser.add_argument("--against", type=Path, help="checkout of another commit to compare with")
+    parser.add_argument("--rounds", type=int, default=5, help="processes for each checkout, with --against")
     options = parser.parse_args()
+    if options.against is not None:
+        compare(options)
+        return
     bench = Bench(options.framework, options.data_dir)
     bench.bare(50)
     pairs = [(bench.bare(options.steps), bench.timed(options.steps)) for _ in range(options.repeats)]
@@ -172,6 +196,35 @@ def main() -> None:
         f"{options.framework}: bare loop {bare_us:.1f} us/step, timed loop {timed_us:.1f} us/step, "
         f"overhead {timed_us - bare_us:.1f} us/step"
     )
+
+
+def compare(options: argparse.Namespace) -> None:
+    here = Path(__file__).resolve().parents[1]
+    others, ours = [], []
+    for number in range(options.rounds):
+        pair = [(options.against.resolve(), others), (here, ours)]
+        for checkout, measured in pair if number % 2 == 0 else reversed(pair):
+            measured.append(in_child(checkout, options))
+    bare_us, timed_us = zip(*(map(min, zip(*runs, strict=True)) for runs in (others, ours)), strict=True)
+    other_us, our_us = (timed - bare for bare, timed in zip(bare_us, timed_us, strict=True))
+    print(
+        f"{options.framework}: overhead {our_us:.2f} us/step here, {other_us:.2f} us/step in {options.against}, "
+        f"ratio {our_us / other_us:.3f}; timed loops {timed_us[1]:.2f} and {timed_us[0]:.2f} us/step, "
+        f"ratio {timed_us[1] / timed_us[0]:.3f}"
+    )
+
+
+def in_child(checkout: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Runs a checkout's own copy of this benchmark; returns microseconds per step of its bare and its timed loop."""
+    command = [sys.executable, str(checkout / "benchmarks" / "loop_overhead.py")]
+    command += [f"--{name}={getattr(options, name)}" for name in ("framework", "steps", "repeats", "data_dir")]
+    done = subprocess.run(
+        command, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, capture_output=True, text=True
+    )
+    figures = re.search(r"bare loop ([\d.]+) us/step, timed loop ([\d.]+) us/step", done.stdout)
+    if done.returncode or figures is None:
+        raise SystemExit(f"{checkout} failed with exit status {done.returncode}:\n{done.stderr}")
+    return float(figures[1]), float(figures[2])
 
 
 if __name__ == "__main__":

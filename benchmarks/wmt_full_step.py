@@ -22,6 +22,7 @@ from algoperf.backends.base import load, model_module
 from algoperf.data import EvalPipeline, TrainPipeline
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import SplitSizes
+from algoperf.harness.seeds import Seeds
 from algoperf.prepare import prepare_dataset
 from algoperf.registry import REGISTRY
 from workloads.wmt.data import open_split
@@ -59,13 +60,14 @@ def prepare_fixture(definition, directory: Path):
 def measure(name: str, framework: str, rows: int, sentences: int, steps: int) -> dict:
     definition = REGISTRY.get(name)
     backend = load(framework)
+    seeds = Seeds(backend, 0)
     model = REGISTRY.module(name, model_module(framework)).build(definition)
     workload = backend.build_workload(definition, model)
     submission = importlib.import_module(f"reference_algorithms.nadamw.{SUBMISSIONS[framework]}")
     with tempfile.TemporaryDirectory() as directory:
         prepared = prepare_fixture(definition, Path(directory))
         batches = TrainPipeline(open_split(prepared, "train", Path(directory)), batch_size=rows, seed=0)
-        params, state = workload.init_model_fn(backend.key(0))
+        params, state = workload.init_model_fn(seeds.model_init)
         optimizer_state = submission.init_optimizer_state(
             workload=workload, model_params=params, model_state=state, hyperparameters=HYPERPARAMETERS, rng=None
         )
@@ -84,7 +86,7 @@ def measure(name: str, framework: str, rows: int, sentences: int, steps: int) ->
                 optimizer_state=optimizer_state,
                 eval_results=[],
                 global_step=step,
-                rng=backend.key(step),
+                rng=seeds.step(step).update,
             )
             backend.fence(params)
             seconds.append(time.perf_counter() - started)

@@ -21,6 +21,7 @@ import numpy as np
 from algoperf.backends.base import load, model_module
 from algoperf.data import TrainPipeline
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
+from algoperf.harness.seeds import Seeds
 from algoperf.prepare import prepare_dataset
 from algoperf.registry import REGISTRY
 from workloads.wmt import prepare as preparation
@@ -44,11 +45,12 @@ _READ_S = 2.0
 def our_steps(definition, framework: str, batches) -> Callable[[int], None]:
     """Returns a function that takes so many training steps and waits for them."""
     backend = load(framework)
+    seeds = Seeds(backend, 0)
     workload = backend.build_workload(
         definition, REGISTRY.module(definition.name, model_module(framework)).build(definition)
     )
     submission = importlib.import_module(f"reference_algorithms.nadamw.{SUBMISSIONS[framework]}")
-    params, state = workload.init_model_fn(backend.key(0))
+    params, state = workload.init_model_fn(seeds.model_init)
     optimizer_state = submission.init_optimizer_state(workload, params, state, HYPERPARAMETERS, None)
     kinds, done = workload.model_params_types, 0
 
@@ -67,7 +69,7 @@ def our_steps(definition, framework: str, batches) -> Callable[[int], None]:
                 optimizer_state,
                 [],
                 done,
-                backend.key(done),
+                seeds.step(done).update,
             )
             done += 1
         backend.fence(params)

@@ -71,14 +71,6 @@ class Model(Protocol):
         ...
 
 
-class Checkpointed(Protocol):
-    """Device-side state of a run, in the form that the checkpoint stores."""
-
-    model_params: Any
-    model_state: Any
-    optimizer_state: Any
-
-
 class Backend(Protocol):
     """One framework on this machine. Created once per process, by `load`."""
 
@@ -104,12 +96,6 @@ class Backend(Protocol):
         """Turns random words, int64 [..., 2] in [0, 2**31 - 1), into keys of the framework, indexable on the leading
         axes without device work (JAX accepts a uint32 NumPy array [2] as a key; PyTorch's facade uses int32)."""
         ...
-
-    def key(self, seed: int) -> Any: ...
-
-    def split(self, key: Any, num: int) -> Any: ...
-
-    def fold_in(self, key: Any, data: int) -> Any: ...
 
     def seed_global(self, seed: int, step: int) -> None:
         """Seeds whatever global generators the framework draws from (PyTorch dropout); a no-op in JAX."""

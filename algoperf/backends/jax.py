@@ -94,15 +94,6 @@ class JaxBackend:
     def as_keys(self, words: np.ndarray) -> np.ndarray:
         return np.asarray(words).astype(np.uint32)
 
-    def key(self, seed: int) -> jax.Array:
-        return jax.random.PRNGKey(seed % 2**32)
-
-    def split(self, key: Any, num: int) -> jax.Array:
-        return jax.random.split(key, num)
-
-    def fold_in(self, key: Any, data: int) -> jax.Array:
-        return jax.random.fold_in(key, data)
-
     def seed_global(self, seed: int, step: int) -> None:
         pass
 

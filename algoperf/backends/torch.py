@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import nn
 
 from algoperf import nvidia, spec
-from algoperf.backends import host_memory, torch_checkpoint, torch_random
+from algoperf.backends import host_memory, torch_checkpoint
 from algoperf.backends.base import Model
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import WorkloadDefinition
@@ -87,15 +87,6 @@ class TorchBackend:
 
     def as_keys(self, words: np.ndarray) -> np.ndarray:
         return np.asarray(words).astype(np.int32)
-
-    def key(self, seed: int) -> np.ndarray:
-        return torch_random.key(seed)
-
-    def split(self, key: Any, num: int) -> np.ndarray:
-        return torch_random.split(key, num)
-
-    def fold_in(self, key: Any, data: int) -> list[int]:
-        return torch_random.fold_in(key, data)
 
     def seed_global(self, seed: int, step: int) -> None:
         """Seeds this device's generators from (seed, step, rank); ranks draw different dropout masks."""

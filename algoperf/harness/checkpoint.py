@@ -6,20 +6,18 @@ A checkpoint is a folder `checkpoint_<step>` with the backend's device state in 
 
 import json
 import os
-import random
 import re
 import shutil
-import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from algoperf.backends.base import Backend
 from algoperf.errors import UserError
+from algoperf.harness.run_state import RunState
+from algoperf.records.run_state import RUN_STATE_FILE, RunStateRecord
 
 _NAME = re.compile(r"checkpoint_(\d+)")
 _MANIFEST = "manifest.json"
@@ -31,13 +29,20 @@ class CheckpointError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoredRun:
-    """What came back from disk: device state as `Backend.load_state` gives it, and the harness's own facts."""
+class Checkpoint:
+    """One that was read: device state as `Backend.load_state` gives it, and everything else."""
 
     step: int
-    state: dict[str, Any]
-    run: dict[str, Any]
-    skipped: tuple[str, ...]
+    device_state: dict[str, Any]
+    record: RunStateRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundCheckpoint:
+    """The newest intact checkpoint, or None; `damaged` says of each newer one why it was passed over."""
+
+    checkpoint: Checkpoint | None
+    damaged: tuple[str, ...] = ()
 
 
 class Checkpointer:
@@ -54,8 +59,8 @@ class Checkpointer:
         self._backend = backend
         self._keep_all = keep_all
 
-    def save(self, step: int, state: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-        """Writes the checkpoint of `step`. `run` must be JSON-serialisable.
+    def save(self, step: int, run_state: RunState) -> None:
+        """Writes the checkpoint of `step`.
 
         Raises:
           CheckpointError: the disk is full or not writable; earlier checkpoints are untouched.
@@ -64,16 +69,16 @@ class Checkpointer:
         final = self._trial_dir / f"checkpoint_{step}"
         partial = self._trial_dir / f".checkpoint_{step}.partial"
         is_writer = self._backend.rank == 0
+        record = run_state.record()
         try:
             if is_writer:
                 shutil.rmtree(partial, ignore_errors=True)
                 (partial / "state").mkdir(parents=True)
             self._backend.barrier()
-            self._backend.save_state(partial / "state", state)
+            self._backend.save_state(partial / "state", run_state.training.device_state())
             self._backend.barrier()
             if is_writer:
-                facts = {**run, "host_random": _host_random_state()}
-                (partial / "run.json").write_text(json.dumps(facts))
+                (partial / RUN_STATE_FILE).write_text(json.dumps(record.as_json()))
                 _write_manifest(partial)
                 if final.exists():
                     shutil.rmtree(final)
@@ -84,22 +89,35 @@ class Checkpointer:
         except OSError as error:
             raise CheckpointError(f"cannot write {final}: {error.strerror or error}") from error
 
-    def restore(self, template: Mapping[str, Any]) -> RestoredRun | None:
-        """Returns the newest intact checkpoint, or None where there is none; `skipped` says which were damaged."""
-        skipped: list[str] = []
+    def restore(self, run_state: RunState) -> FoundCheckpoint:
+        """Fills `run_state`, freshly initialised, from the newest intact checkpoint; leaves it alone where none is.
+
+        Raises: as `find` does.
+        """
+        found = self.find(run_state.training.device_state())
+        if found.checkpoint is not None:
+            run_state.restore(found.checkpoint.record, found.checkpoint.device_state)
+        return found
+
+    def find(self, template: Mapping[str, Any]) -> FoundCheckpoint:
+        """Reads the newest intact checkpoint. `template` is freshly initialised device state of the same run.
+
+        Raises:
+          RunStateSchemaError: it was written by a later version of this package.
+          StateMismatchError: it was written by another submission or workload.
+        """
+        damaged: list[str] = []
         for step, path in sorted(self._found(), reverse=True):
             try:
                 _check_manifest(path)
-                run = json.loads((path / "run.json").read_text())
-                state = self._backend.load_state(path / "state", template)
+                record = RunStateRecord.from_json(json.loads((path / RUN_STATE_FILE).read_text()), source=path.name)
+                device_state = self._backend.load_state(path / "state", template)
             except (OSError, ValueError, KeyError, CheckpointError) as error:
-                skipped.append(f"{path.name} is damaged ({error})")
+                damaged.append(f"{path.name} is damaged ({error})")
                 continue
-            _restore_host_random(run.pop("host_random"))
-            return RestoredRun(step=step, state=state, run=run, skipped=tuple(skipped))
-        if skipped:
-            return RestoredRun(step=0, state={}, run={}, skipped=tuple(skipped))
-        return None
+            checkpoint = Checkpoint(step=step, device_state=device_state, record=record)
+            return FoundCheckpoint(checkpoint=checkpoint, damaged=tuple(damaged))
+        return FoundCheckpoint(checkpoint=None, damaged=tuple(damaged))
 
     def _found(self) -> list[tuple[int, Path]]:
         matches = ((_NAME.fullmatch(path.name), path) for path in self._trial_dir.iterdir())
@@ -144,21 +162,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _host_random_state() -> dict[str, Any]:
-    """State of Python's and NumPy's global generators, which a submission may draw from."""
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    return {
-        "python": [version, list(internal), gauss],
-        "python_version": sys.version_info[:2],
-        "numpy": [name, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
-    }
-
-
-def _restore_host_random(state: Mapping[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.asarray(keys, np.uint32), *rest))

@@ -9,6 +9,7 @@ import contextlib
 import enum
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 
 class Item(enum.StrEnum):
@@ -37,7 +38,6 @@ class Clock:
       fence: waits until the device is idle; called at the end of every charged segment with what it should wait for.
       max_over_ranks: largest value over processes; the identity for one process.
       now: seconds of a monotonic clock.
-      ledger_s: seconds per item of earlier processes of the same run.
     """
 
     def __init__(
@@ -46,15 +46,27 @@ class Clock:
         fence: Callable[..., None],
         max_over_ranks: Callable[[float], float] = float,
         now: Callable[[], float] = time.monotonic,
-        ledger_s: Mapping[str, float] | None = None,
     ) -> None:
         self.now = now
         self._fence = fence
         self._max_over_ranks = max_over_ranks
-        self._seconds = {item: float((ledger_s or {}).get(item, 0.0)) for item in Item}
+        self._seconds = dict.fromkeys(Item, 0.0)
         self._item = Item.OTHER
         self._mark = now()
         self._selection_s = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ledger_s": self.ledger_s()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues the ledger of an earlier process; what this process did before now is not in it.
+
+        Raises:
+          ClockError: a segment is running.
+        """
+        self._require_pause("load_state_dict")
+        self._seconds = {item: float(state["ledger_s"].get(item, 0.0)) for item in Item}
+        self._mark = self.now()
 
     def start_steps(self) -> None:
         """Begins a charged segment of training steps."""

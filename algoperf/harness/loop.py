@@ -15,41 +15,22 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
 from algoperf import spec
 from algoperf.backends.base import Backend
-from algoperf.definition import Ruleset, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
-from algoperf.harness.clock import Clock, Item
-from algoperf.harness.schedule import DeviceSyncSchedule, EvaluationSchedule, RankClockSync
+from algoperf.harness.clock import Item
+from algoperf.harness.run_state import RunState
+from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
-from algoperf.harness.stopping import Stopping
 from algoperf.records.outcome import Outcome
 from algoperf.submissions.loading import Submission
 
 _RANK_CLOCK_SLACK = 0.01  # ranks compare clocks about every hundredth of an evaluation period
-
-
-class InputQueue(Protocol):
-    """Batches on the device; counts what it handed out, for the checkpoint."""
-
-    batches_taken: int
-
-    def __iter__(self) -> Iterator[spec.Batch]: ...
-
-    def __next__(self) -> spec.Batch: ...
-
-
-class RowSink(Protocol):
-    """The part of the recorder that the loop needs."""
-
-    def append_evaluation(self, row: Mapping[str, float], global_step: int) -> None: ...
-
-    def row_counts(self) -> dict[str, int]: ...
 
 
 class Observer(Protocol):
@@ -66,36 +47,33 @@ class EvaluateFn(Protocol):
     def __call__(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]: ...
 
 
-@dataclass
-class TrainingState:
-    """What training changes, and what a checkpoint therefore holds."""
+@dataclass(frozen=True, kw_only=True)
+class LoopPlan:
+    """What is decided before the loop starts.
 
-    params: Any
-    model_state: Any
-    optimizer_state: Any
-    global_step: int = 0
-    complete: bool = False
-    eval_results: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    Attributes:
+      workload, submission, hyperparameters: what trains.
+      seeds: of the keys of each step.
+      max_global_steps: the run is complete after so many steps; None sets no limit.
+      skip_evals: never evaluate.
+    """
 
-    @property
-    def device_trees(self) -> tuple[Any, Any, Any]:
-        return self.params, self.model_state, self.optimizer_state
-
-    def for_checkpoint(self) -> dict[str, Any]:
-        return {
-            "model_params": self.params,
-            "model_state": self.model_state,
-            "optimizer_state": self.optimizer_state,
-        }
+    workload: spec.Workload
+    submission: Submission
+    hyperparameters: Any
+    seeds: Seeds
+    max_global_steps: int | None = None
+    skip_evals: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopOptions:
-    """Choices of the person who runs: step limit, and evaluations on or off."""
+class LoopPorts:
+    """What the loop calls, besides the components of the run state. Without a checkpointer nothing is saved."""
 
-    max_global_steps: int | None = None
-    skip_evals: bool = False
-    preemption_count: int = 0
+    backend: Backend
+    evaluate: EvaluateFn
+    observer: Observer
+    checkpointer: Checkpointer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,50 +87,27 @@ class LoopResult:
 class TrainingLoop:
     """Runs one trial to its typed end. Build it, then call `run` once."""
 
-    def __init__(
-        self,
-        *,
-        definition: WorkloadDefinition,
-        ruleset: Ruleset,
-        workload: spec.Workload,
-        submission: Submission,
-        hyperparameters: Any,
-        backend: Backend,
-        seeds: Seeds,
-        state: TrainingState,
-        input_queue: InputQueue,
-        evaluate: EvaluateFn,
-        clock: Clock,
-        schedule: EvaluationSchedule,
-        stopping: Stopping,
-        recorder: RowSink,
-        checkpointer: Checkpointer | None,
-        observer: Observer,
-        options: LoopOptions,
-    ) -> None:
-        self.state = state
-        self.clock = clock
-        self._workload = workload
-        self._param_types = workload.model_params_types
-        self._submission = submission
-        self._hyperparameters = hyperparameters
-        self._backend = backend
-        self._seeds = seeds
-        self._input_queue = input_queue
-        self._evaluate = evaluate
-        self._schedule = schedule
-        self._stopping = stopping
-        self._recorder = recorder
-        self._checkpointer = checkpointer
-        self._observer = observer
-        self._options = options
+    def __init__(self, plan: LoopPlan, run_state: RunState, ports: LoopPorts) -> None:
+        self.run_state = run_state
+        self._plan = plan
+        self._state = state = run_state.training
+        self._clock = clock = run_state.clock
+        self._schedule = schedule = run_state.schedule
+        self._stopping = stopping = run_state.stopping
+        self._backend = backend = ports.backend
+        self._ports = ports
+        self._input_queue = run_state.input_queue
+        self._workload = plan.workload
+        self._param_types = plan.workload.model_params_types
+        self._submission = plan.submission
+        self._hyperparameters = plan.hyperparameters
+        self._seeds = plan.seeds
         self._budget_s = stopping.budget_s
-        self._max_steps = options.max_global_steps
         self._saved_step = state.global_step if state.global_step else -1
         self._rank_clock = RankClockSync(
             world_size=backend.world_size,
             max_over_ranks=backend.max_over_ranks,
-            slack_s=_RANK_CLOCK_SLACK * definition.budget.eval_period_s,
+            slack_s=_RANK_CLOCK_SLACK * schedule.period_s,
         )
         self._rank_clock.restart(state.global_step, clock.submission_time_s())
         self._train_state = {
@@ -170,8 +125,8 @@ class TrainingLoop:
     @property
     def _is_complete(self) -> bool:
         """Whether the submission said so or the step limit is reached."""
-        state = self.state
-        return state.complete or (self._max_steps is not None and state.global_step >= self._max_steps)
+        state, max_steps = self._state, self._plan.max_global_steps
+        return state.complete or (max_steps is not None and state.global_step >= max_steps)
 
     def run(self) -> LoopResult:
         """Trains until a typed end. A failure of the submission is an outcome, not an exception.
@@ -181,7 +136,7 @@ class TrainingLoop:
         """
         with _stop_signal() as stop:
             try:
-                out_of_time = self.clock.submission_time_s() >= self._budget_s
+                out_of_time = self._clock.submission_time_s() >= self._budget_s
                 outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
                 while outcome is None:
                     self._train_until_due(stop)
@@ -198,8 +153,8 @@ class TrainingLoop:
 
     def _train_until_due(self, stop: threading.Event) -> None:
         """Charged: steps until an evaluation is due, the budget is spent, training is complete or a signal came."""
-        clock, state, rank_clock = self.clock, self.state, self._rank_clock
-        evaluates = not self._options.skip_evals
+        clock, state, rank_clock = self._clock, self._state, self._rank_clock
+        evaluates = not self._plan.skip_evals
         clock.start_steps()
         device_sync = DeviceSyncSchedule(state.global_step, clock.submission_time_s())
         while True:
@@ -210,7 +165,7 @@ class TrainingLoop:
                 device_sync.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
             self._train_state["accumulated_submission_time"] = elapsed_s
-            self._observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
+            self._ports.observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
             agreed_s = rank_clock.time_s(state.global_step, elapsed_s, now=complete)
             if agreed_s is None:
                 continue
@@ -225,12 +180,12 @@ class TrainingLoop:
 
     def _seconds_to_event(self) -> float:
         """Submission time that is left until the next evaluation or the end of the budget."""
-        elapsed_s = self.clock.submission_time_s()
+        elapsed_s = self._clock.submission_time_s()
         left_s = self._budget_s - elapsed_s
-        return left_s if self._options.skip_evals else min(left_s, self._schedule.seconds_left(elapsed_s))
+        return left_s if self._plan.skip_evals else min(left_s, self._schedule.seconds_left(elapsed_s))
 
     def _step(self) -> None:
-        state, now = self.state, self.clock.now
+        state, now = self._state, self._clock.now
         submission, workload = self._submission, self._workload
         keys = self._seeds.step(state.global_step)
         self._backend.seed_global(self._seeds.seed, state.global_step)
@@ -246,7 +201,7 @@ class TrainingLoop:
                 global_step=state.global_step,
                 rng=keys.data_selection,
             )
-            self.clock.add_data_selection(now() - before)
+            self._clock.add_data_selection(now() - before)
             wanted = {"train_state": MappingProxyType(self._train_state)} if submission.wants_train_state else {}
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 workload=workload,
@@ -268,10 +223,10 @@ class TrainingLoop:
         self._train_state["last_step_end_time"] = now()
 
     def _pause_and_evaluate(self, stop: threading.Event) -> Outcome | None:
-        state, clock = self.state, self.clock
+        state, clock = self._state, self._clock
         submission_time_s = clock.submission_time_s()
         stopped = self._rank_clock.any_rank(stop.is_set())
-        evaluates = not self._options.skip_evals
+        evaluates = not self._plan.skip_evals
         due = evaluates and (self._is_complete or self._schedule.is_due(submission_time_s))
         if due and not stopped:
             self._prepare_for_eval()
@@ -286,7 +241,7 @@ class TrainingLoop:
         if outcome is None and stopped:
             outcome = Outcome.INTERRUPTED
         if due or outcome is not None:
-            self.save_checkpoint()
+            self._save_checkpoint()
         self._rank_clock.restart(state.global_step, clock.submission_time_s())
         return outcome
 
@@ -294,9 +249,9 @@ class TrainingLoop:
         prepare = self._submission.prepare_for_eval
         if prepare is None:
             return
-        state, workload = self.state, self._workload
+        state, workload = self._state, self._workload
         last_step = max(state.global_step - 1, 0)
-        with self.clock.preparing_for_eval(lambda: state.device_trees):
+        with self._clock.preparing_for_eval(lambda: state.device_trees):
             state.optimizer_state, state.params, state.model_state = prepare(
                 workload=workload,
                 current_param_container=state.params,
@@ -311,7 +266,7 @@ class TrainingLoop:
             )
 
     def _evaluate_and_record(self, submission_time_s: float) -> None:
-        state, clock = self.state, self.clock
+        state, clock = self._state, self._clock
         with clock.paused_for(Item.EVALUATION):
             metrics = self._evaluate_with_one_retry()
         self._stopping.evaluated(metrics)
@@ -323,12 +278,12 @@ class TrainingLoop:
             "accumulated_submission_time": submission_time_s,
             "accumulated_eval_time": clock.seconds(Item.EVALUATION),
             "accumulated_logging_time": clock.seconds(Item.LOGGING),
-            "preemption_count": self._options.preemption_count,
+            "preemption_count": self.run_state.preemption_count,
         }
         state.eval_results.append((state.global_step, dict(row)))
         with clock.paused_for(Item.LOGGING):
-            self._recorder.append_evaluation(row, state.global_step)
-            self._observer.evaluation(state.global_step, submission_time_s, metrics)
+            self.run_state.recorder.append_evaluation(row, state.global_step)
+            self._ports.observer.evaluation(state.global_step, submission_time_s, metrics)
         self._train_state.update(
             validation_goal_reached=self._stopping.validation_goal_reached,
             test_goal_reached=self._stopping.test_goal_reached,
@@ -339,37 +294,23 @@ class TrainingLoop:
 
     def _evaluate_with_one_retry(self) -> dict[str, float]:
         """Evaluates; out of device memory frees caches and tries once more."""
-        state = self.state
+        state = self._state
         try:
-            return self._evaluate(self._workload, state.params, state.model_state)
+            return self._ports.evaluate(self._workload, state.params, state.model_state)
         except Exception as error:
             if not self._backend.is_out_of_memory(error):
                 raise
         self._backend.reset_memory()
-        return self._evaluate(self._workload, state.params, state.model_state)
+        return self._ports.evaluate(self._workload, state.params, state.model_state)
 
-    def save_checkpoint(self) -> None:
-        """Paused: writes everything that a resumed process needs."""
-        if self._checkpointer is None or self._saved_step == self.state.global_step:
+    def _save_checkpoint(self) -> None:
+        """Paused: writes everything that a resumed process needs, once for each step."""
+        checkpointer, step = self._ports.checkpointer, self._state.global_step
+        if checkpointer is None or self._saved_step == step:
             return
-        state, clock = self.state, self.clock
-        with clock.paused_for(Item.CHECKPOINT):
-            run = {
-                "global_step": state.global_step,
-                "complete": state.complete,
-                "seed": self._seeds.seed,
-                "data_position": self._input_queue.batches_taken,
-                "eval_results": state.eval_results,
-                "rows": self._recorder.row_counts(),
-                "preemption_count": self._options.preemption_count,
-                "validation_goal_reached": self._stopping.validation_goal_reached,
-                "test_goal_reached": self._stopping.test_goal_reached,
-                "nonfinite_evaluations": self._stopping.nonfinite_evaluations,
-                "last_evaluation_s": self._schedule.last_s,
-                "ledger_s": clock.ledger_s(),
-            }
-            self._checkpointer.save(state.global_step, state.for_checkpoint(), run)
-        self._saved_step = state.global_step
+        with self._clock.paused_for(Item.CHECKPOINT):
+            checkpointer.save(step, self.run_state)
+        self._saved_step = step
 
 
 @contextmanager

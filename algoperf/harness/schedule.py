@@ -1,7 +1,8 @@
 """When to evaluate, and how several processes agree on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(kw_only=True)
@@ -24,6 +25,12 @@ class EvaluationSchedule:
 
     def evaluated(self, submission_time_s: float) -> None:
         self.last_s = submission_time_s
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_s": self.last_s}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.last_s = state["last_s"]
 
 
 class DeviceSyncSchedule:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from algoperf.definition import Ruleset, Split, WorkloadDefinition
 from algoperf.records.outcome import Outcome
@@ -24,7 +25,7 @@ class Stopping:
     stop_at_validation_target: bool = False
     validation_goal_reached: bool = False
     test_goal_reached: bool = False
-    nonfinite_evaluations: int = field(default=0)
+    nonfinite_evaluations: int = 0
 
     @property
     def budget_s(self) -> float:
@@ -45,6 +46,18 @@ class Stopping:
             if key.rpartition("/")[2] in {metric.name, "loss", "ctc_loss"}
         )
         self.nonfinite_evaluations = 0 if finite else self.nonfinite_evaluations + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "validation_goal_reached": self.validation_goal_reached,
+            "test_goal_reached": self.test_goal_reached,
+            "nonfinite_evaluations": self.nonfinite_evaluations,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.validation_goal_reached = state["validation_goal_reached"]
+        self.test_goal_reached = state["test_goal_reached"]
+        self.nonfinite_evaluations = state["nonfinite_evaluations"]
 
     def outcome(self, *, complete: bool, out_of_time: bool) -> Outcome | None:
         """The typed end of the run, or None when it goes on."""

@@ -14,7 +14,6 @@ from algoperf.errors import UserError
 DEFAULT_NAME = "run"
 _TIMESTAMP = "%Y-%m-%d-%H-%M-%S"
 _TIMESTAMP_PATTERN = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?"
-_RECORD = re.compile(r"(?:flags|meta_data)_(\d+)\.json")
 _TRIAL = re.compile(r"trial_(\d+)")
 
 
@@ -55,14 +54,6 @@ class ExperimentPaths:
 def workload_folder(workload: str, framework: str) -> str:
     """Name of the folder of a workload in a framework."""
     return f"{workload}_{framework}"
-
-
-def next_record_index(trial_dir: Path) -> int:
-    """Index of the next `flags_<k>.json` and `meta_data_<k>.json`: 0 at first, then one more at every resume."""
-    if not trial_dir.is_dir():
-        return 0
-    matches = (_RECORD.fullmatch(path.name) for path in trial_dir.iterdir())
-    return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
 def prepare_experiment_dir(

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from algoperf.errors import UserError
 from algoperf.records.csv_log import CsvLog, Number, replace_file
@@ -29,15 +29,11 @@ class RecorderError(UserError):
 
 
 class Recorder:
-    """Writes the records of one trial. Only one process may have a trial's recorder.
+    """Writes the records of one trial, once it is started. Only one process may have a trial's recorder.
 
     Args:
       trial_dir: existing folder of the trial.
       tensorboard: also write TensorBoard event files.
-      wandb_run: also send to this run, as `start_wandb` returns it; it is finished at `close`.
-      preemption_count: how often the trial was resumed; a column of evaluations and of the final row.
-      rows: rows per file at the checkpoint that the trial resumes from (`row_counts` of then); a file that is not named
-        had none. Later rows are moved to `<stem>.lost-<k>.csv`. None leaves all rows.
 
     Every method raises RecorderError when the disk is full or not writable.
     """
@@ -47,21 +43,31 @@ class Recorder:
         trial_dir: Path,
         *,
         tensorboard: bool = True,
-        wandb_run: Any = None,
-        preemption_count: int = 0,
-        rows: Mapping[str, int] | None = None,
     ) -> None:
         self._trial_dir = trial_dir
-        self._preemption_count = preemption_count
-        self._wandb_run = wandb_run
+        self._has_tensorboard = tensorboard
+        self._rows: Mapping[str, int] = {}
+        self._preemption_count = 0
+        self._wandb_run: Any = None
         self._waiting: list[tuple[dict[str, Number], int, float]] = []
         self._flushed_s = 0.0
         self._closed = False
-        keep = {name: None if rows is None else rows.get(name, 0) for name in (MEASUREMENTS, EVALUATIONS)}
-        with _explained(trial_dir):
-            self._measurements = CsvLog(trial_dir / MEASUREMENTS, keep_rows=keep[MEASUREMENTS])
-            self._evaluations = CsvLog(trial_dir / EVALUATIONS, sort_columns=True, keep_rows=keep[EVALUATIONS])
-            self._tensorboard = TensorBoardLog(trial_dir) if tensorboard else None
+
+    def start(self, *, preemption_count: int = 0, wandb_run: Any = None) -> Self:
+        """Opens the files. Rows beyond those of the loaded state, or all without one, go to `<stem>.lost-<k>.csv`.
+
+        Args:
+          preemption_count: how often the trial was resumed; a column of evaluations and of the final row.
+          wandb_run: also send to this run, as `start_wandb` returns it; it is finished at `close`.
+        """
+        self._preemption_count = preemption_count
+        self._wandb_run = wandb_run
+        folder, keep = self._trial_dir, self._rows
+        with _explained(folder):
+            self._measurements = CsvLog(folder / MEASUREMENTS, keep_rows=keep.get(MEASUREMENTS, 0))
+            self._evaluations = CsvLog(folder / EVALUATIONS, sort_columns=True, keep_rows=keep.get(EVALUATIONS, 0))
+            self._tensorboard = TensorBoardLog(folder) if self._has_tensorboard else None
+        return self
 
     def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None:
         """Records scalars of one step; the call that submissions make.
@@ -109,12 +115,16 @@ class Recorder:
         self._waiting.append((numbers, int(global_step), time.time()))
         self._deliver()
 
-    def row_counts(self) -> dict[str, int]:
-        """Returns the rows per file, all of them on the disk: what `rows` takes when the trial is resumed."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the rows per file, all of them on the disk."""
         with _explained(self._trial_dir):
             self._measurements.sync()
             self._evaluations.sync()
-        return {MEASUREMENTS: self._measurements.num_rows, EVALUATIONS: self._evaluations.num_rows}
+        return {"rows": {MEASUREMENTS: self._measurements.num_rows, EVALUATIONS: self._evaluations.num_rows}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over the rows of an earlier process; to be called before `start`. A file that is not named had none."""
+        self._rows = dict(state["rows"])
 
     def close(self) -> None:
         """Writes what is buffered and ends the consumers; the recorder is unusable afterwards."""
@@ -146,14 +156,19 @@ class Recorder:
 class NullRecorder:
     """Takes the place of a Recorder on ranks other than 0; does nothing."""
 
+    def start(self, *, preemption_count: int = 0, wandb_run: Any = None) -> Self:
+        return self
+
     def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None: ...
 
     def append_evaluation(self, row: Mapping[str, Any], global_step: int) -> None: ...
 
     def append_final(self, score: float, global_step: int) -> None: ...
 
-    def row_counts(self) -> dict[str, int]:
-        return {}
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": {}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from algoperf.backends.base import Backend
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
-from algoperf.harness.checkpoint import Checkpointer, RestoredRun
+from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
-from algoperf.harness.loop import LoopOptions, LoopResult, TrainingLoop, TrainingState
+from algoperf.harness.loop import LoopPlan, LoopPorts, LoopResult, TrainingLoop
 from algoperf.harness.progress import Progress
+from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
@@ -77,79 +79,77 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) 
     seeds = Seeds(backend, plan.seed)
     with contextlib.ExitStack() as cleanup:
         try:
-            setup = _build(plan, backend, seeds, report)
+            setup = _build(plan, backend, seeds, clock)
+            _restore(setup, report)
         except Exception as error:
             if not backend.is_out_of_memory(error):
                 raise
             return _finish(plan, backend, clock, LoopResult(outcome=Outcome.OUT_OF_MEMORY, error=str(error)), None, 0)
-        if setup.restored is not None and setup.restored.run:
-            clock = _resumed_clock(backend, setup.restored)
-        preemptions = setup.preemption_count
-        recorder = _open_recorder(plan, backend, setup)
+        recorder, preemptions = setup.recorder, setup.run_state.preemption_count
+        wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
+        recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
         cleanup.callback(recorder.close)
         setup.workload.metrics_logger = recorder
         _write_metadata(plan, backend, setup.workload, preemptions)
-        train_source = plan.component("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir)
-        batches = TrainPipeline(
-            train_source,
-            batch_size=plan.batch_size,
-            seed=seeds.data,
-            rank=backend.rank,
-            world_size=backend.world_size,
-            num_shards=backend.num_local_devices,
-            start_batch=setup.data_position,
-        )
-        queue = Prefetcher(batches, backend.put_batch, batches_taken=setup.data_position)
-        cleanup.callback(queue.close)
-        progress = Progress(plan.definition, setup.stopping.budget_s, enabled=backend.rank == 0)
-        loop = TrainingLoop(
-            definition=plan.definition,
-            ruleset=plan.config.ruleset,
-            workload=setup.workload,
-            submission=plan.submission,
-            hyperparameters=plan.hyperparameters,
-            backend=backend,
-            seeds=seeds,
-            state=setup.state,
-            input_queue=queue,
-            evaluate=_evaluator(plan, backend, progress.evaluating).evaluate,
-            clock=clock,
-            schedule=setup.schedule,
-            stopping=setup.stopping,
-            recorder=recorder,
-            checkpointer=setup.checkpointer,
-            observer=progress,
-            options=LoopOptions(
-                max_global_steps=plan.config.max_global_steps,
-                skip_evals=plan.config.skip_evals,
-                preemption_count=preemptions,
-            ),
-        )
+        setup.input_queue.start()
+        cleanup.callback(setup.input_queue.close)
+        progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
+        loop = _loop(plan, backend, seeds, setup, progress)
         with backend.trace(plan.trial_dir / "traces") if plan.config.capture_jax_trace else contextlib.nullcontext():
             result = loop.run()
         progress.close(result.outcome)
+        training = setup.run_state.training
         if result.outcome is not Outcome.INTERRUPTED:
-            recorder.append_final(clock.submission_time_s(), loop.state.global_step)
-        return _finish(plan, backend, clock, result, loop.state, preemptions)
+            recorder.append_final(clock.submission_time_s(), training.global_step)
+        return _finish(plan, backend, clock, result, training, preemptions)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """A trial's objects before the loop starts, fresh or restored."""
+    """A trial's objects before the loop starts; `run_state` holds the recorder and the queue too."""
 
     workload: spec.Workload
-    state: TrainingState
-    stopping: Stopping
-    schedule: EvaluationSchedule
+    run_state: RunState
+    recorder: Recorder | NullRecorder
+    input_queue: Prefetcher
     checkpointer: Checkpointer | None
-    restored: RestoredRun | None
-    data_position: int = 0
-    preemption_count: int = 0
 
 
-def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[str], None]) -> _Setup:
+def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Setup:
     model = plan.component(base.model_module(backend.framework)).build(plan.definition)
     workload = backend.build_workload(plan.definition, model)
+    config = plan.config
+    recorder: Recorder | NullRecorder = (
+        Recorder(plan.trial_dir, tensorboard=config.use_tensorboard) if backend.rank == 0 else NullRecorder()
+    )
+    input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
+    run_state = RunState(
+        seed=plan.seed,
+        training=_initial_training_state(plan, backend, seeds, workload),
+        clock=clock,
+        stopping=Stopping(
+            definition=plan.definition,
+            ruleset=config.ruleset,
+            stop_at_validation_target=config.stop_at_validation_target,
+        ),
+        schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
+        input_queue=input_queue,
+        recorder=recorder,
+    )
+    return _Setup(
+        workload=workload,
+        run_state=run_state,
+        recorder=recorder,
+        input_queue=input_queue,
+        checkpointer=(
+            Checkpointer(plan.trial_dir, backend, keep_all=config.save_intermediate_checkpoints)
+            if config.save_checkpoints
+            else None
+        ),
+    )
+
+
+def _initial_training_state(plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload) -> TrainingState:
     params, model_state = workload.init_model_fn(seeds.model_init)
     rank_batch_size = plan.batch_size // backend.world_size
     params = backend.prepare_model(
@@ -165,75 +165,61 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, report: Callable[[st
         hyperparameters=plan.hyperparameters,
         rng=seeds.optimizer_init,
     )
-    setup = _Setup(
-        workload=workload,
-        state=TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state),
-        stopping=Stopping(
-            definition=plan.definition,
-            ruleset=plan.config.ruleset,
-            stop_at_validation_target=plan.config.stop_at_validation_target,
-        ),
-        schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
-        checkpointer=(
-            Checkpointer(plan.trial_dir, backend, keep_all=plan.config.save_intermediate_checkpoints)
-            if plan.config.save_checkpoints
-            else None
-        ),
-        restored=None,
+    return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
+
+
+def _train_batches(plan: TrialPlan, backend: Backend, seed: int, start_batch: int) -> TrainPipeline:
+    return TrainPipeline(
+        plan.component("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir),
+        batch_size=plan.batch_size,
+        seed=seed,
+        rank=backend.rank,
+        world_size=backend.world_size,
+        num_shards=backend.num_local_devices,
+        start_batch=start_batch,
     )
-    if setup.checkpointer is not None:
-        setup.restored = setup.checkpointer.restore(setup.state.for_checkpoint())
-    if setup.restored is not None:
-        _resume(setup, setup.restored, report)
-    return setup
 
 
-def _resume(setup: _Setup, restored: RestoredRun, report: Callable[[str], None]) -> None:
-    for reason in restored.skipped:
-        report(f"warning: {reason}; using the checkpoint before it")
-    if not restored.run:
-        report("warning: no intact checkpoint is left; starting this trial again from step 0")
+def _restore(setup: _Setup, report: Callable[[str], None]) -> None:
+    """Continues from the newest intact checkpoint, where there is one, and says so."""
+    if setup.checkpointer is None:
         return
-    run = restored.run
-    setup.state = TrainingState(
-        params=restored.state["model_params"],
-        model_state=restored.state["model_state"],
-        optimizer_state=restored.state["optimizer_state"],
-        global_step=run["global_step"],
-        complete=run["complete"],
-        eval_results=[(step, dict(metrics)) for step, metrics in run["eval_results"]],
+    found = setup.checkpointer.restore(setup.run_state)
+    for reason in found.damaged:
+        report(f"warning: {reason}; using the checkpoint before it")
+    if found.checkpoint is not None:
+        earlier_s = sum(setup.run_state.clock.ledger_s().values())
+        report(f"resumed at step {found.checkpoint.step} after {earlier_s:.0f} s of earlier work")
+    elif found.damaged:
+        report("warning: no intact checkpoint is left; starting this trial again from step 0")
+
+
+def _loop(plan: TrialPlan, backend: Backend, seeds: Seeds, setup: _Setup, progress: Progress) -> TrainingLoop:
+    return TrainingLoop(
+        LoopPlan(
+            workload=setup.workload,
+            submission=plan.submission,
+            hyperparameters=plan.hyperparameters,
+            seeds=seeds,
+            max_global_steps=plan.config.max_global_steps,
+            skip_evals=plan.config.skip_evals,
+        ),
+        setup.run_state,
+        LoopPorts(
+            backend=backend,
+            evaluate=_evaluator(plan, backend, progress.evaluating).evaluate,
+            observer=progress,
+            checkpointer=setup.checkpointer,
+        ),
     )
-    setup.stopping.validation_goal_reached = run["validation_goal_reached"]
-    setup.stopping.test_goal_reached = run["test_goal_reached"]
-    setup.stopping.nonfinite_evaluations = run["nonfinite_evaluations"]
-    setup.schedule.last_s = run["last_evaluation_s"]
-    setup.data_position = run["data_position"]
-    setup.preemption_count = run["preemption_count"] + 1
-    report(f"resumed at step {run['global_step']} after {sum(run['ledger_s'].values()):.0f} s of earlier work")
 
 
-def _resumed_clock(backend: Backend, restored: RestoredRun) -> Clock:
-    return Clock(fence=backend.fence, max_over_ranks=backend.max_over_ranks, ledger_s=restored.run["ledger_s"])
-
-
-def _open_recorder(plan: TrialPlan, backend: Backend, setup: _Setup) -> Any:
-    if backend.rank != 0:
-        return NullRecorder()
-    rows = setup.restored.run.get("rows", {}) if setup.restored is not None else {}
-    wandb_run = None
-    if plan.config.use_wandb:
-        wandb_run = start_wandb(
-            plan.trial_dir,
-            name=f"{plan.definition.name}_{backend.framework}",
-            config={**plan.config.flag_values, **_hyperparameter_dict(plan.hyperparameters)},
-            tags=[plan.definition.name, backend.framework],
-        )
-    return Recorder(
+def _start_wandb(plan: TrialPlan, backend: Backend) -> Any:
+    return start_wandb(
         plan.trial_dir,
-        tensorboard=plan.config.use_tensorboard,
-        wandb_run=wandb_run,
-        preemption_count=setup.preemption_count,
-        rows=rows,
+        name=f"{plan.definition.name}_{backend.framework}",
+        config={**plan.config.flag_values, **_hyperparameter_dict(plan.hyperparameters)},
+        tags=[plan.definition.name, backend.framework],
     )
 
 

@@ -43,8 +43,9 @@ def checkpoint_weights(trial_dir: Path, backend: Backend, registry: Registry = R
             rng=seeds.optimizer_init,
         ),
     }
-    restored = Checkpointer(trial_dir, backend).restore(template)
-    if restored is None or not restored.run:
+    checkpoint = Checkpointer(trial_dir, backend).find(template).checkpoint
+    if checkpoint is None:
         raise UserError(f"{trial_dir} holds no intact checkpoint")
-    weights: Weights = model.export_weights(restored.state["model_params"], restored.state["model_state"])
+    state = checkpoint.device_state
+    weights: Weights = model.export_weights(state["model_params"], state["model_state"])
     return weights

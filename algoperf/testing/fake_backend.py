@@ -66,15 +66,6 @@ class FakeBackend:
     def as_keys(self, words: np.ndarray) -> np.ndarray:
         return words
 
-    def key(self, seed: int) -> np.ndarray:
-        return np.array([seed >> 31, seed & 0x7FFFFFFF], np.int64)
-
-    def split(self, key: Any, num: int) -> np.ndarray:
-        return np.random.default_rng(key).integers(0, 2**31 - 1, (num, 2), dtype=np.int64)
-
-    def fold_in(self, key: Any, data: int) -> np.ndarray:
-        return np.random.default_rng([*key, data]).integers(0, 2**31 - 1, 2, dtype=np.int64)
-
     def seed_global(self, seed: int, step: int) -> None:
         pass
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from algoperf import spec
+from algoperf.harness.seeds import Seeds
 from workloads.common.torch import dropout, forward, initializers, losses, weights
 from workloads.common.torch.batch_norm import BatchNorm
 
@@ -89,7 +90,7 @@ def train_step(backend, workload, params, optimizer, batch, dropout_rate=None):
 
 def train(backend, workload, num_steps, batches, dropout_rate=None, initial_weights=None):
     """Trains from scratch on `batches` (host, this rank's share); returns (params, losses)."""
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     if initial_weights is not None:
         weights.import_weights(initial_weights, params, TABLE)
     params = backend.prepare_model(workload, params, compile_model=False, sample_batch=lambda: batches[0])

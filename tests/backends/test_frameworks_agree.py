@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import small_model
 
+from algoperf.harness.seeds import Seeds
+
 pytest.importorskip("jax")
 pytest.importorskip("torch")
 
@@ -25,15 +27,22 @@ def test_training_from_the_same_weights_gives_the_same_losses_and_statistics():
     jax_workload = in_jax.build_workload(small_model.DEFINITION, jax_model)
     torch_workload = in_torch.build_workload(small_model.DEFINITION, torch_model)
 
-    params, state = jax_workload.init_model_fn(in_jax.key(0))
-    module, _ = torch_workload.init_model_fn(in_torch.key(0))
+    params, state = jax_workload.init_model_fn(Seeds(in_jax, 0).model_init)
+    module, _ = torch_workload.init_model_fn(Seeds(in_torch, 0).model_init)
     torch_model.import_weights(jax_model.export_weights(params, state), module, None)
     sgd, torch_sgd = optax.sgd(0.1), torch.optim.SGD(module.parameters(), lr=0.1)
     sgd_state = sgd.init(params)
     for step in range(5):
         batch = small_model.make_batch(8, step)
         params, state, sgd_state, loss = small_model_jax.train_step(
-            jax_workload, sgd.update, params, state, sgd_state, in_jax.put_batch(batch), in_jax.key(0), 0.0
+            jax_workload,
+            sgd.update,
+            params,
+            state,
+            sgd_state,
+            in_jax.put_batch(batch),
+            Seeds(in_jax, 0).model_init,
+            0.0,
         )
         torch_loss = small_model_torch.train_step(
             in_torch, torch_workload, module, torch_sgd, in_torch.put_batch(batch), 0.0

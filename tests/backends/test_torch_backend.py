@@ -18,10 +18,10 @@ import small_model_torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from algoperf import pytorch_utils, spec  # noqa: E402
-from algoperf.backends import torch_random  # noqa: E402
 from algoperf.backends.base import StateMismatchError, UnsavableStateError  # noqa: E402
 from algoperf.backends.torch import create  # noqa: E402
 from algoperf.definition import ParameterType  # noqa: E402
+from algoperf.harness.seeds import Seeds  # noqa: E402
 
 pytestmark = pytest.mark.torch
 _WORKER = Path(__file__).with_name("torch_worker.py")
@@ -38,16 +38,6 @@ def workload(backend):
 
 
 # -- keys
-
-
-def test_keys_have_the_values_of_algoperf():
-    key = torch_random.key(7)
-    assert key.tolist() == [327741615, 976413892]
-    assert torch_random.split(key).tolist() == [[845577950, 171174046], [1052154959, 1183240000]]
-    folded = torch_random.fold_in(key, 3)
-    assert folded == [845577950, 3]
-    assert torch_random.split(folded, 4)[0].tolist() == [238702155, 766087326]
-    assert torch_random.key(-1).tolist() == torch_random.key(2**31 - 2).tolist()
 
 
 def test_step_seeds_differ_and_repeat(backend):
@@ -67,7 +57,7 @@ def test_shapes_and_types_are_known_before_the_model_exists(backend, workload):
     before = torch.get_rng_state()
     shapes, types = workload.param_shapes, workload.model_params_types
     assert torch.equal(torch.get_rng_state(), before)
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     assert {name: shape.shape_tuple for name, shape in shapes.items()} == {
         name: tuple(tensor.shape) for name, tensor in params.named_parameters()
     }
@@ -91,7 +81,7 @@ def test_shapes_of_a_module_that_needs_values_to_be_built(backend):
 
 
 def test_mode_decides_and_dropout_defaults_to_the_definition(backend, workload):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     batch = backend.put_batch(small_model.make_batch(8))
 
     def logits(mode, update_batch_norm, **kwargs):
@@ -110,13 +100,13 @@ def test_mode_decides_and_dropout_defaults_to_the_definition(backend, workload):
 
 
 def test_initial_values_follow_the_key(backend, workload):
-    first, again, other = (workload.init_model_fn(backend.key(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (workload.init_model_fn(Seeds(backend, seed).model_init)[0] for seed in (1, 1, 2))
     assert torch.equal(first.hidden.weight, again.hidden.weight)
     assert not torch.equal(first.hidden.weight, other.hidden.weight)
 
 
 def test_evaluation_yields_each_host_batch_and_restores_the_mode(backend, workload):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     params.train()
     batches = [small_model.make_batch(4, seed) for seed in range(3)]
     results = list(backend.evaluate(workload, params, None, iter(batches)))
@@ -173,7 +163,7 @@ class Average:
 
 def make_state(backend, workload, seed, num_steps):
     """State after some training, with everything that an optimizer state may hold."""
-    params, _ = workload.init_model_fn(backend.key(seed))
+    params, _ = workload.init_model_fn(Seeds(backend, seed).model_init)
     optimizer = torch.optim.NAdam(params.parameters(), lr=1e-2)
     warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
@@ -240,7 +230,7 @@ def test_state_comes_back_bitwise_and_training_goes_on_as_if_uninterrupted(backe
     ],
 )
 def test_what_cannot_be_saved_is_named(backend, workload, tmp_path, value, message):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     state = {"model_params": params, "model_state": None, "optimizer_state": {"entry": value}}
     with pytest.raises(UnsavableStateError, match=message):
         backend.save_state(tmp_path, state)
@@ -259,7 +249,7 @@ def test_what_cannot_be_saved_is_named(backend, workload, tmp_path, value, messa
     ],
 )
 def test_checkpoint_of_another_run_is_refused(backend, workload, tmp_path, template, message):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     optimizer = torch.optim.SGD(params.parameters(), lr=0.1)
     state = {"model_params": params, "model_state": None, "optimizer_state": {"optimizer": optimizer}}
     backend.save_state(tmp_path, state)
@@ -268,7 +258,7 @@ def test_checkpoint_of_another_run_is_refused(backend, workload, tmp_path, templ
 
 
 def test_other_models_and_shapes_are_refused(backend, workload, tmp_path):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     state = {"model_params": params, "model_state": None, "optimizer_state": {"m": torch.zeros(2)}}
     backend.save_state(tmp_path, state)
     with pytest.raises(StateMismatchError, match=r"\['m'\] has shape \(2,\)"):
@@ -278,14 +268,14 @@ def test_other_models_and_shapes_are_refused(backend, workload, tmp_path):
 
 
 def test_disk_errors_are_os_errors(backend, workload, tmp_path):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     state = {"model_params": params, "model_state": None, "optimizer_state": {}}
     with pytest.raises(OSError, match="absent"):
         backend.save_state(tmp_path / "absent", state)
 
 
 def test_damaged_checkpoint_is_a_value_error(backend, workload, tmp_path):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     state = {"model_params": params, "model_state": None, "optimizer_state": {}}
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ValueError, match=r"state.pt cannot be read"):
@@ -300,7 +290,7 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
         raise RuntimeError("no kernel for this layer\nlong explanation")
 
     monkeypatch.setattr(torch, "compile", broken_compiler)
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     with pytest.warns(UserWarning, match=r"failed on this workload \(RuntimeError: no kernel for this layer\)"):
         prepared = backend.prepare_model(
             workload, params, compile_model=True, sample_batch=lambda: small_model.make_batch(4)
@@ -314,7 +304,7 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
     batch = small_model.make_batch(8)
     trained = []
     for compile_model in (False, True):
-        params, _ = workload.init_model_fn(backend.key(0))
+        params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
         generator = torch.get_rng_state()
         prepared = backend.prepare_model(workload, params, compile_model=compile_model, sample_batch=lambda: batch)
         assert (prepared is not params) == compile_model
@@ -333,7 +323,7 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
 
 
 def test_without_a_batch_nothing_is_compiled(backend, workload):
-    params, _ = workload.init_model_fn(backend.key(0))
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
     with pytest.warns(UserWarning, match="no batch to try it on"):
         assert backend.prepare_model(workload, params, compile_model=True) is params
 

@@ -11,6 +11,7 @@ import numpy as np
 import small_model
 
 from algoperf.backends.base import load
+from algoperf.harness.seeds import Seeds
 
 
 def main(weights_file: Path, state_dir: Path) -> None:
@@ -32,7 +33,7 @@ def main(weights_file: Path, state_dir: Path) -> None:
     backend.barrier()
     backend.save_state(state_dir, state)
     backend.barrier()
-    fresh, _ = workload.init_model_fn(backend.key(9))
+    fresh, _ = workload.init_model_fn(Seeds(backend, 9).model_init)
     fresh = backend.prepare_model(workload, fresh, compile_model=False)
     template = {"model_params": fresh, "model_state": None, "optimizer_state": {"mine": torch.zeros(2)}}
     restored = backend.load_state(state_dir, template)

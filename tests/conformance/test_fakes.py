@@ -45,15 +45,6 @@ def test_state_round_trip_and_what_cannot_be_saved(tmp_path):
         backend.save_state(tmp_path, {"optimizer_state": [{"file": object()}]})
 
 
-def test_keys_are_functions_of_their_arguments():
-    backend = FakeBackend()
-    key = backend.key(2**40 + 7)
-    np.testing.assert_array_equal(backend.split(key, 3), backend.split(backend.key(2**40 + 7), 3))
-    np.testing.assert_array_equal(backend.fold_in(key, 1), backend.fold_in(key, 1))
-    assert not np.array_equal(backend.fold_in(key, 1), backend.fold_in(key, 2))
-    assert len({tuple(child) for child in backend.split(key, 50)}) == 50
-
-
 def test_gradient_of_the_toy_model_is_the_slope_of_its_loss():
     registry = toy_registry()
     definition = registry.get("toy_mini")

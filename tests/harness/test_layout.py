@@ -10,7 +10,6 @@ from algoperf.records import layout as experiment
 from algoperf.records.layout import (
     ExperimentError,
     ExperimentExistsError,
-    next_record_index,
     prepare_experiment_dir,
     workload_folder,
 )
@@ -127,11 +126,3 @@ def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(ExperimentError, match="Permission denied"):
         prepare(tmp_path)
-
-
-def test_records_are_numbered_by_resumes(tmp_path):
-    assert next_record_index(tmp_path / "absent") == 0
-    assert next_record_index(tmp_path) == 0
-    for name in ("flags_0.json", "meta_data_0.json", "flags_10.json", "flags_x.json"):
-        (tmp_path / name).write_text("{}")
-    assert next_record_index(tmp_path) == 11

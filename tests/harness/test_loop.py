@@ -11,8 +11,10 @@ import pytest
 
 from algoperf import spec
 from algoperf.definition import EXTERNAL, SELF_TUNING, Budget
+from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
-from algoperf.harness.loop import LoopOptions, TrainingLoop, TrainingState
+from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
+from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
@@ -33,8 +35,11 @@ class Rows:
     def append_evaluation(self, row, global_step):
         self.evaluations.append((global_step, dict(row)))
 
-    def row_counts(self):
-        return {"eval_measurements.csv": len(self.evaluations)}
+    def state_dict(self):
+        return {"rows": {"eval_measurements.csv": len(self.evaluations)}}
+
+    def load_state_dict(self, state):
+        del self.evaluations[state["rows"]["eval_measurements.csv"] :]
 
 
 class Queue:
@@ -46,6 +51,12 @@ class Queue:
     def __next__(self):
         self.batches_taken += 1
         return {"inputs": self.batches_taken}
+
+    def state_dict(self):
+        return {"batches_taken": self.batches_taken}
+
+    def load_state_dict(self, state):
+        self.batches_taken = state["batches_taken"]
 
 
 class Watcher:
@@ -59,7 +70,9 @@ class Watcher:
 class Bench:
     """A loop on fake time; a step takes `step_s` seconds and queues `device_s` of device work."""
 
-    def __init__(self, *, step_s=1.0, device_s=0.0, losses=None, ruleset=EXTERNAL, options=None, **changes) -> None:
+    def __init__(
+        self, *, step_s=1.0, device_s=0.0, losses=None, ruleset=EXTERNAL, folder=None, limits=None, **changes
+    ) -> None:
         self.time = FakeClock()
         self.backend = FakeBackend(sleep=self.time.advance)
         self.calls: list[str] = []
@@ -79,25 +92,31 @@ class Bench:
         self.workload = SimpleNamespace(
             model_params_types={"w": spec.ParameterType.WEIGHT}, loss_type=self.definition.loss_type
         )
-        self.loop = TrainingLoop(
-            definition=self.definition,
-            ruleset=ruleset,
+        self.run_state = RunState(
+            seed=3,
+            training=TrainingState(params=0, model_state=None, optimizer_state=0),
+            clock=self.clock,
+            stopping=Stopping(definition=self.definition, ruleset=ruleset),
+            schedule=EvaluationSchedule(period_s=10.0),
+            input_queue=Queue(),
+            recorder=self.rows,
+        )
+        self.state = self.run_state.training
+        self.checkpointer = None if folder is None else Checkpointer(folder, self.backend)
+        self.limits = limits or {}
+
+    def run(self):
+        plan = LoopPlan(
             workload=self.workload,
             submission=self.submission,
             hyperparameters=SimpleNamespace(learning_rate=0.1),
-            backend=self.backend,
             seeds=Seeds(self.backend, 3),
-            state=TrainingState(params=0, model_state=None, optimizer_state=0),
-            input_queue=Queue(),
-            evaluate=self.evaluate,
-            clock=self.clock,
-            schedule=EvaluationSchedule(period_s=10.0),
-            stopping=Stopping(definition=self.definition, ruleset=ruleset),
-            recorder=self.rows,
-            checkpointer=None,
-            observer=Watcher(),
-            options=options or LoopOptions(),
+            **self.limits,
         )
+        ports = LoopPorts(
+            backend=self.backend, evaluate=self.evaluate, observer=Watcher(), checkpointer=self.checkpointer
+        )
+        return TrainingLoop(plan, self.run_state, ports).run()
 
     def data_selection(self, **arguments):
         self.calls.append("data_selection")
@@ -128,16 +147,16 @@ class Bench:
 
 
 def test_the_first_step_and_then_every_period_is_evaluated():
-    bench = Bench(options=LoopOptions(max_global_steps=25))
-    result = bench.loop.run()
+    bench = Bench(limits={"max_global_steps": 25})
+    result = bench.run()
     assert result.outcome is Outcome.COMPLETED
     assert [step for step, _ in bench.rows.evaluations] == [1, 11, 21, 25]
     assert bench.calls[:3] == ["data_selection", "update_params", "evaluate"]
 
 
 def test_evaluation_is_not_charged_and_the_row_says_when_it_was():
-    bench = Bench(options=LoopOptions(max_global_steps=11))
-    bench.loop.run()
+    bench = Bench(limits={"max_global_steps": 11})
+    bench.run()
     assert bench.clock.submission_time_s() == pytest.approx(11.0)
     assert bench.clock.seconds(Item.EVALUATION) == pytest.approx(100.0)
     assert bench.clock.seconds(Item.DATA_SELECTION) == pytest.approx(0.25 * 11)
@@ -147,16 +166,16 @@ def test_evaluation_is_not_charged_and_the_row_says_when_it_was():
 
 
 def test_queued_work_is_charged_before_the_evaluation_begins():
-    bench = Bench(device_s=0.5, options=LoopOptions(max_global_steps=1))
-    bench.loop.run()
+    bench = Bench(device_s=0.5, limits={"max_global_steps": 1})
+    bench.run()
     assert bench.rows.evaluations[0][1]["score"] == pytest.approx(1.5)
     assert bench.clock.seconds(Item.EVALUATION) == pytest.approx(50.0)
     assert bench.backend.events.index("fence") == 0
 
 
 def test_evaluations_come_when_due_however_far_dispatch_runs_ahead():
-    bench = Bench(step_s=0.001, device_s=1.0, options=LoopOptions(max_global_steps=41))
-    bench.loop.run()
+    bench = Bench(step_s=0.001, device_s=1.0, limits={"max_global_steps": 41})
+    bench.run()
     times = [row["score"] for _, row in bench.rows.evaluations]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert len(gaps) >= 3
@@ -165,15 +184,15 @@ def test_evaluations_come_when_due_however_far_dispatch_runs_ahead():
 
 def test_the_budget_ends_the_run_however_far_dispatch_runs_ahead():
     bench = Bench(step_s=0.001, device_s=1.0)
-    result = bench.loop.run()
+    result = bench.run()
     assert result.outcome is Outcome.OUT_OF_TIME
     assert 100.0 <= bench.clock.submission_time_s() <= 101.1
 
 
 def test_prepare_for_eval_is_charged_and_its_result_is_trained_on():
-    bench = Bench(device_s=0.5, options=LoopOptions(max_global_steps=2))
+    bench = Bench(device_s=0.5, limits={"max_global_steps": 2})
     bench.submission.prepare_for_eval = bench.prepare_for_eval
-    bench.loop.run()
+    bench.run()
     assert bench.calls == ["data_selection", "update_params", "prepare_for_eval", "evaluate"] * 1 + [
         "data_selection",
         "update_params",
@@ -188,16 +207,16 @@ def test_prepare_for_eval_is_charged_and_its_result_is_trained_on():
 
 def test_no_evaluation_beyond_the_budget():
     bench = Bench(step_s=7.0)
-    result = bench.loop.run()
+    result = bench.run()
     assert result.outcome is Outcome.OUT_OF_TIME
     assert bench.clock.submission_time_s() == pytest.approx(105.0)
     assert bench.rows.evaluations[-1][1]["score"] < 100.0
 
 
 def test_prepare_for_eval_that_uses_up_the_budget_gets_no_evaluation():
-    bench = Bench(step_s=1.0, options=LoopOptions(max_global_steps=99))
+    bench = Bench(step_s=1.0, limits={"max_global_steps": 99})
     bench.submission.prepare_for_eval = bench.prepare_for_eval
-    result = bench.loop.run()
+    result = bench.run()
     assert result.outcome is Outcome.OUT_OF_TIME
     assert all(row["score"] < 100.0 for _, row in bench.rows.evaluations)
     assert bench.calls[-1] != "evaluate"
@@ -205,13 +224,13 @@ def test_prepare_for_eval_that_uses_up_the_budget_gets_no_evaluation():
 
 def test_the_self_tuning_budget_is_half_as_long_again():
     bench = Bench(step_s=7.0, ruleset=SELF_TUNING)
-    assert bench.loop.run().outcome is Outcome.OUT_OF_TIME
+    assert bench.run().outcome is Outcome.OUT_OF_TIME
     assert 150.0 <= bench.clock.submission_time_s() <= 157.0
 
 
 def test_reaching_both_targets_ends_the_run():
     bench = Bench(losses=[1.0, 0.5, 0.001])
-    assert bench.loop.run().outcome is Outcome.REACHED
+    assert bench.run().outcome is Outcome.REACHED
     assert [step for step, _ in bench.rows.evaluations] == [1, 11, 21]
 
 
@@ -224,9 +243,9 @@ def test_the_submission_may_end_the_run_and_its_last_call_is_discarded():
         return bench.update_params(**arguments)
 
     bench.submission.update_params = update
-    assert bench.loop.run().outcome is Outcome.COMPLETED
-    assert bench.loop.state.params == 4
-    assert bench.loop.state.global_step == 5
+    assert bench.run().outcome is Outcome.COMPLETED
+    assert bench.state.params == 4
+    assert bench.state.global_step == 5
     assert [step for step, _ in bench.rows.evaluations] == [1, 5]
 
 
@@ -237,7 +256,7 @@ def test_a_crash_is_an_outcome_with_its_traceback():
         raise ZeroDivisionError("learning rate")
 
     bench.submission.update_params = update
-    result = bench.loop.run()
+    result = bench.run()
     assert result.outcome is Outcome.CRASHED
     assert "ZeroDivisionError: learning rate" in result.error
 
@@ -249,27 +268,27 @@ def test_out_of_memory_in_training_is_typed_and_frees_memory():
         raise MemoryError
 
     bench.submission.update_params = update
-    assert bench.loop.run().outcome is Outcome.OUT_OF_MEMORY
+    assert bench.run().outcome is Outcome.OUT_OF_MEMORY
     assert "reset_memory" in bench.backend.events
 
 
 def test_out_of_memory_in_evaluation_is_retried_once():
-    bench = Bench(losses=[MemoryError(), 0.5], options=LoopOptions(max_global_steps=1))
-    assert bench.loop.run().outcome is Outcome.COMPLETED
+    bench = Bench(losses=[MemoryError(), 0.5], limits={"max_global_steps": 1})
+    assert bench.run().outcome is Outcome.COMPLETED
     assert [row["validation/loss"] for _, row in bench.rows.evaluations] == [0.5]
-    again = Bench(losses=[MemoryError(), MemoryError()], options=LoopOptions(max_global_steps=1))
-    assert again.loop.run().outcome is Outcome.OUT_OF_MEMORY
+    again = Bench(losses=[MemoryError(), MemoryError()], limits={"max_global_steps": 1})
+    assert again.run().outcome is Outcome.OUT_OF_MEMORY
 
 
 def test_a_run_that_stays_not_finite_has_diverged():
     bench = Bench(losses=[1.0, math.nan, math.nan, 1.0])
-    assert bench.loop.run().outcome is Outcome.DIVERGED
+    assert bench.run().outcome is Outcome.DIVERGED
     assert len(bench.rows.evaluations) == 3
 
 
 def test_skipped_evaluations_still_keep_the_budget():
-    bench = Bench(step_s=7.0, options=LoopOptions(skip_evals=True))
-    assert bench.loop.run().outcome is Outcome.OUT_OF_TIME
+    bench = Bench(step_s=7.0, limits={"skip_evals": True})
+    assert bench.run().outcome is Outcome.OUT_OF_TIME
     assert bench.rows.evaluations == []
 
 
@@ -282,15 +301,15 @@ def test_a_signal_ends_the_run_between_steps():
         return bench.update_params(**arguments)
 
     bench.submission.update_params = update
-    result = bench.loop.run()
+    result = bench.run()
     assert result.outcome is Outcome.INTERRUPTED
-    assert bench.loop.state.global_step in (4, 5)
+    assert bench.state.global_step in (4, 5)
 
 
 def test_train_state_is_given_on_request_and_read_only():
-    bench = Bench(options=LoopOptions(max_global_steps=11))
+    bench = Bench(limits={"max_global_steps": 11})
     bench.submission.wants_train_state = True
-    bench.loop.run()
+    bench.run()
     state = bench.received["train_state"]
     assert set(state) == {
         "validation_goal_reached",
@@ -309,8 +328,8 @@ def test_train_state_is_given_on_request_and_read_only():
 
 
 def test_submissions_get_the_results_of_all_evaluations():
-    bench = Bench(losses=[0.9, 0.8, 0.7], options=LoopOptions(max_global_steps=25))
-    bench.loop.run()
+    bench = Bench(losses=[0.9, 0.8, 0.7], limits={"max_global_steps": 25})
+    bench.run()
     seen = bench.received["eval_results"]
     assert [(step, metrics["validation/loss"]) for step, metrics in seen][:3] == [(1, 0.9), (11, 0.8), (21, 0.7)]
 
@@ -323,3 +342,23 @@ def test_step_keys_depend_on_seed_and_step_only():
     assert not (one.step(700).update == Seeds(backend, 8).step(700).update).all()
     assert not (one.step(0).update == one.step(0).data_selection).all()
     assert Seeds(backend, -1).data != Seeds(backend, 1).data
+
+
+def test_a_run_that_is_restored_ends_as_one_that_was_left_alone(tmp_path):
+    losses = [0.9, 0.8, 0.7, 0.6, 0.5]
+    alone = Bench(losses=losses, limits={"max_global_steps": 35})
+    alone.run()
+    first = Bench(losses=losses, folder=tmp_path, limits={"max_global_steps": 21})
+    first.run()
+    second = Bench(losses=losses[3:], folder=tmp_path, limits={"max_global_steps": 35})
+    second.rows.evaluations = [*first.rows.evaluations, (22, {"loss": 0.0})]
+    found = second.checkpointer.restore(second.run_state)
+    assert found.checkpoint.step == second.state.global_step == 21
+    assert second.run_state.preemption_count == 1
+    second.run()
+    assert second.state.params == alone.state.params == 35
+    assert second.received["batch"] == alone.received["batch"]
+    assert [step for step, _ in second.rows.evaluations] == [step for step, _ in alone.rows.evaluations]
+    assert [row["score"] for _, row in second.rows.evaluations] == pytest.approx([1.0, 11.0, 21.0, 31.0, 35.0])
+    assert [step for step, _ in second.state.eval_results] == [step for step, _ in alone.state.eval_results]
+    assert second.clock.submission_time_s() == pytest.approx(35.0)

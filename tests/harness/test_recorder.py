@@ -37,7 +37,7 @@ def table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def test_files_have_the_layout_of_algoperf(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False, preemption_count=2)
+    recorder = Recorder(tmp_path, tensorboard=False).start(preemption_count=2)
     recorder.append_scalar_metrics({"loss": 0.1, "grad_norm": 2}, 0)
     recorder.append_evaluation(EVALUATION, 1)
     recorder.append_scalar_metrics({"grad_norm": 3.5, "loss": 1 / 3}, 1)
@@ -56,7 +56,7 @@ def test_files_have_the_layout_of_algoperf(tmp_path):
 
 
 def test_header_is_sorted_when_an_evaluation_comes_first(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     recorder.append_evaluation(EVALUATION, 1)
     recorder.append_scalar_metrics({"another": 1.0}, 1)
     recorder.close()
@@ -68,7 +68,7 @@ def test_header_is_sorted_when_an_evaluation_comes_first(tmp_path):
 
 def test_pandas_reads_numbers_nan_infinity_and_absence(tmp_path):
     pandas = pytest.importorskip("pandas")
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     recorder.append_evaluation({"a": math.nan, "b": math.inf, "c": 0.1 + 0.2}, 1)
     recorder.append_evaluation({"a": 1.0, "c": 1e-300}, 2)
     recorder.close()
@@ -104,7 +104,7 @@ class DeviceScalar:
 )
 def test_numbers_of_any_origin_are_recorded(tmp_path, value, text):
     metrics = {"x": value}
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     recorder.append_scalar_metrics(metrics, np.int64(1))
     recorder.close()
     assert table(tmp_path / MEASUREMENTS)[1] == [{"global_step": "1", "x": text}]
@@ -114,7 +114,7 @@ def test_numbers_of_any_origin_are_recorded(tmp_path, value, text):
 
 @pytest.mark.parametrize("value", [None, "1.5", [1.0], np.zeros(2), 1j])
 def test_what_is_no_number_is_named(tmp_path, value):
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     with pytest.raises(TypeError, match=f"metric 'x' must be a number .* got {type(value).__name__}"):
         recorder.append_scalar_metrics({"x": value}, 1)
     recorder.close()
@@ -122,19 +122,21 @@ def test_what_is_no_number_is_named(tmp_path, value):
 
 
 def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     recorder.append_scalar_metrics({"loss": 1.0}, 0)
     recorder.append_evaluation(EVALUATION, 1)
-    rows = recorder.row_counts()
-    assert rows == {MEASUREMENTS: 2, EVALUATIONS: 1}
+    saved = recorder.state_dict()
+    assert saved == {"rows": {MEASUREMENTS: 2, EVALUATIONS: 1}}
     for step in (1, 2):
         recorder.append_scalar_metrics({"loss": float(step)}, step)
     recorder.append_evaluation(EVALUATION, 3)
     recorder.close()
 
     for attempt in (1, 2):
-        resumed = Recorder(tmp_path, tensorboard=False, preemption_count=attempt, rows=rows)
-        assert resumed.row_counts() == rows
+        resumed = Recorder(tmp_path, tensorboard=False)
+        resumed.load_state_dict(saved)
+        resumed.start(preemption_count=attempt)
+        assert resumed.state_dict() == saved
         resumed.append_evaluation(EVALUATION, 2)
         resumed.close()
         assert [r["preemption_count"] for r in table(tmp_path / EVALUATIONS)[1]] == ["0", str(attempt)]
@@ -144,17 +146,23 @@ def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
 
 
 def test_a_restart_without_a_checkpoint_sets_all_rows_aside(tmp_path):
-    for rows in (None, {}):
-        recorder = Recorder(tmp_path, tensorboard=False, rows=rows)
+    for _ in range(2):
+        recorder = Recorder(tmp_path, tensorboard=False).start()
         recorder.append_scalar_metrics({"loss": 1.0}, 0)
         recorder.close()
     assert len(table(tmp_path / MEASUREMENTS)[1]) == 1
     assert len(table(tmp_path / "measurements.lost-1.csv")[1]) == 1
 
 
+def resume(folder, rows):
+    recorder = Recorder(folder, tensorboard=False)
+    recorder.load_state_dict({"rows": rows})
+    return recorder.start()
+
+
 def test_missing_rows_are_reported_and_do_not_stop_a_resume(tmp_path, caplog):
-    Recorder(tmp_path, tensorboard=False, rows={MEASUREMENTS: 4, EVALUATIONS: 0}).close()
-    Recorder(tmp_path, tensorboard=False, rows={MEASUREMENTS: 5, EVALUATIONS: 0}).close()
+    resume(tmp_path, {MEASUREMENTS: 4, EVALUATIONS: 0}).close()
+    resume(tmp_path, {MEASUREMENTS: 5, EVALUATIONS: 0}).close()
     assert "measurements.csv is missing; 4 recorded rows are lost" in caplog.text
     assert "measurements.csv has 0 rows, 5 were recorded" in caplog.text
 
@@ -217,7 +225,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_rows(tmp_path):
 import itertools
 from pathlib import Path
 from algoperf.records.recorder import Recorder
-recorder = Recorder(Path({str(tmp_path)!r}), tensorboard=False)
+recorder = Recorder(Path({str(tmp_path)!r}), tensorboard=False).start()
 print("up", flush=True)
 for step in itertools.count():
     recorder.append_scalar_metrics({{"loss": 1 / (step + 3), f"new_{{min(step // 50, 40)}}": step}}, step)
@@ -233,7 +241,7 @@ for step in itertools.count():
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        Recorder(tmp_path, tensorboard=False).close()
+        Recorder(tmp_path, tensorboard=False).start().close()
         steps = [int(r["global_step"]) for r in table(tmp_path / EVALUATIONS)[1]]
         assert steps == [20 * i for i in range(len(steps))]
         losses = [(int(r["global_step"]), r["loss"]) for r in table(tmp_path / MEASUREMENTS)[1] if r["loss"]]
@@ -241,7 +249,7 @@ for step in itertools.count():
 
 
 def test_scalars_reach_the_file_at_the_latest_with_the_next_evaluation(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     for step in range(100):
         recorder.append_scalar_metrics({"loss": 1.0}, step)
     recorder.append_evaluation(EVALUATION, 100)
@@ -250,7 +258,7 @@ def test_scalars_reach_the_file_at_the_latest_with_the_next_evaluation(tmp_path)
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_whole_rows(tmp_path, monkeypatch):
-    recorder = Recorder(tmp_path, tensorboard=False)
+    recorder = Recorder(tmp_path, tensorboard=False).start()
     recorder.append_evaluation(EVALUATION, 1)
     before = (tmp_path / EVALUATIONS).read_bytes()
     write = os.write
@@ -273,7 +281,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_whole_rows(tmp_path, monkeypa
 
 def test_a_missing_folder_is_one_clear_error(tmp_path):
     with pytest.raises(RecorderError, match=r"^cannot write .*absent/measurements.csv: No such file or directory$"):
-        Recorder(tmp_path / "absent", tensorboard=False)
+        Recorder(tmp_path / "absent", tensorboard=False).start()
 
 
 def read_events(path: Path) -> list:
@@ -289,7 +297,7 @@ def read_events(path: Path) -> list:
 
 def test_tensorboard_gets_every_row(tmp_path):
     for _ in range(2):  # a second recorder in the same second must not take the first one's file
-        recorder = Recorder(tmp_path)
+        recorder = Recorder(tmp_path).start()
         recorder.append_scalar_metrics({"loss": 0.5, "bad": math.nan}, 3)
         recorder.append_evaluation({"validation/loss": 0.25}, 4)
         recorder.append_final(7.0, 5)
@@ -308,7 +316,7 @@ import sys
 from pathlib import Path
 from algoperf.records.recorder import Recorder
 assert not {{"tensorboardX", "wandb", "pandas"}} & set(sys.modules), "imported too early"
-Recorder(Path({str(tmp_path)!r})).close()
+Recorder(Path({str(tmp_path)!r})).start().close()
 assert "tensorboardX" in sys.modules
 assert not {{"torch", "jax", "tensorflow"}} & set(sys.modules)
 """
@@ -328,7 +336,7 @@ class FakeWandbRun:
 
 def test_wandb_gets_rows_in_order_and_is_finished_once(tmp_path):
     run = FakeWandbRun()
-    recorder = Recorder(tmp_path, tensorboard=False, wandb_run=run)
+    recorder = Recorder(tmp_path, tensorboard=False).start(wandb_run=run)
     recorder.append_scalar_metrics({"loss": 0.5}, 3)
     recorder.append_evaluation({"validation/loss": 0.25}, 4)
     recorder.append_scalar_metrics({"loss": 0.25}, 4)
@@ -363,7 +371,7 @@ def test_wandb_without_package_or_account_says_what_to_do(tmp_path, monkeypatch)
 def test_null_recorder_has_the_same_methods():
     public = {name for name in vars(Recorder) if not name.startswith("_")}
     assert public == {name for name in vars(NullRecorder) if not name.startswith("_")}
-    assert NullRecorder().row_counts() == {}
+    assert NullRecorder().start().state_dict() == {"rows": {}}
 
 
 def test_json_is_replaced_as_a_whole(tmp_path, monkeypatch):

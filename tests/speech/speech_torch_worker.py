@@ -10,6 +10,7 @@ import numpy as np
 from speech_adapter import batch_of, small_definition, utterances
 
 from algoperf.backends.base import load
+from algoperf.harness.seeds import Seeds
 from algoperf.registry import REGISTRY
 from algoperf.spec import ForwardPassMode
 
@@ -31,7 +32,7 @@ def main(path: Path) -> None:
         definition = small_definition(name)
         model = REGISTRY.module(name, "torch_model").build(definition)
         workload = backend.build_workload(definition, model)
-        params, _ = workload.init_model_fn(backend.key(0))
+        params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
         params = backend.prepare_model(workload, params, compile_model=False)
         logits, _ = workload.model_fn(params, batch, None, ForwardPassMode.TRAIN, None, True, 0.0)
         losses = workload.loss_fn(batch["targets"], logits)

@@ -1,0 +1,104 @@
+"""The file `run.json` of a checkpoint: what the harness knows about a run, next to the state on the devices."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from algoperf.errors import UserError
+
+RUN_STATE_FILE = "run.json"
+RUN_STATE_SCHEMA_VERSION = 2
+
+# What `state_dict` of each component of a run holds. Components read and write their own entries by these names.
+COMPONENTS: Mapping[str, frozenset[str]] = {
+    "training": frozenset({"global_step", "complete", "eval_results"}),
+    "clock": frozenset({"ledger_s"}),
+    "stopping": frozenset({"validation_goal_reached", "test_goal_reached", "nonfinite_evaluations"}),
+    "schedule": frozenset({"last_s"}),
+    "input_queue": frozenset({"batches_taken"}),
+    "recorder": frozenset({"rows"}),
+    "host_random": frozenset({"python", "python_version", "numpy"}),
+}
+
+
+class RunStateSchemaError(UserError):
+    """A checkpoint was written by a version of algoperf whose `run.json` this one cannot read."""
+
+
+class Stateful(Protocol):
+    """A component of a run that saves and restores itself."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns a copy of the state that JSON can hold, under the names of `COMPONENTS`."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned in an earlier process of the same run."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStateRecord:
+    """Content of `run.json`: the seed, the count of earlier resumes, and the state of each component.
+
+    Raises:
+      ValueError: a component has other entries than `COMPONENTS` says.
+    """
+
+    seed: int
+    preemption_count: int
+    training: Mapping[str, Any]
+    clock: Mapping[str, Any]
+    stopping: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    input_queue: Mapping[str, Any]
+    recorder: Mapping[str, Any]
+    host_random: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for component, expected in COMPONENTS.items():
+            entries = set(getattr(self, component))
+            if entries != expected:
+                raise ValueError(f"state of {component}: expected {sorted(expected)}, got {sorted(entries)}")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema_version": RUN_STATE_SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], *, source: str) -> "RunStateRecord":
+        """Reads the present schema, and the one before it, which had no `schema_version`.
+
+        Args:
+          content: the JSON object.
+          source: name of the checkpoint, for the message.
+
+        Raises:
+          RunStateSchemaError: the schema is of a later version.
+          ValueError: entries are missing or unknown.
+        """
+        version = content.get("schema_version", 1)
+        if version not in (1, RUN_STATE_SCHEMA_VERSION):
+            raise RunStateSchemaError(
+                f"{source} has the run state schema {version}, expected at most {RUN_STATE_SCHEMA_VERSION}; resume "
+                "with the version of algoperf that wrote it, or start again with --overwrite"
+            )
+        try:
+            fields = _upgrade(content) if version == 1 else content
+            return cls(**{name: value for name, value in fields.items() if name != "schema_version"})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{RUN_STATE_FILE}: {error}") from error
+
+
+def _upgrade(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """From version 1, in which the entries of all components stood side by side."""
+    return {
+        "seed": flat["seed"],
+        "preemption_count": flat["preemption_count"],
+        "training": {name: flat[name] for name in ("global_step", "complete", "eval_results")},
+        "clock": {"ledger_s": flat["ledger_s"]},
+        "stopping": {name: flat[name] for name in COMPONENTS["stopping"]},
+        "schedule": {"last_s": flat["last_evaluation_s"]},
+        "input_queue": {"batches_taken": flat["data_position"]},
+        "recorder": {"rows": flat["rows"]},
+        "host_random": flat["host_random"],
+    }
