@@ -114,9 +114,9 @@ def rules_times(tree: LogTree, rules: Rules, tuning: TuningRule, workloads: Sequ
 def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
     """Times as AlgoPerf's scorer computes them.
 
-    A study takes the trial with the fewest evaluations before the target (not the least time), the median runs over
-    the studies that are there, and no crossing is checked against the budget. Without held-out workloads, every known
-    workload in the logs takes part.
+    A study takes the trial with the fewest evaluations before the target (not the least time), the fastest of those
+    that tie; the median runs over the studies that are there, and no crossing is checked against the budget. Without
+    held-out workloads, every known workload in the logs takes part.
     """
     read = [t for t in tree.trials if t.status is LogStatus.READ]
     logged = {t.workload for t in read}
@@ -124,8 +124,8 @@ def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
     studies = sorted({t.study for t in read}) or [0]
     numbers = sorted({t.number for t in read}) or [1]
     trial_s, present, evaluations = _collect(read, (tree.submissions, workloads, studies, numbers), rules, None)
-    chosen = evaluations.argmin(axis=-1)
-    study_s = np.take_along_axis(trial_s, chosen[..., None], axis=-1)[..., 0]
+    fewest = evaluations == evaluations.min(axis=-1, keepdims=True)
+    study_s = np.where(fewest, trial_s, np.inf).min(axis=-1)
     study_s = np.where(present.any(axis=-1), study_s, np.nan)
     return TimeTable(
         submissions=tree.submissions,
