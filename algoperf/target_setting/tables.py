@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from pathlib import Path
 
 from algoperf.definition import MetricSpec
@@ -31,9 +32,11 @@ def table(result: Result, metric: MetricSpec) -> str:
     lines = [
         f"### {result.workload}",
         "",
-        f"{result.trials} {points} for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in"
-        f" {result.framework}; best configuration over {result.seeds} seeds;"
-        f" metric {metric.name} ({metric.direction}).",
+        *_paragraph(
+            f"{result.trials} {points} for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in"
+            f" {result.framework}; best configuration over {result.seeds} seeds;"
+            f" metric {metric.name} ({metric.direction})."
+        ),
         "",
         f"| algorithm | best validation value of each point ({REFERENCE}: its own configuration last) |",
         "|---|---|",
@@ -46,11 +49,11 @@ def table(result: Result, metric: MetricSpec) -> str:
     over_seeds = ", ".join(f"{run.best(metric):.5g}" for run in seeds)
     lines += [
         "",
-        f"Best: {best.algorithm} with `{json.dumps(best.hyperparameters)}`; over seeds {over_seeds}.",
+        *_paragraph(f"Best: {best.algorithm} with `{json.dumps(best.hyperparameters)}`; over seeds {over_seeds}."),
         "",
         f"**Validation target {validation:g}, test target {'none' if test is None else f'{test:g}'}.**",
         "",
-        *_poor_lines(result, metric),
+        *_negative_control_lines(result, metric),
         f"The reference, {REFERENCE}, on {result.machine}:",
         "",
         "| framework | seconds to target | steps | evaluations before | evaluation share of wall | peak memory (GB) |",
@@ -77,13 +80,17 @@ def table(result: Result, metric: MetricSpec) -> str:
     return "\n".join(lines)
 
 
-def _poor_lines(result: Result, metric: MetricSpec) -> list[str]:
+def _paragraph(text: str) -> list[str]:
+    return textwrap.wrap(text, width=120, break_long_words=False, break_on_hyphens=False)
+
+
+def _negative_control_lines(result: Result, metric: MetricSpec) -> list[str]:
     lines = []
     for run in result.of("negative_control"):
         rate = f"{run.hyperparameters['learning_rate']:.2g}"
         name = NEGATIVE_CONTROL_ALGORITHM.capitalize()
         lines += [
-            f"{name} with the poor learning rate {rate} comes to {run.best(metric):.5g}.",
+            f"{name} with the low learning rate {rate}, the negative control, comes to {run.best(metric):.5g}.",
             "",
         ]
     return lines
