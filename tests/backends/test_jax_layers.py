@@ -51,6 +51,12 @@ def test_masked_labels_may_be_nan():
     assert jax.grad(loss)(logits)[0, 1] == 0
 
 
+def test_mean_squared_error_averages_each_example():
+    result = losses.mean_squared_error(np.zeros((2, 2)), jnp.array([[1.0, -3], [9, 9]]), [1, 0])
+    np.testing.assert_allclose(result["per_example"], [5, 0])
+    assert (float(result["summed"]), float(result["n_valid_examples"])) == (5, 1)
+
+
 def test_mean_absolute_error_averages_each_example():
     result = losses.mean_absolute_error(np.zeros((2, 2, 2)), jnp.array([[[1.0, -1], [3, 1]], [[9, 9], [9, 9]]]), [1, 0])
     np.testing.assert_allclose(result["per_example"], [1.5, 0])

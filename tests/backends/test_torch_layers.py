@@ -53,6 +53,12 @@ def test_masked_labels_may_be_nan():
     assert logits.grad[0, 1] == 0
 
 
+def test_mean_squared_error_averages_each_example():
+    result = losses.mean_squared_error(torch.zeros(2, 2), torch.tensor([[1.0, -3], [9, 9]]), torch.tensor([1, 0]))
+    np.testing.assert_allclose(result["per_example"], [5, 0])
+    assert (result["summed"].item(), result["n_valid_examples"].item()) == (5, 1)
+
+
 def test_mean_absolute_error_averages_each_example():
     outputs = torch.tensor([[[1.0, -1], [3, 1]], [[9, 9], [9, 9]]])
     result = losses.mean_absolute_error(torch.zeros(2, 2, 2), outputs, torch.tensor([1, 0]))

@@ -69,7 +69,7 @@ def test_initial_loss():
 
 def test_parameters_without_gradient():
     def bias_is_detached(original, params, batch, model_state, **options):
-        layer = params[0]
+        layer = params.dense
         return (batch["inputs"] @ layer.weight.T + layer.bias.detach())[:, 0], model_state
 
     fails(checks.gradients, broken_model("torch_model", forward=bias_is_detached), "params/Dense_0/bias")
@@ -155,7 +155,11 @@ def test_evaluation_that_is_random():
 
 
 def test_dropout_that_is_ignored():
-    fails(checks.modes, BrokenRegistry({"default_dropout": 0.1}), "a dropout rate changes nothing")
+    def without_dropout(original, params, batch, model_state, **options):
+        return params(batch["inputs"]), model_state
+
+    registry = broken_model("torch_model", {"default_dropout": 0.1}, forward=without_dropout)
+    fails(checks.modes, registry, "a dropout rate changes nothing")
 
 
 def test_weights_that_do_not_come_back():
@@ -218,7 +222,7 @@ def test_frameworks_that_disagree():
 
     def wider(original, rng):
         params, model_state = original(rng)
-        params[0].weight.data *= 3
+        params.dense.weight.data *= 3
         return params, model_state
 
     def renamed(original, params, model_state):

@@ -13,4 +13,4 @@ def build(definition: WorkloadDefinition) -> ImageClassifier:
         num_classes=definition.data.num_classes,
         large_stem=False,
     )
-    return ImageClassifier(module, image_size=definition.data.image_size, output_key="Dense_0")
+    return ImageClassifier(definition, module, output_layer="Dense_0")

@@ -15,4 +15,4 @@ def build(definition: WorkloadDefinition) -> ImageClassifier:
             large_stem=False,
         )
 
-    return ImageClassifier(make_module, output_names=("fc.weight", "fc.bias"))
+    return ImageClassifier(definition, make_module, output_layer="fc")

@@ -5,7 +5,6 @@ updates the table in place, so that the table is held once.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,8 +14,9 @@ import numpy as np
 from flax.linen.initializers import Initializer, glorot_uniform, normal
 
 from algoperf.definition import WorkloadDefinition
-from workloads.common.jax import forward, losses, weights
+from workloads.common.jax import losses
 from workloads.common.jax.dropout import Dropout
+from workloads.common.jax.model import FlaxModel
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS, DlrmConfig
 
 _LAYER_NORM_EPSILON = 1e-6
@@ -88,67 +88,16 @@ class Dlrm(nn.Module):
         return dense(top, num_outputs, is_top=True)
 
 
-class DlrmModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, config: DlrmConfig) -> None:
-        self._config = config
-        self._module = Dlrm(config)
-        self._evaluate = jax.jit(self._evaluate_untraced)
-
-    def init(self, rng: Any) -> tuple[Any, Any]:
-        inputs = jnp.ones((2, NUM_INTEGERS + NUM_CATEGORIES))
-        # Jitted, so that drawing the table needs no second copy of it and the layers are not run.
-        return jax.jit(lambda key: forward.init(self._module, key, inputs, train=False))(rng)
-
-    def forward(
-        self,
-        params: Any,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        return forward.apply(
-            self._module,
-            params,
-            model_state,
-            batch["inputs"],
-            train=train,
-            update_batch_norm=update_batch_norm,
-            rng=rng,
-            dropout_rate=dropout_rate,
-        )
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+class DlrmModel(FlaxModel):
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> losses.Losses:
         """Losses [B]. Label smoothing has no effect, as in AlgoPerf."""
-        del label_smoothing
         size = logits.size
         flat_weights = None if weights is None else jnp.asarray(weights).reshape(size)
         return losses.sigmoid_cross_entropy(jnp.asarray(labels).reshape(size), logits.reshape(size), flat_weights)
 
-    def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        """Returns `loss` [B]."""
-        return self._evaluate(params, batch, model_state)
-
-    def _evaluate_untraced(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        logits, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
-        return {"loss": self.loss(batch["targets"], logits, None, 0.0)["per_example"]}
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key == f"Dense_{len(self._config.bottom_widths) + len(self._config.top_widths) - 1}"
-
-    def export_weights(self, params: Any, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, model_state)
-
-    def import_weights(self, weights_: weights.Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
-        return weights.import_weights(weights_, params, model_state)
-
 
 def build(definition: WorkloadDefinition) -> DlrmModel:
-    return DlrmModel(definition.model)
+    model = definition.model
+    inputs = np.ones((2, NUM_INTEGERS + NUM_CATEGORIES), np.float32)
+    output_layer = f"Dense_{len(model.bottom_widths) + len(model.top_widths) - 1}"
+    return DlrmModel(definition, Dlrm(model), example=(inputs,), output_layer=output_layer)

@@ -1,6 +1,5 @@
 """DLRM-small in PyTorch. The embedding table is one tensor, looked up in place; its gradient is dense."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import losses, weights
 from workloads.common.torch.dropout import Dropout
-from workloads.common.torch.forward import forward_mode, unwrapped
 from workloads.common.torch.initializers import normal_, uniform_, xavier_uniform_
+from workloads.common.torch.model import TorchModel
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS, DlrmConfig
 
 _LAYER_NORM_EPSILON = 1e-6
@@ -119,55 +118,12 @@ class Dlrm(nn.Module):
         return entries + weights.linear("output", f"Dense_{num_bottom + len(self.top_mlp)}")
 
 
-class DlrmModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, config: DlrmConfig) -> None:
-        self._config = config
-
-    def init(self, rng: Any) -> tuple[nn.Module, None]:
-        del rng  # the global generator is seeded already
-        return Dlrm(self._config), None
-
-    def forward(
-        self,
-        params: nn.Module,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        del rng
-        with forward_mode(params, train=train, update_batch_norm=update_batch_norm):
-            return params(batch["inputs"], dropout_rate=dropout_rate), model_state
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+class DlrmModel(TorchModel):
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> losses.Losses:
         """Losses [B]. Label smoothing has no effect, as in AlgoPerf."""
-        del label_smoothing
         flat_weights = None if weights is None else weights.reshape(-1)
         return losses.sigmoid_cross_entropy(labels.reshape(-1), logits.reshape(-1), flat_weights)
 
-    @torch.no_grad()
-    def evaluate(self, params: nn.Module, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        """Returns `loss` [B]."""
-        logits, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
-        return {"loss": self.loss(batch["targets"], logits, None, 0.0)["per_example"]}
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key in ("output.weight", "output.bias")
-
-    def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).weight_map())
-
-    def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).weight_map())
-        return params, model_state
-
 
 def build(definition: WorkloadDefinition) -> DlrmModel:
-    return DlrmModel(definition.model)
+    return DlrmModel(definition, lambda: Dlrm(definition.model), output_layer="output")

@@ -6,10 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from algoperf.definition import WorkloadDefinition
-from workloads.common.jax import forward, losses, weights
 from workloads.common.jax.dropout import Dropout
+from workloads.common.jax.model import FlaxModel
 from workloads.fastmri.definition import UNetModel
 from workloads.fastmri.ssim import COVARIANCE_FACTOR, K1, K2, WINDOW
 
@@ -106,68 +107,17 @@ def structural_similarity(x: jax.Array, y: jax.Array, data_range: jax.Array) -> 
     return jnp.clip((luminance * structure).mean((1, 2)), -1, 1)
 
 
-class FastMRIModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, module: nn.Module, image_size: int) -> None:
-        self._module = module
-        self._image_size = image_size
-        self._evaluate = jax.jit(self._evaluate_untraced)
-
-    def init(self, rng: Any) -> tuple[Any, Any]:
-        return forward.init(self._module, rng, jnp.zeros((1, self._image_size, self._image_size)), train=False)
-
-    def forward(
-        self,
-        params: Any,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        return forward.apply(
-            self._module,
-            params,
-            model_state,
-            batch["inputs"],
-            train=train,
-            update_batch_norm=update_batch_norm,
-            rng=rng,
-            dropout_rate=dropout_rate,
-        )
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
-        """Mean absolute error of normalised intensities; there is no label to smooth."""
-        return losses.mean_absolute_error(labels, logits, weights)
-
-    def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
+class FastMRIModel(FlaxModel):
+    def outputs(self, logits: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Returns `loss` (of normalised intensities) and `ssim` (of measured ones), each [batch]."""
-        return self._evaluate(params, batch, model_state)
-
-    def _evaluate_untraced(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        outputs, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
         targets = batch["targets"]
         mean, std = batch["mean"][:, None, None], batch["std"][:, None, None]
         data_range = jnp.where(batch["volume_max"] == 0, 1, batch["volume_max"])
-        return {
-            "loss": losses.mean_absolute_error(targets, outputs)["per_example"],
-            "ssim": structural_similarity(outputs * std + mean, targets * std + mean, data_range),
-        }
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key == "Conv_0"
-
-    def export_weights(self, params: Any, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, model_state)
-
-    def import_weights(self, weights_: weights.Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
-        return weights.import_weights(weights_, params, model_state)
+        similarity = structural_similarity(logits * std + mean, targets * std + mean, data_range)
+        return {**super().outputs(logits, batch), "ssim": similarity}
 
 
 def build(definition: WorkloadDefinition) -> FastMRIModel:
-    return FastMRIModel(UNet(definition.model), definition.data.image_size)
+    size = definition.data.image_size
+    images = np.zeros((1, size, size), np.float32)
+    return FastMRIModel(definition, UNet(definition.model), example=(images,), output_layer="Conv_0")

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algoperf.definition import WorkloadDefinition
-from workloads.common.torch import losses, weights
-from workloads.common.torch.forward import forward_mode, unwrapped
+from workloads.common.torch import weights
 from workloads.common.torch.initializers import lecun_normal_
+from workloads.common.torch.model import TorchModel
 from workloads.common.torch.weights import Entry
 from workloads.fastmri.definition import UNetModel
 from workloads.fastmri.ssim import COVARIANCE_FACTOR, K1, K2, WINDOW
@@ -139,59 +139,15 @@ def structural_similarity(x: Tensor, y: Tensor, data_range: Tensor) -> Tensor:
     return (luminance * structure).mean((1, 2)).clamp(-1, 1)
 
 
-class FastMRIModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, model: UNetModel) -> None:
-        self._model = model
-
-    def init(self, rng: Any) -> tuple[nn.Module, None]:
-        del rng  # the global generator is seeded already
-        return UNet(self._model), None
-
-    def forward(
-        self,
-        params: nn.Module,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        del rng
-        with forward_mode(params, train=train, update_batch_norm=update_batch_norm):
-            return params(batch["inputs"], dropout_rate=dropout_rate), model_state
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
-        """Mean absolute error of normalised intensities; there is no label to smooth."""
-        return losses.mean_absolute_error(labels, logits, weights)
-
-    @torch.no_grad()
-    def evaluate(self, params: nn.Module, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
+class FastMRIModel(TorchModel):
+    def outputs(self, logits: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Returns `loss` (of normalised intensities) and `ssim` (of measured ones), each [batch]."""
-        outputs, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
         targets = batch["targets"]
         mean, std = batch["mean"][:, None, None], batch["std"][:, None, None]
         data_range = torch.where(batch["volume_max"] == 0, 1, batch["volume_max"])
-        return {
-            "loss": losses.mean_absolute_error(targets, outputs)["per_example"],
-            "ssim": structural_similarity(outputs * std + mean, targets * std + mean, data_range),
-        }
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key in ("output_conv.weight", "output_conv.bias")
-
-    def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).weight_map())
-
-    def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).weight_map())
-        return params, model_state
+        similarity = structural_similarity(logits * std + mean, targets * std + mean, data_range)
+        return {**super().outputs(logits, batch), "ssim": similarity}
 
 
 def build(definition: WorkloadDefinition) -> FastMRIModel:
-    return FastMRIModel(definition.model)
+    return FastMRIModel(definition, lambda: UNet(definition.model), output_layer="output_conv")

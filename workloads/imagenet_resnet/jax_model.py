@@ -15,4 +15,4 @@ def build(definition: WorkloadDefinition) -> ImageClassifier:
         activation=model.activation,
         last_scale=model.last_scale,
     )
-    return ImageClassifier(module, image_size=definition.data.image_size, output_key="Dense_0")
+    return ImageClassifier(definition, module, output_layer="Dense_0")

@@ -18,4 +18,4 @@ def build(definition: WorkloadDefinition) -> ImageClassifier:
             last_scale=model.last_scale,
         )
 
-    return ImageClassifier(make_module, output_names=("fc.weight", "fc.bias"))
+    return ImageClassifier(definition, make_module, output_layer="fc")

@@ -115,4 +115,4 @@ class ViT(nn.Module):
 
 def build(definition: WorkloadDefinition) -> ImageClassifier:
     module = ViT(definition.model, definition.data.num_classes)
-    return ImageClassifier(module, image_size=definition.data.image_size, output_key="head", takes_dropout=True)
+    return ImageClassifier(definition, module, output_layer="head")

@@ -174,4 +174,4 @@ def build(definition: WorkloadDefinition) -> ImageClassifier:
     def make_module() -> ViT:
         return ViT(definition.model, definition.data.image_size, definition.data.num_classes)
 
-    return ImageClassifier(make_module, output_names=("head.weight", "head.bias"), takes_dropout=True)
+    return ImageClassifier(definition, make_module, output_layer="head")

@@ -152,4 +152,4 @@ class ConformerModel(SpeechModel):
 
 
 def build(definition: WorkloadDefinition) -> ConformerModel:
-    return ConformerModel(Conformer(definition.model))
+    return ConformerModel(definition, Conformer(definition.model))

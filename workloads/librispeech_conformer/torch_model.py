@@ -158,6 +158,9 @@ class Conformer(nn.Module):
             x = block(x, paddings, dropout_rate)
         return self.lin(self.ln(x)), paddings
 
+    def weight_map(self) -> list[weights.Entry]:
+        return _weight_map(self._config)
+
 
 class ConformerModel(SpeechModel):
     """`algoperf.backends.base.Model` of the Conformer workloads in PyTorch."""
@@ -169,11 +172,10 @@ class ConformerModel(SpeechModel):
 
 
 def build(definition: WorkloadDefinition) -> ConformerModel:
-    config: ConformerConfig = definition.model
-    return ConformerModel(lambda: Conformer(config), _entries(config))
+    return ConformerModel(definition, lambda: Conformer(definition.model))
 
 
-def _entries(config: ConformerConfig) -> list[weights.Entry]:
+def _weight_map(config: ConformerConfig) -> list[weights.Entry]:
     entries = subsample_entries()
     for number in range(config.num_layers):
         ours, flax = f"conformers.{number}", f"ConformerBlock_{number}"

@@ -149,4 +149,4 @@ class DeepSpeech(nn.Module):
 
 
 def build(definition: WorkloadDefinition) -> SpeechModel:
-    return SpeechModel(DeepSpeech(definition.model))
+    return SpeechModel(definition, DeepSpeech(definition.model))

@@ -141,13 +141,15 @@ class DeepSpeech(nn.Module):
             x = x + y if config.residual else y
         return self.lin(self.ln(x)), paddings
 
+    def weight_map(self) -> list[weights.Entry]:
+        return _weight_map(self._config)
+
 
 def build(definition: WorkloadDefinition) -> SpeechModel:
-    config: DeepSpeechConfig = definition.model
-    return SpeechModel(lambda: DeepSpeech(config), _entries(config))
+    return SpeechModel(definition, lambda: DeepSpeech(definition.model))
 
 
-def _entries(config: DeepSpeechConfig) -> list[weights.Entry]:
+def _weight_map(config: DeepSpeechConfig) -> list[weights.Entry]:
     entries = subsample_entries()
     for number in range(config.num_lstm_layers):
         ours, flax = f"lstms.{number}", f"BatchRNN_{number}"

@@ -20,6 +20,4 @@ class Mlp(nn.Module):
 
 
 def build(definition: WorkloadDefinition) -> ImageClassifier:
-    return ImageClassifier(
-        Mlp(definition.model), image_size=definition.data.image_size, output_key="Dense_1", num_channels=1
-    )
+    return ImageClassifier(definition, Mlp(definition.model), output_layer="Dense_1", num_channels=1)

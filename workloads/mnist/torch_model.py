@@ -30,4 +30,4 @@ class Mlp(nn.Module):
 
 
 def build(definition: WorkloadDefinition) -> ImageClassifier:
-    return ImageClassifier(lambda: Mlp(definition.model), output_names=("net.layer2.weight", "net.layer2.bias"))
+    return ImageClassifier(definition, lambda: Mlp(definition.model), output_layer="net.layer2")

@@ -10,10 +10,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from algoperf.definition import WorkloadDefinition
-from workloads.common.jax import forward, losses, weights
+from workloads.common.jax import losses
 from workloads.common.jax.dropout import Dropout
+from workloads.common.jax.model import FlaxModel
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, GraphNetworkConfig
 
 _LAYER_NORM_EPSILON = 1e-6
@@ -84,71 +86,25 @@ def _output_name(model: GraphNetworkConfig) -> str:
     return f"Dense_{3 * model.num_steps * len(model.hidden_widths)}"
 
 
-class GraphModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, config: GraphNetworkConfig) -> None:
-        self._config = config
-        self._module = GraphNetwork(config)
-        self._evaluate = jax.jit(self._evaluate_untraced)
-
-    def init(self, rng: Any) -> tuple[Any, Any]:
-        one = jnp.ones((1, 1), jnp.int32)
-        graphs = {
-            "nodes": jnp.zeros((1, 1, NUM_NODE_FEATURES)),
-            "edges": jnp.zeros((1, 1, NUM_EDGE_FEATURES)),
-            "senders": 0 * one,
-            "receivers": 0 * one,
-            "n_node": one,
-            "n_edge": one,
-        }
-        return jax.jit(lambda key: forward.init(self._module, key, graphs, train=False))(rng)
-
-    def forward(
-        self,
-        params: Any,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        return forward.apply(
-            self._module,
-            params,
-            model_state,
-            batch["inputs"],
-            train=train,
-            update_batch_norm=update_batch_norm,
-            rng=rng,
-            dropout_rate=dropout_rate,
-        )
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+class GraphModel(FlaxModel):
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> losses.Losses:
         """Losses [graphs, tasks]; `n_valid_examples` counts labels that are there, not graphs."""
         return losses.sigmoid_cross_entropy(labels, logits, weights, label_smoothing)
 
-    def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        """Returns `logits` and `loss`, each [graphs, tasks]."""
-        return self._evaluate(params, batch, model_state)
-
-    def _evaluate_untraced(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        logits, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
+    def outputs(self, logits: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `logits` and `loss`, each [graphs, tasks]; a missing label has no loss."""
         return {"logits": logits, "loss": self.loss(batch["targets"], logits, batch["weights"], 0.0)["per_example"]}
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key == _output_name(self._config)
-
-    def export_weights(self, params: Any, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, model_state)
-
-    def import_weights(self, weights_: weights.Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
-        return weights.import_weights(weights_, params, model_state)
 
 
 def build(definition: WorkloadDefinition) -> GraphModel:
-    return GraphModel(definition.model)
+    model = definition.model
+    one = np.ones((1, 1), np.int32)
+    graphs = {
+        "nodes": np.zeros((1, 1, NUM_NODE_FEATURES), np.float32),
+        "edges": np.zeros((1, 1, NUM_EDGE_FEATURES), np.float32),
+        "senders": 0 * one,
+        "receivers": 0 * one,
+        "n_node": one,
+        "n_edge": one,
+    }
+    return GraphModel(definition, GraphNetwork(model), example=(graphs,), output_layer=_output_name(model))

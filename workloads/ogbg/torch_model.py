@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import losses, weights
 from workloads.common.torch.dropout import Dropout
-from workloads.common.torch.forward import forward_mode, unwrapped
 from workloads.common.torch.initializers import lecun_normal_modules_
+from workloads.common.torch.model import TorchModel
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, GraphNetworkConfig
 
 _LAYER_NORM_EPSILON = 1e-6
@@ -149,53 +149,15 @@ class GraphNetwork(nn.Module):
         return entries + weights.linear("decoder", f"Dense_{3 * layers_per_update * self._model.num_steps}")
 
 
-class GraphModel:
-    """Implements `algoperf.backends.base.Model`."""
-
-    def __init__(self, config: GraphNetworkConfig) -> None:
-        self._config = config
-
-    def init(self, rng: Any) -> tuple[nn.Module, None]:
-        del rng  # the global generator is seeded already
-        return GraphNetwork(self._config), None
-
-    def forward(
-        self,
-        params: nn.Module,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
-        del rng
-        with forward_mode(params, train=train, update_batch_norm=update_batch_norm):
-            return params(batch["inputs"], dropout_rate=dropout_rate), model_state
-
-    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> dict[str, Any]:
+class GraphModel(TorchModel):
+    def loss(self, labels: Any, logits: Any, weights: Any | None, label_smoothing: float) -> losses.Losses:
         """Losses [graphs, tasks]; `n_valid_examples` counts labels that are there, not graphs."""
         return losses.sigmoid_cross_entropy(labels, logits, weights, label_smoothing)
 
-    @torch.no_grad()
-    def evaluate(self, params: nn.Module, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
-        """Returns `logits` and `loss`, each [graphs, tasks]."""
-        logits, _ = self.forward(
-            params, batch, model_state, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0
-        )
+    def outputs(self, logits: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `logits` and `loss`, each [graphs, tasks]; a missing label has no loss."""
         return {"logits": logits, "loss": self.loss(batch["targets"], logits, batch["weights"], 0.0)["per_example"]}
-
-    def is_output_params(self, param_key: str) -> bool:
-        return param_key in ("decoder.weight", "decoder.bias")
-
-    def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).weight_map())
-
-    def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).weight_map())
-        return params, model_state
 
 
 def build(definition: WorkloadDefinition) -> GraphModel:
-    return GraphModel(definition.model)
+    return GraphModel(definition, lambda: GraphNetwork(definition.model), output_layer="decoder")

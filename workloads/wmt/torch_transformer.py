@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workloads.common.torch import weights
 from workloads.common.torch.dropout import dropout
 from workloads.common.torch.initializers import normal_, xavier_uniform_
+from workloads.wmt import torch_weight_map
 from workloads.wmt.definition import TransformerConfig
 from workloads.wmt.positions import sinusoids
 from workloads.wmt.torch_decoding import SlotCache
@@ -199,6 +201,9 @@ class Transformer(nn.Module):
         embedded = self.embed(shifted, targets_position)
         hidden = self.decoder(embedded, encoded, additive_mask(seen), additive_mask(cross_seen), rate=dropout_rate)
         return self.logits(hidden)
+
+    def weight_map(self) -> list[weights.Entry]:
+        return torch_weight_map.weight_map(self.config)
 
     def encode(
         self, inputs: Tensor, positions: Tensor | None = None, segments: Tensor | None = None, rate: float = 0.0

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from algoperf.definition import LossType
+
 Losses = dict[str, jax.Array]
 
 
@@ -69,6 +71,32 @@ def mean_absolute_error(labels: Any, outputs: jax.Array, weights: Any | None = N
     labels = jnp.asarray(labels, outputs.dtype)
     _check_same_shape(labels.shape, outputs.shape)
     return weighted(jnp.abs(outputs - labels).reshape(len(outputs), -1).mean(-1), weights)
+
+
+def mean_squared_error(labels: Any, outputs: jax.Array, weights: Any | None = None) -> Losses:
+    """Mean over everything but the batch axis of (outputs - labels)²; losses have the shape [batch]."""
+    labels = jnp.asarray(labels, outputs.dtype)
+    _check_same_shape(labels.shape, outputs.shape)
+    return weighted(jnp.square(outputs - labels).reshape(len(outputs), -1).mean(-1), weights)
+
+
+def of_type(
+    loss_type: LossType, labels: Any, outputs: jax.Array, weights: Any | None, label_smoothing: float | jax.Array
+) -> Losses:
+    """The loss called `loss_type`; regression has no label to smooth.
+
+    Raises:
+      ValueError: the loss needs more than labels and outputs (CTC); the model computes it itself.
+    """
+    if loss_type is LossType.SOFTMAX_CROSS_ENTROPY:
+        return softmax_cross_entropy(labels, outputs, weights, label_smoothing)
+    if loss_type is LossType.SIGMOID_CROSS_ENTROPY:
+        return sigmoid_cross_entropy(labels, outputs, weights, label_smoothing)
+    if loss_type is LossType.MEAN_ABSOLUTE_ERROR:
+        return mean_absolute_error(labels, outputs, weights)
+    if loss_type is LossType.MEAN_SQUARED_ERROR:
+        return mean_squared_error(labels, outputs, weights)
+    raise ValueError(f"{loss_type.name} has no general form; override the model's `loss`")
 
 
 def _aligned(weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from algoperf.definition import LossType
+
 Losses = dict[str, Tensor]
 
 
@@ -65,7 +67,33 @@ def sigmoid_cross_entropy(
 def mean_absolute_error(labels: Tensor, outputs: Tensor, weights: Tensor | None = None) -> Losses:
     """Mean over everything but the batch axis of |outputs - labels|; losses have the shape [batch]."""
     _check_same_shape(labels, outputs)
-    return weighted((outputs - labels.to(outputs.dtype)).abs().flatten(1).mean(1), weights)
+    return weighted((outputs - labels.to(outputs.dtype)).abs().reshape(len(outputs), -1).mean(1), weights)
+
+
+def mean_squared_error(labels: Tensor, outputs: Tensor, weights: Tensor | None = None) -> Losses:
+    """Mean over everything but the batch axis of (outputs - labels)²; losses have the shape [batch]."""
+    _check_same_shape(labels, outputs)
+    errors = outputs - labels.to(outputs.dtype)
+    return weighted(errors.square().reshape(len(outputs), -1).mean(1), weights)
+
+
+def of_type(
+    loss_type: LossType, labels: Tensor, outputs: Tensor, weights: Tensor | None, label_smoothing: float
+) -> Losses:
+    """The loss called `loss_type`; regression has no label to smooth.
+
+    Raises:
+      ValueError: the loss needs more than labels and outputs (CTC); the model computes it itself.
+    """
+    if loss_type is LossType.SOFTMAX_CROSS_ENTROPY:
+        return softmax_cross_entropy(labels, outputs, weights, label_smoothing)
+    if loss_type is LossType.SIGMOID_CROSS_ENTROPY:
+        return sigmoid_cross_entropy(labels, outputs, weights, label_smoothing)
+    if loss_type is LossType.MEAN_ABSOLUTE_ERROR:
+        return mean_absolute_error(labels, outputs, weights)
+    if loss_type is LossType.MEAN_SQUARED_ERROR:
+        return mean_squared_error(labels, outputs, weights)
+    raise ValueError(f"{loss_type.name} has no general form; override the model's `loss`")
 
 
 def _aligned(weights: Tensor, shape: torch.Size) -> Tensor:
