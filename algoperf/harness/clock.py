@@ -51,6 +51,7 @@ class Clock:
         self._fence = fence
         self._max_over_ranks = max_over_ranks
         self._seconds = dict.fromkeys(Item, 0.0)
+        self._charged_s = 0.0  # of ended segments: the sum is read at every step
         self._item = Item.OTHER
         self._mark = now()
         self._selection_s = 0.0
@@ -66,6 +67,7 @@ class Clock:
         """
         self._require_pause("load_state_dict")
         self._seconds = {item: float(state["ledger_s"].get(item, 0.0)) for item in Item}
+        self._charged_s = self._sum_charged()
         self._mark = self.now()
 
     def start_steps(self) -> None:
@@ -95,6 +97,7 @@ class Clock:
         selection_s = min(self._selection_s, segment_s)
         self._seconds[Item.DATA_SELECTION] += selection_s
         self._seconds[Item.UPDATE] -= selection_s
+        self._charged_s = self._sum_charged()
 
     @contextlib.contextmanager
     def preparing_for_eval(self, trees: Callable[[], tuple[object, ...]] = tuple) -> Iterator[None]:
@@ -122,7 +125,7 @@ class Clock:
     def submission_time_s(self) -> float:
         """Charged seconds so far; inside a segment, queued device work is counted once `wait` has been called."""
         running = self.now() - self._mark if self._item in CHARGED else 0.0
-        return sum(self._seconds[item] for item in CHARGED) + running
+        return self._charged_s + running
 
     def ledger_s(self) -> dict[str, float]:
         """Seconds per item up to now; they add up to the wall time of the run."""
@@ -133,6 +136,9 @@ class Clock:
     def seconds(self, item: Item) -> float:
         return self._seconds[item]
 
+    def _sum_charged(self) -> float:
+        return sum(self._seconds[item] for item in CHARGED)
+
     def _require_pause(self, wanted: str) -> None:
         if self._item is not Item.OTHER:
             raise ClockError(f"cannot begin {wanted} inside {self._item}; segments do not nest")
@@ -140,5 +146,6 @@ class Clock:
     def _switch(self, item: Item, *, charged: bool = False) -> None:
         segment_s = self.now() - self._mark
         self._seconds[self._item] += self._max_over_ranks(segment_s) if charged else segment_s
+        self._charged_s = self._sum_charged()
         self._mark = self.now()
         self._item = item

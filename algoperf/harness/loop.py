@@ -103,6 +103,7 @@ class TrainingLoop:
         self._hyperparameters = plan.hyperparameters
         self._seeds = plan.seeds
         self._budget_s = stopping.budget_s
+        self._max_steps = plan.max_global_steps
         self._saved_step = state.global_step if state.global_step else -1
         self._rank_clock = RankClockSync(
             world_size=backend.world_size,
@@ -125,7 +126,7 @@ class TrainingLoop:
     @property
     def _is_complete(self) -> bool:
         """Whether the submission said so or the step limit is reached."""
-        state, max_steps = self._state, self._plan.max_global_steps
+        state, max_steps = self._state, self._max_steps
         return state.complete or (max_steps is not None and state.global_step >= max_steps)
 
     def run(self) -> LoopResult:
@@ -153,7 +154,7 @@ class TrainingLoop:
 
     def _train_until_due(self, stop: threading.Event) -> None:
         """Charged: steps until an evaluation is due, the budget is spent, training is complete or a signal came."""
-        clock, state, rank_clock = self._clock, self._state, self._rank_clock
+        clock, state, rank_clock, observer = self._clock, self._state, self._rank_clock, self._ports.observer
         evaluates = not self._plan.skip_evals
         clock.start_steps()
         device_sync = DeviceSyncSchedule(state.global_step, clock.submission_time_s())
@@ -165,7 +166,7 @@ class TrainingLoop:
                 device_sync.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
             self._train_state["accumulated_submission_time"] = elapsed_s
-            self._ports.observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
+            observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
             agreed_s = rank_clock.time_s(state.global_step, elapsed_s, now=complete)
             if agreed_s is None:
                 continue
