@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,8 +19,8 @@ from algoperf.data.store import MANIFEST, Store, StoreError, is_complete
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
+from algoperf.reporting import Report
 
-Report = Callable[[str], None]
 _MAX_DEFAULT_WORKERS = 32
 
 

@@ -11,7 +11,7 @@ from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import Outcome, censored_at_s, ending
-from scoring.provenance import ProvenanceRow, TargetConflict, provenance, target_conflicts
+from scoring.provenance import ProvenanceRow, TargetConflict, provenance_rows, target_conflicts
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
 from scoring.statistics import sensitivity
@@ -145,7 +145,7 @@ def analyse(
         comparisons=comparisons(board.times, draws, rules),
         sensitivity=_sensitivity(tree, board),
         diagnostics=diagnose(tree, board),
-        provenance=provenance(tree),
+        provenance=provenance_rows(tree),
         target_conflicts=target_conflicts(tree, rules),
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),

@@ -44,7 +44,7 @@ class TargetConflict:
     trials: int
 
 
-def provenance(tree: LogTree) -> list[ProvenanceRow]:
+def provenance_rows(tree: LogTree) -> list[ProvenanceRow]:
     """Rows for every property that some trial recorded, and one for the framework."""
     rows = []
     for name, key in _KEYS.items():

@@ -4,8 +4,9 @@ from algoperf.data.array_source import ArraySource
 from algoperf.data.padding import pad_batch, pad_rows
 from algoperf.data.pipeline import EvalPipeline, TrainPipeline
 from algoperf.data.prefetch import Prefetcher
-from algoperf.data.source import Batch, BatchRequest, Source
+from algoperf.data.source import BatchRequest, Source
 from algoperf.data.store import Store, StoreError, StoreWriter, is_complete
+from algoperf.spec import Batch
 
 __all__ = [
     "ArraySource",

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from algoperf.data.padding import pad_batch
-from algoperf.data.source import Batch, BatchRequest
+from algoperf.data.source import BatchRequest
+from algoperf.spec import Batch
 
 _READ_BYTES = 1 << 22  # large enough that the cost per batch of the reading is small, small enough for the cache
 

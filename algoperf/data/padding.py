@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-Batch = dict[str, Any]
+from algoperf.spec import Batch
 
 
 def pad_batch(batch: Batch, batch_size: int, *, weights_like: str | None = None) -> Batch:

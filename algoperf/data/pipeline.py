@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from algoperf.data.shuffle import BlockShuffle, EpochShuffle
-from algoperf.data.source import Batch, BatchRequest, Source
+from algoperf.data.source import BatchRequest, Source
+from algoperf.spec import Batch
 
 _MAX_BATCHES_TOGETHER = 64  # by then the cost of a read is spread thin, and the first batch should not wait long
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from algoperf.definition import Split, WorkloadDefinition
-
-Batch = dict[str, Any]
+from algoperf.reporting import Report
+from algoperf.spec import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class PrepareModule(Protocol):
         *,
         source_dir: Path | None,
         num_workers: int,
-        report: Any,
+        report: Report,
     ) -> None:
         """Turns the raw dataset into the store `data_dir / definition.dataset`; resumable; idempotent.
 

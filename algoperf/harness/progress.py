@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from statistics import median
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from algoperf.definition import Split, WorkloadDefinition
+
+MonotonicFn = Callable[[], float]  # seconds that never go back
 
 _TERMINAL_PERIOD_S = 0.2
 _PLAIN_PERIOD_S = 10.0
@@ -24,10 +26,6 @@ _MIN_EVALUATIONS = 4
 _MAX_EVALUATIONS = 24
 _MIN_AGREEMENT = 0.75
 _MAX_REACH = 10.0
-
-
-class Clock(Protocol):
-    def __call__(self) -> float: ...
 
 
 class Progress:
@@ -48,7 +46,7 @@ class Progress:
         *,
         stream: TextIO | None = None,
         enabled: bool = True,
-        clock: Clock = time.monotonic,
+        clock: MonotonicFn = time.monotonic,
     ) -> None:
         self._metric = definition.metric
         self._target = definition.validation_target

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from algoperf.backends import base
@@ -16,13 +15,12 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import write_json_atomic
 from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry
+from algoperf.reporting import Report
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import TrialPlan, TrialResult, run_trial
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
 from algoperf.submissions.tuning import Hyperparameters, SearchSpace
-
-Report = Callable[[str], None]
 
 
 def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | None = None) -> list[TrialResult]:

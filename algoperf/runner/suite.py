@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from algoperf.records.layout import workload_folder
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import read_trial_record
 from algoperf.registry import REGISTRY, Registry, suites
+from algoperf.reporting import Report
 from algoperf.runner.run_config import RunConfig
 
 # Building a model, compiling it and the final evaluation, per trial: a round figure for the estimate only.
@@ -92,7 +93,7 @@ class SuiteRun:
         num_studies: int | None = None,
         launcher: Sequence[str] = (),
         registry: Registry = REGISTRY,
-        report: Callable[[str], None],
+        report: Report,
     ) -> None:
         self.suite = suite
         self._config = config
@@ -229,7 +230,7 @@ class SuiteRun:
         return subprocess.run(command, check=False, cwd=Path(sys.argv[0]).resolve().parent).returncode
 
 
-def choose_suite(name: str, config: RunConfig, report: Callable[[str], None], registry: Registry = REGISTRY) -> Suite:
+def choose_suite(name: str, config: RunConfig, report: Report, registry: Registry = REGISTRY) -> Suite:
     """The suite called `name`, or its mini where a full dataset is missing and `--data` allows it."""
     suite = suites()[name]
     if config.data == "mini" and suite.mini:

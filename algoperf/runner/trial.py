@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder, start_wandb, write_json_atomic
 from algoperf.records.trial import TRIAL_FILE, TRIAL_SCHEMA_VERSION
 from algoperf.registry import Registry
+from algoperf.reporting import Report
 from algoperf.runner.run_config import RunConfig
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission
@@ -68,7 +68,7 @@ class TrialResult:
     is_shown: bool
 
 
-def run_trial(plan: TrialPlan, backend: Backend, report: Callable[[str], None]) -> TrialResult:
+def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
     """Runs or resumes one trial and writes its record.
 
     Failures of the submission (crash, divergence, out of memory) end up in the outcome; mistakes that concern the
@@ -180,7 +180,7 @@ def _train_batches(plan: TrialPlan, backend: Backend, seed: int, start_batch: in
     )
 
 
-def _restore(setup: _Setup, report: Callable[[str], None]) -> None:
+def _restore(setup: _Setup, report: Report) -> None:
     """Continues from the newest intact checkpoint, where there is one, and says so."""
     if setup.checkpointer is None:
         return

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from algoperf.data import BatchRequest, EvalPipeline, StoreError, TrainPipeline
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import Split
-from workloads.ogbg.data import consecutive_budget, fake_batch, open_split, random_budget
+from workloads.ogbg.data import consecutive_capacity, fake_batch, open_split, random_capacity
 
 
 def graphs_of(batch):
@@ -100,13 +100,13 @@ def test_a_draw_over_the_budget_gets_a_larger_shape_and_keeps_every_graph(molecu
     largest = np.full(40, int(np.argmax(sizes)))  # no permutation draws this
     batch = source.read(BatchRequest(indices=largest, batch_size=40, seed=0, epochs=np.zeros(40, np.int64)))
     assert batch["inputs"]["n_node"].sum() == 40 * sizes.max()
-    assert batch["inputs"]["nodes"].shape[1] > random_budget(sizes, 40) + 1
+    assert batch["inputs"]["nodes"].shape[1] > random_capacity(sizes, 40) + 1
     assert all(len(graph[0]) == sizes.max() for graph in graphs_of(batch))
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 70))
 def test_consecutive_budget_holds_every_window(sizes, num_graphs):
-    budget = consecutive_budget(np.array(sizes), num_graphs)
+    budget = consecutive_capacity(np.array(sizes), num_graphs)
     assert all(sum(sizes[start : start + num_graphs]) <= budget for start in range(len(sizes)))
 
 
@@ -116,7 +116,7 @@ def test_random_budget_holds_the_largest_graph_among_others(seed, num_graphs):
     rng = np.random.default_rng(seed)
     sizes = rng.poisson(25, 2_000) + 1
     sizes[0] = 332
-    budget = random_budget(sizes, num_graphs)
+    budget = random_capacity(sizes, num_graphs)
     others = rng.choice(sizes[1:], num_graphs - 1, replace=False).sum()
     assert budget >= 332
     assert others + 332 <= budget + 5 * 5 * num_graphs**0.5 + 8

@@ -1,7 +1,6 @@
 """CIFAR-10 as TFDS dataset, as binary batches or as pickled Python batches, to a store."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from algoperf.data import StoreError, StoreWriter, is_complete
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import WorkloadDefinition
+from algoperf.reporting import Report
 
 _SIDE = 32
 _BINARY = ("cifar-10-batches-bin", {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]})
@@ -27,7 +27,7 @@ def prepare(
     *,
     source_dir: Path | None,
     num_workers: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Writes the store: `<split>_images` uint8 [n, 32, 32, 3] and `<split>_labels` int32 [n] for train and test.
 

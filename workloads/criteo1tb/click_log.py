@@ -10,16 +10,15 @@ import functools
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.definition import WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
 
-Report = Callable[[str], None]
 HIDDEN_MODEL_FILE = "hidden_model.json"
 
 # Distinct categories of a day, in each column; large and small ones in the places of the real data.

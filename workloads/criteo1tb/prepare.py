@@ -19,10 +19,10 @@ import numpy as np
 from algoperf.data import Store, StoreError, StoreWriter, is_complete
 from algoperf.data.store import MANIFEST
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.criteo1tb.data import generator_facts
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
 
-Report = Callable[[str], None]
 BYTES_PER_ROW = 1 + 4 * NUM_INTEGERS + 4 * NUM_CATEGORIES
 _READ_BYTES = 1 << 23
 _GZIP = 31

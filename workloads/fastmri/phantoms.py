@@ -5,13 +5,13 @@ bright sheets, times a smooth coil sensitivity and a smooth phase. Its k-space i
 noise; `reconstruction_esc` is the magnitude of the noisy fully sampled image, cropped.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from algoperf.definition import WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.fastmri.definition import FastMRIData
 
 ROWS_PER_PIXEL = 4 / 3  # the scanner oversamples along rows
@@ -19,9 +19,7 @@ _SMALL_PARTS = 8
 _INTENSITY_RANGE = (2e-5, 2e-4)  # of the brightest tissue; fastMRI's raw data are of this order
 
 
-def write_raw(
-    definition: WorkloadDefinition, folder: Path, names: tuple[str, str], report: Callable[[str], None]
-) -> None:
+def write_raw(definition: WorkloadDefinition, folder: Path, names: tuple[str, str], report: Report) -> None:
     """Writes training volumes to `folder / names[0]`, and validation and test volumes to `folder / names[1]`.
 
     Does nothing where they are complete.

@@ -6,7 +6,6 @@ slices, image_size] (see `workloads.fastmri.kspace`), `first_column` int64 [slic
 """
 
 import functools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,13 @@ from algoperf.data import Store, StoreWriter, is_complete
 from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
+from algoperf.reporting import Report
 from workloads.fastmri import phantoms
 from workloads.fastmri.definition import FastMRIData
 from workloads.fastmri.kspace import half_transformed
 
 TRAIN_FOLDER, VALIDATION_FOLDER = "knee_singlecoil_train", "knee_singlecoil_val"
 VOLUMES_PER_PART = 32
-
-Report = Callable[[str], None]
 
 
 class RawVolumeError(UserError):

@@ -5,7 +5,7 @@ import hashlib
 import struct
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.reporting import Report
 
-Report = Callable[[str], None]
 DOWNLOAD_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

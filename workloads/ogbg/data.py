@@ -10,7 +10,7 @@ With B graphs for S shards, graphs 0 ... B/S - 1 go into the first shard, the ne
 | `n_node`, `n_edge` | int32 [S, B/S] | sizes of the graphs; 0 for graphs that are padding |
 
 `targets` float32 [B, tasks] hold 0 where a label is missing; `weights` float32 [B, tasks] are 0 there and in padding.
-N and E depend on B/S and the split alone (`Budget`), except for a very unlikely training batch.
+N and E depend on B/S and the split alone (`GraphBatchCapacity`), except for a very unlikely training batch.
 """
 
 import math
@@ -32,7 +32,7 @@ _TYPICAL_NODES, _TYPICAL_EDGES = 26, 56
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class GraphBatchCapacity:
     """Rows that one shard has room for: N >= nodes + 1 (there is always a padding node) and E."""
 
     nodes: int
@@ -43,7 +43,7 @@ class Budget:
             raise ValueError(f"a shard needs room for at least the padding node, got {self}")
 
 
-def random_budget(sizes: np.ndarray, num_graphs: int) -> int:
+def random_capacity(sizes: np.ndarray, num_graphs: int) -> int:
     """Rows that `num_graphs` randomly drawn graphs need, but for one draw in millions.
 
     Covers the largest graph among average ones, and the mean plus five standard deviations of a sum.
@@ -54,7 +54,7 @@ def random_budget(sizes: np.ndarray, num_graphs: int) -> int:
     return _rounded(min(max(with_largest, with_spread), largest * num_graphs))
 
 
-def consecutive_budget(sizes: np.ndarray, num_graphs: int) -> int:
+def consecutive_capacity(sizes: np.ndarray, num_graphs: int) -> int:
     """Rows that any `num_graphs` consecutive graphs need."""
     ends = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     window = min(num_graphs, len(sizes))
@@ -83,19 +83,19 @@ class GraphSource:
         edge_starts = np.asarray(arrays["edge_starts"])[first : last + 1]
         self._node_starts, self._node_counts = node_starts[:-1], np.diff(node_starts)
         self._edge_starts, self._edge_counts = edge_starts[:-1], np.diff(edge_starts)
-        self._budgets: dict[tuple[int, bool], Budget] = {}
+        self._capacities: dict[tuple[int, bool], GraphBatchCapacity] = {}
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def read(self, request: BatchRequest) -> Batch:
         per_shard = request.batch_size // request.num_shards
-        budget = self._budget(per_shard, training=request.seed is not None)
+        capacity = self._capacity(per_shard, training=request.seed is not None)
         shards = [request.indices[s * per_shard : (s + 1) * per_shard] for s in range(request.num_shards)]
-        while any(not self._fits(shard, budget) for shard in shards):
+        while any(not self._fits(shard, capacity) for shard in shards):
             # One draw in millions: a larger shape (and a recompilation) rather than a lost graph.
-            budget = Budget(nodes=_rounded(budget.nodes * 1.25), edges=_rounded(budget.edges * 1.25))
-        inputs = _empty_inputs(request.num_shards, per_shard, budget)
+            capacity = GraphBatchCapacity(nodes=_rounded(capacity.nodes * 1.25), edges=_rounded(capacity.edges * 1.25))
+        inputs = _empty_inputs(request.num_shards, per_shard, capacity)
         for number, shard in enumerate(shards):
             self._fill({name: array[number] for name, array in inputs.items()}, shard)
         labels = pad_rows(self._labels[request.indices] + np.int8(1), request.batch_size)
@@ -105,17 +105,18 @@ class GraphSource:
             "weights": (labels > 0).astype(np.float32),
         }
 
-    def _budget(self, num_graphs: int, *, training: bool) -> Budget:
-        if (num_graphs, training) not in self._budgets:
-            rows = random_budget if training else consecutive_budget
-            self._budgets[num_graphs, training] = Budget(
+    def _capacity(self, num_graphs: int, *, training: bool) -> GraphBatchCapacity:
+        if (num_graphs, training) not in self._capacities:
+            rows = random_capacity if training else consecutive_capacity
+            self._capacities[num_graphs, training] = GraphBatchCapacity(
                 nodes=rows(self._node_counts, num_graphs) + 1, edges=rows(self._edge_counts, num_graphs)
             )
-        return self._budgets[num_graphs, training]
+        return self._capacities[num_graphs, training]
 
-    def _fits(self, graphs: np.ndarray, budget: Budget) -> bool:
+    def _fits(self, graphs: np.ndarray, capacity: GraphBatchCapacity) -> bool:
         return (
-            int(self._node_counts[graphs].sum()) < budget.nodes and int(self._edge_counts[graphs].sum()) <= budget.edges
+            int(self._node_counts[graphs].sum()) < capacity.nodes
+            and int(self._edge_counts[graphs].sum()) <= capacity.edges
         )
 
     def _fill(self, shard: dict[str, np.ndarray], graphs: np.ndarray) -> None:
@@ -141,12 +142,12 @@ def _rows(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.repeat(starts - (ends - counts), counts) + np.arange(total)
 
 
-def _empty_inputs(num_shards: int, per_shard: int, budget: Budget) -> dict[str, np.ndarray]:
+def _empty_inputs(num_shards: int, per_shard: int, capacity: GraphBatchCapacity) -> dict[str, np.ndarray]:
     return {
-        "nodes": np.zeros((num_shards, budget.nodes, NUM_NODE_FEATURES), np.float32),
-        "edges": np.zeros((num_shards, budget.edges, NUM_EDGE_FEATURES), np.float32),
-        "senders": np.zeros((num_shards, budget.edges), np.int32),
-        "receivers": np.zeros((num_shards, budget.edges), np.int32),
+        "nodes": np.zeros((num_shards, capacity.nodes, NUM_NODE_FEATURES), np.float32),
+        "edges": np.zeros((num_shards, capacity.edges, NUM_EDGE_FEATURES), np.float32),
+        "senders": np.zeros((num_shards, capacity.edges), np.int32),
+        "receivers": np.zeros((num_shards, capacity.edges), np.int32),
         "n_node": np.zeros((num_shards, per_shard), np.int32),
         "n_edge": np.zeros((num_shards, per_shard), np.int32),
     }
@@ -180,8 +181,8 @@ def generator_facts(definition: WorkloadDefinition) -> dict[str, Any] | None:
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:
     """Random graphs for one shard: normal features, random bonds, a third of the labels missing, last graph padding."""
     rng = np.random.default_rng(seed)
-    budget = Budget(nodes=_TYPICAL_NODES * batch_size + 1, edges=_TYPICAL_EDGES * batch_size)
-    inputs = _empty_inputs(1, batch_size, budget)
+    capacity = GraphBatchCapacity(nodes=_TYPICAL_NODES * batch_size + 1, edges=_TYPICAL_EDGES * batch_size)
+    inputs = _empty_inputs(1, batch_size, capacity)
     num_real = max(1, batch_size - 1)
     n_node = inputs["n_node"][0, :num_real]
     n_edge = inputs["n_edge"][0, :num_real]

@@ -11,10 +11,10 @@ from algoperf.data import StoreWriter
 from algoperf.data.store import StoreError
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
 from algoperf.definition import Split, Tier, WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.ogbg.data import MISSING_LABEL, generator_facts
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeConfig
 
-Report = Callable[[str], None]
 Example = Mapping[str, np.ndarray]
 _SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 _BLOCK_GRAPHS = 16_384

@@ -16,6 +16,7 @@ import numpy as np
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
 from algoperf.definition import WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.wmt.data import PACKED, PAIRS, recipe
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE, Ragged, pack
@@ -24,8 +25,6 @@ from workloads.wmt.tokenizer import Tokenizer, train_tokenizer
 CHUNK_PAIRS = 1 << 18  # a multiple of every pack_group
 _BYTES_PER_PAIR = 1_000  # store and intermediate results, with a margin
 _EVAL_SPLITS = ("validation", "test")
-
-Report = Callable[[str], None]
 
 
 def prepare(

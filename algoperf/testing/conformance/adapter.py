@@ -11,8 +11,8 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.backends.base import Weights
-from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
+from algoperf.spec import Batch
 
 Outputs = dict[str, np.ndarray]
 _PACKAGES = {"jax": "jax", "pytorch": "torch"}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from algoperf.backends.base import load
-from algoperf.data.source import Batch
 from algoperf.definition import Split
+from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import Outputs, State, arrays_of, map_arrays
 from algoperf.testing.conformance.workload_fixture import BATCH_SIZE, WorkloadFixture
 

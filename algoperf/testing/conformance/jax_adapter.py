@@ -9,8 +9,8 @@ import numpy as np
 
 from algoperf.backends.base import Model, Weights
 from algoperf.backends.jax_workload import JaxWorkload
-from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
+from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import Outputs, Pass, State, arrays_of, map_arrays
 
 # Compiling takes most of the time of the suite and each program runs a few times only.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import EvalPipeline, TrainPipeline
-from algoperf.data.source import Batch
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 from algoperf.prepare import ensure_prepared
 from algoperf.registry import Registry
+from algoperf.spec import Batch
 
 _RANKS = 2
 _TRAIN_BATCH_SIZE = 8

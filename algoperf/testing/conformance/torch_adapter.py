@@ -9,8 +9,8 @@ import torch
 
 from algoperf.backends.base import Model, Weights
 from algoperf.backends.torch_workload import TorchWorkload
-from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
+from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import Outputs, Pass, State, arrays_of, map_arrays
 
 

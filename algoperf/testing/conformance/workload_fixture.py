@@ -7,9 +7,9 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.backends.base import Weights, model_module
-from algoperf.data.source import Batch
 from algoperf.definition import WorkloadDefinition
 from algoperf.registry import Registry
+from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import FrameworkAdapter, Outputs, Pass, State, load_adapter
 
 BATCH_SIZE = 4

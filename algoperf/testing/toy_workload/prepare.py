@@ -1,12 +1,12 @@
 """Raw file (`toy.csv`: features and target per line) to store."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.reporting import Report
 
 RAW_FILE = "toy.csv"
 OFFSET = 1.0
@@ -18,7 +18,7 @@ def prepare(
     *,
     source_dir: Path | None,
     num_workers: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Writes the store; the mini first writes its own raw file."""
     if definition.tier is Tier.MINI:

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from algoperf.data import StoreWriter, is_complete
 from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.common.imagenet import shapes
 from workloads.common.imagenet.images import decode
 from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
@@ -25,8 +26,6 @@ from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 IMAGES_PER_PART = 16_384
 _REENCODING_QUALITY = 95
-
-Report = Callable[[str], None]
 
 
 def prepare(

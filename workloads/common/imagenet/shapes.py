@@ -14,6 +14,7 @@ import numpy as np
 
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.common.imagenet.definition import TexturedShapes
 
 _JPEG_QUALITY = 90
@@ -178,7 +179,7 @@ def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.
     return (image * (1 - bar[..., None]) + colour * bar[..., None]).astype(np.float32)
 
 
-def write_raw(definition: WorkloadDefinition, folder: Path, report: Callable[[str], None]) -> None:
+def write_raw(definition: WorkloadDefinition, folder: Path, report: Report) -> None:
     """Writes all splits under `folder` as TFDS ArrayRecord datasets; does nothing where they are complete."""
     marker = folder / "complete"
     identity = f"{definition.data.generator} {definition.splits}\n"

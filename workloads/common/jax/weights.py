@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-Weights = dict[str, np.ndarray]
+from algoperf.backends.base import Weights
 
 
 def export_weights(params: Any, model_state: Any = None) -> Weights:

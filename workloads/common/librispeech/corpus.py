@@ -5,12 +5,12 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from algoperf.reporting import Report
 from workloads.common.librispeech.definition import SpeechData, SyntheticSpeech
 from workloads.common.librispeech.language import Language
 from workloads.common.librispeech.synthesis import SAMPLE_RATE, SEGMENTS, Voice, draw_voice, synthesise
@@ -20,7 +20,7 @@ _FIRST_SPEAKER, _FIRST_CHAPTER = 1_000, 100_000
 _CHUNK = 64
 
 
-def write_raw(data: SpeechData, raw_dir: Path, report: Callable[[str], None]) -> None:
+def write_raw(data: SpeechData, raw_dir: Path, report: Report) -> None:
     """Generates `folder_sizes` utterances for each folder, unless the same ones lie in `raw_dir`.
 
     No sentence occurs twice, and no speaker occurs in two folders.

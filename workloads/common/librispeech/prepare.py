@@ -13,7 +13,7 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import numpy as np
 from algoperf.data import Store, StoreError, StoreWriter
 from algoperf.data.shards import adopt_parts, staging_dir, write_part
 from algoperf.definition import Split, WorkloadDefinition
+from algoperf.reporting import Report
 from workloads.common.librispeech import corpus
 from workloads.common.librispeech.data import recipe
 from workloads.common.librispeech.definition import SpeechData
@@ -35,8 +36,6 @@ REASONS = ("no audio file", "transcript too long", "audio too long", "too many t
 _TOKENIZER_CHARACTERS = 10_000_000
 _FULL_STORE_BYTES = 125_000_000_000
 _MINI_STORE_BYTES = 200_000_000
-
-Report = Callable[[str], None]
 
 
 def prepare(

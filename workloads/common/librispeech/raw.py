@@ -3,7 +3,6 @@
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import scipy.signal
 import soundfile
 
 from algoperf.data import StoreError
+from algoperf.reporting import Report
 from workloads.common.librispeech.features import SAMPLE_RATE
 
 ROOT = "LibriSpeech"
@@ -34,7 +34,7 @@ class Utterance:
     audio: Path
 
 
-def folder_path(source_dir: Path, name: str, report: Callable[[str], None]) -> Path:
+def folder_path(source_dir: Path, name: str, report: Report) -> Path:
     """Returns the folder called `name` below `source_dir`, extracted from its archive on first use.
 
     Raises:

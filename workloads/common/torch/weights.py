@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from algoperf.backends.base import Weights
 from workloads.common.torch.forward import unwrapped
 
 Array = np.ndarray
-Weights = dict[str, Array]
 Arrays = Sequence[Array]
 
 
