@@ -103,6 +103,14 @@ class SplitSizes:
         size: int | None = getattr(self, str(split))
         return size
 
+    def get(self, split: str) -> int:
+        """Returns the number of examples of `split`; raises LookupError where the workload has no such split."""
+        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        existing = {name: size for name, size in sizes.items() if size is not None}
+        if split not in existing:
+            raise LookupError(f"there is no split {str(split)!r}; this workload has {', '.join(existing)}")
+        return int(existing[str(split)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:

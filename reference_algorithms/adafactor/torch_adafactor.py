@@ -41,7 +41,7 @@ class Adafactor(GroupOptimizer):
         """The gradient over the square root of its second moments, in the layout of `param`."""
         state, squares = self.state[param], grad.square() + 1e-30
         if param.ndim < 2:
-            mean = state.setdefault("mean", torch.zeros_like(param))
+            mean: torch.Tensor = state.setdefault("mean", torch.zeros_like(param))
             mean.lerp_(squares, 1 - decay)
             return grad * mean.rsqrt()
         squares = jax_view(squares, layout)
@@ -56,4 +56,5 @@ class Adafactor(GroupOptimizer):
 
 
 def _averaged(state: dict[str, Any], name: str, value: torch.Tensor, decay: float) -> torch.Tensor:
-    return state.setdefault(name, torch.zeros_like(value)).lerp_(value, 1 - decay)
+    average: torch.Tensor = state.setdefault(name, torch.zeros_like(value))
+    return average.lerp_(value, 1 - decay)

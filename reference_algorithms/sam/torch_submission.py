@@ -18,7 +18,7 @@ class SharpnessAwareAdamW(pytorch_optimizer.SAM):
     because that one is normalised.
     """
 
-    def step(self, closure: Callable[..., Any] | None = None) -> None:
+    def step(self, closure: Callable[..., Any] | None = None) -> Any:
         if closure is None:
             raise ValueError("sharpness-aware minimisation needs a closure that computes gradients")
         closure()

@@ -11,12 +11,13 @@ from reference_algorithms.common import batch_sizes, schedules, torch_step
 
 def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
     """Schedule-Free AdamW (Defazio et al. 2024, algorithm 1): warm-up, then a constant rate."""
-    return schedulefree.AdamWScheduleFree(
+    optimizer: torch.optim.Optimizer = schedulefree.AdamWScheduleFree(
         model.parameters(),
         betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
         eps=1e-8,
         weight_decay=hyperparameters.weight_decay,
     )
+    return optimizer
 
 
 _algorithm = torch_step.Algorithm(

@@ -115,7 +115,8 @@ def _preconditioned(blocks: Blocks, roots: Matrices, grad: jax.Array) -> jax.Arr
 
 def _rescaled(direction: jax.Array, step: jax.Array) -> jax.Array:
     """`direction` with the norm of `step`."""
-    return direction * (jnp.linalg.norm(step.ravel()) / (jnp.linalg.norm(direction.ravel()) + _TINY))
+    ratio: jax.Array = jnp.linalg.norm(step.ravel()) / (jnp.linalg.norm(direction.ravel()) + _TINY)
+    return direction * ratio
 
 
 def _inverse_roots(statistics: list[Matrices], roots: list[Matrices], epsilon: float) -> list[Matrices]:
@@ -131,7 +132,8 @@ def _inverse_roots(statistics: list[Matrices], roots: list[Matrices], epsilon: f
         )
         for i, root in zip(chosen, stacked, strict=True):
             new[i] = root
-    return jax.tree.unflatten(structure, new)
+    refreshed: list[tuple[tuple[jax.Array, ...], ...]] = jax.tree.unflatten(structure, new)
+    return refreshed
 
 
 def inverse_root(matrices: jax.Array, previous: jax.Array, power: int, epsilon: float) -> jax.Array:
@@ -150,6 +152,8 @@ def inverse_root(matrices: jax.Array, previous: jax.Array, power: int, epsilon: 
         return jnp.abs(product - identity).max((1, 2))
 
     def unfinished(state: Any) -> jax.Array:
+        iteration: jax.Array
+        active: jax.Array
         iteration, _, _, _, active = state
         return (iteration < _ROOT_ITERATIONS) & active.any()
 
@@ -177,7 +181,8 @@ def _largest_eigenvalue(matrices: jax.Array) -> jax.Array:
 
     def iterate(_: int, vectors: jax.Array) -> jax.Array:
         vectors = jnp.einsum("nij,nj->ni", matrices, vectors, precision=_PRECISE)
-        return vectors / (jnp.linalg.norm(vectors, axis=1, keepdims=True) + _TINY)
+        norms: jax.Array = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / (norms + _TINY)
 
     vectors = jax.lax.fori_loop(0, _POWER_ITERATIONS, iterate, vectors)
     return jnp.einsum("ni,nij,nj->n", vectors, matrices, vectors, precision=_PRECISE)

@@ -21,7 +21,7 @@ class CifarSource:
 
     def read(self, request: BatchRequest) -> Batch:
         images, targets = self._images[request.indices], self._labels[request.indices]
-        if request.seed is not None:
+        if request.seed is not None and request.epochs is not None:
             draws = uniforms(example_seeds(request.seed, request.epochs, request.indices), 3)
             images = augmented(images, draws, self._data.padding_size)
         batch = {"inputs": normalised(images, self._data), "targets": targets}
@@ -43,26 +43,22 @@ def augmented(images: np.ndarray, draws: np.ndarray, padding_size: int) -> np.nd
     columns = left[:, None] + np.arange(width)
     columns = np.where(draws[:, 2:] < 0.5, columns[:, ::-1], columns)
     rows = top[:, None] + np.arange(height)
-    return padded[np.arange(num)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    crops: np.ndarray = padded[np.arange(num)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return crops
 
 
 def normalised(images: np.ndarray, data: CifarData) -> np.ndarray:
     """uint8 [..., 3] to float32: (pixel / 255 - mean) / stddev."""
-    mean, stddev = np.float32(data.train_mean), np.float32(data.train_stddev)
+    mean, stddev = np.array(data.train_mean, np.float32), np.array(data.train_stddev, np.float32)
     return images * (1 / (255 * stddev)) - mean / stddev
 
 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> Source:
     """Training is the beginning of the stored training images, validation the end; `EVAL_TRAIN` its first images."""
     store = Store(data_dir / definition.dataset)
-    sizes = definition.splits
-    stored, first, size = {
-        Split.TRAIN: ("train", 0, sizes.train),
-        Split.EVAL_TRAIN: ("train", 0, sizes.eval_train),
-        Split.VALIDATION: ("train", sizes.train, sizes.validation),
-        Split.TEST: ("test", 0, sizes.test),
-    }[split]
-    rows = slice(first, first + size)
+    stored = "test" if split is Split.TEST else "train"
+    first = definition.splits.train if split is Split.VALIDATION else 0
+    rows = slice(first, first + definition.splits.get(split))
     images, labels = (np.asarray(store[f"{stored}_{name}"])[rows] for name in ("images", "labels"))
     return CifarSource(images, labels, definition.data)
 

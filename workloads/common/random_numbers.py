@@ -5,6 +5,8 @@ AlgoPerf fixed with `tf.random.stateless_uniform` come out the same. Source: Sal
 Easy as 1, 2, 3, 2011.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -48,7 +50,7 @@ def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndar
     return keys
 
 
-def _philox(counter: list[np.ndarray], key: list[np.ndarray]) -> list[np.ndarray]:
+def _philox(counter: Sequence[np.ndarray], key: Sequence[np.ndarray | np.uint64]) -> list[np.ndarray]:
     """Ten rounds on four words [...] (uint64 arrays holding 32 bits each); key words broadcast."""
     c0, c1, c2, c3 = counter
     k0, k1 = key

@@ -110,7 +110,8 @@ class HiddenModel:
 
     def _draw_ranks(self, column: int, num_rows: int) -> np.ndarray:
         cumulative = self._cumulative[column]
-        return np.searchsorted(cumulative, self._rng.random(num_rows) * cumulative[-1])
+        ranks: np.ndarray = np.searchsorted(cumulative, self._rng.random(num_rows) * cumulative[-1])
+        return ranks
 
     def _draw_integers(self, num_rows: int) -> np.ndarray:
         rng = self._rng
@@ -121,7 +122,8 @@ class HiddenModel:
     def _integer_effects(self, integers: np.ndarray) -> np.ndarray:
         normal = (np.log1p(np.maximum(integers, 0)) - self._locations) / self._scales
         effects = self._slopes * normal + self._curvatures * (normal**2 - 1)
-        return np.where(integers < 0, self._missing_effects, np.clip(effects, -1, 1)).sum(axis=1)
+        sums: np.ndarray = np.where(integers < 0, self._missing_effects, np.clip(effects, -1, 1)).sum(axis=1)
+        return sums
 
     def _category_effects(self, ranks: list[np.ndarray], missing: np.ndarray) -> np.ndarray:
         present = (~missing).astype(np.float64)
@@ -147,7 +149,8 @@ def _name(column: int, version: np.ndarray, rank: np.ndarray) -> np.ndarray:
     for multiplier in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9):
         mixed *= np.uint64(multiplier)
         mixed ^= mixed >> np.uint64(29)
-    return (mixed >> np.uint64(32)).astype(np.uint32)
+    high: np.ndarray = (mixed >> np.uint64(32)).astype(np.uint32)
+    return high
 
 
 def write_days(definition: WorkloadDefinition, directory: Path, report: Report) -> None:
@@ -207,7 +210,8 @@ def format_rows(day: Day, start: int, stop: int) -> bytes:
         kept += [always, np.broadcast_to(present, digits.shape)]
     columns.append(np.full((num_rows, 1), ord("\n"), np.uint8))
     kept.append(always)
-    return np.concatenate(columns, axis=1)[np.concatenate(kept, axis=1)].tobytes()
+    text: bytes = np.concatenate(columns, axis=1)[np.concatenate(kept, axis=1)].tobytes()
+    return text
 
 
 def _decimal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,4 +224,5 @@ def _decimal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _hexadecimal(values: np.ndarray) -> np.ndarray:
     shifts = np.arange(28, -4, -4, dtype=np.uint32)
-    return np.frombuffer(b"0123456789abcdef", np.uint8)[(values[:, None] >> shifts) & np.uint32(15)]
+    digits: np.ndarray = np.frombuffer(b"0123456789abcdef", np.uint8)[(values[:, None] >> shifts) & np.uint32(15)]
+    return digits

@@ -212,7 +212,7 @@ def _gunzipped(path: Path, block_bytes: int) -> Iterator[bytes]:
         raise StoreError(f"{path} cannot be read to its end, it is cut off; fetch it again")
 
 
-def _parser() -> tuple[Callable[[np.ndarray], Any], type[Exception]]:
+def _parser() -> tuple[Callable[[np.ndarray], Any], Any]:
     try:
         from workloads.criteo1tb.parser import LineError, parse
     except ImportError as error:

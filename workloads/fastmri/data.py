@@ -68,7 +68,7 @@ class SliceSource:
                 self._fill(batch, row, index, mask_seed)
         else:
             # Transforms of large slices run without the interpreter lock.
-            list(_threads().map(lambda item: self._fill(batch, *item, mask_seed), rows))
+            list(_threads().map(lambda item: self._fill(batch, item[0], item[1], mask_seed), rows))
         return batch if request.seed is not None else pad_batch(batch, request.batch_size)
 
     def _fill(self, batch: Batch, row: int, index: int, mask_seed: int | None) -> None:

@@ -64,7 +64,8 @@ def image_of(kept: np.ndarray, positions: np.ndarray, num_columns: int) -> np.nd
     columns[positions] = kept
     first = (num_columns - image_size) // 2
     image = centred_inverse_fft(columns, axis=0)[first : first + image_size]
-    return np.abs(image).T
+    magnitude: np.ndarray = np.abs(image).T
+    return magnitude
 
 
 def normalised(image: np.ndarray, target: np.ndarray, clip: float) -> tuple[np.ndarray, np.ndarray, float, float]:

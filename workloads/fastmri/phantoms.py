@@ -29,15 +29,15 @@ def write_raw(definition: WorkloadDefinition, folder: Path, names: tuple[str, st
     identity = f"{data} {definition.splits}\n"
     if marker.is_file() and marker.read_text() == identity:
         return
-    sizes = definition.splits
-    per_volume = data.generator.slices_per_volume
-    for stream, (name, slices) in enumerate(zip(names, (sizes.train, sizes.validation + sizes.test), strict=True)):
+    sizes, per_volume = definition.splits, data.generator.slices_per_volume
+    slices_of = dict(zip(names, (sizes.train, sizes.validation + sizes.get("test")), strict=True))
+    for stream, (name, slices) in enumerate(slices_of.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(slices // per_volume):
             rng = np.random.default_rng([data.generator.seed, stream, number])
             _write_volume(folder / name / f"file{1000000 + number}.h5", *simulate(rng, data))
     marker.write_text(identity)
-    report(f"generated {(sizes.train + sizes.validation + sizes.test) // per_volume} volumes")
+    report(f"generated {sum(slices_of.values()) // per_volume} volumes")
 
 
 def _write_volume(path: Path, kspace: np.ndarray, reconstruction: np.ndarray) -> None:
@@ -50,6 +50,8 @@ def _write_volume(path: Path, kspace: np.ndarray, reconstruction: np.ndarray) ->
 def simulate(rng: np.random.Generator, data: FastMRIData) -> tuple[np.ndarray, np.ndarray]:
     """Returns kspace complex64 [slices, rows, columns] and its reconstruction float32 [slices, size, size]."""
     settings, size = data.generator, data.image_size
+    if settings is None:
+        raise ValueError("this workload has no settings of a generator")
     rows, columns = int(size * ROWS_PER_PIXEL), int(rng.choice(settings.widths))
     depth = np.linspace(-0.75, 0.75, settings.slices_per_volume, dtype=np.float32)[:, None, None]
     y = ((np.arange(rows, dtype=np.float32) - rows / 2) / (size / 2))[None, :, None]
@@ -78,7 +80,8 @@ def _anatomy(rng: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarr
     for _ in range(_SMALL_PARTS):
         part = _ellipsoid(rng, z, y, x, centre=0.55, radius=(0.03, 0.14), depth=0.8)
         image = image * (1 - part) + rng.uniform(0.0, 1.0) * part * limb
-    return np.clip(image, 0, 1)
+    clipped: np.ndarray = np.clip(image, 0, 1)
+    return clipped
 
 
 def _ellipsoid(
@@ -100,11 +103,13 @@ def _ellipsoid(
     u = (dx * np.cos(angle) + dy * np.sin(angle)) / rx
     v = (dy * np.cos(angle) - dx * np.sin(angle)) / ry
     distance = np.sqrt(u * u + v * v + ((z - cz * 0.5) / depth) ** 2)
-    return np.clip(0.5 + (1 - distance) * min(rx, ry) * 24, 0, 1).astype(np.float32)
+    inside: np.ndarray = np.clip(0.5 + (1 - distance) * min(rx, ry) * 24, 0, 1).astype(np.float32)
+    return inside
 
 
 def _rim(inside: np.ndarray) -> np.ndarray:
-    return 4 * inside * (1 - inside)
+    rim: np.ndarray = 4 * inside * (1 - inside)
+    return rim
 
 
 def _fibres(rng: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -112,14 +117,16 @@ def _fibres(rng: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarra
     angle, frequency = rng.uniform(0, np.pi), rng.uniform(3, 6)
     phase = frequency * np.pi * (x * np.cos(angle) + y * np.sin(angle) + 0.2 * z)
     phase = phase + _smooth(rng, z, y, x, amplitude=1.5, frequency=2.0)
-    return (0.4 * np.clip(np.sin(phase) - 0.75, 0, None) * 4).astype(np.float32)
+    stripes: np.ndarray = (0.4 * np.clip(np.sin(phase) - 0.75, 0, None) * 4).astype(np.float32)
+    return stripes
 
 
 def _coil(rng: np.random.Generator, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Sensitivity that falls off from a point near the limb's surface."""
     angle = rng.uniform(0, 2 * np.pi)
     distance = np.hypot(y - 0.7 * np.sin(angle), x - 0.7 * np.cos(angle)) + 0 * z
-    return (1 / (1 + 0.35 * distance**2)).astype(np.float32)
+    falloff: np.ndarray = (1 / (1 + 0.35 * distance**2)).astype(np.float32)
+    return falloff
 
 
 def _smooth(

@@ -28,7 +28,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
 
 def normalised(definition: WorkloadDefinition, images: np.ndarray) -> np.ndarray:
     """uint8 images [...] to float32: (pixel - mean) / stddev."""
-    inputs = np.subtract(images, np.float32(definition.data.train_mean), dtype=np.float32)
+    inputs: np.ndarray = np.subtract(images, np.float32(definition.data.train_mean), dtype=np.float32)
     inputs /= np.float32(definition.data.train_stddev)
     return inputs
 

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def _read_splits(source_dir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return splits
 
 
-def _from_tfds(examples: Iterable[dict]) -> tuple[np.ndarray, np.ndarray]:
+def _from_tfds(examples: Iterable[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(example["image"], example["label"]) for example in examples]
     images, labels = zip(*pairs, strict=True)
     return np.stack(images), np.array(labels)

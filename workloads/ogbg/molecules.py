@@ -119,7 +119,7 @@ def random_molecule(scaffold: Scaffold, rng: random.Random) -> Molecule:
     return molecule
 
 
-def generate(seed: int, sizes: Mapping[Split, int], num_tasks: int) -> dict[Split, list[Example]]:
+def generate(seed: int, sizes: Mapping[Split, int], num_tasks: int) -> dict[str, list[Example]]:
     """Returns the examples of every split, a function of the arguments alone."""
     rng = random.Random(seed)
     scaffolds = list(itertools.product(range(len(RINGS)), range(len(LINKERS)), range(len(RINGS))))
@@ -175,7 +175,7 @@ def assay(molecules: Sequence[Molecule], num_tasks: int, rng: np.random.Generato
     labels = np.empty((num_molecules, num_tasks))
     for task in range(num_tasks):
         chosen = usable[:, rng.choice(usable.shape[1], int(rng.integers(2, 5)), replace=False)].astype(np.float64)
-        weights = rng.uniform(0.5, 1.5, chosen.shape[1])
+        weights = np.asarray(rng.uniform(0.5, 1.5, chosen.shape[1]))
         if chosen.shape[1] > 2:
             weights[-1] *= -1
         both = chosen[:, 0] * chosen[:, 1]

@@ -173,7 +173,7 @@ class _Block:
             graph = int(np.argmax(bad))
             self.fail(graph, message(graph))
 
-    def refuse_rows(self, bad: np.ndarray, rows_per_graph: np.ndarray, message: Callable[[int], str]) -> None:
+    def refuse_rows(self, bad: Any, rows_per_graph: np.ndarray, message: Callable[[int], str]) -> None:
         if bad.any():
             row = int(np.argmax(bad))
             self.fail(int(np.searchsorted(np.cumsum(rows_per_graph), row, side="right")), message(row))

@@ -66,7 +66,8 @@ def recipe(definition: WorkloadDefinition) -> dict[str, object]:
         **dataclasses.asdict(definition.data),
         "language": None if seed is None else _language_digest(seed),
     }
-    return json.loads(json.dumps(settings))
+    plain: dict[str, object] = json.loads(json.dumps(settings))
+    return plain
 
 
 @functools.cache

@@ -292,7 +292,9 @@ def _written(words: list[str], end: str) -> str:
     return text[0].upper() + text[1:] + end
 
 
-def _words(rng: random.Random, onsets: tuple, vowels: tuple, codas: tuple) -> Iterator[str]:
+def _words(
+    rng: random.Random, onsets: tuple[str, ...], vowels: tuple[str, ...], codas: tuple[str, ...]
+) -> Iterator[str]:
     """Endless distinct words of one to three syllables."""
     seen: set[str] = set()
     while True:

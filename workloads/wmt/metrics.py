@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.wmt.data import open_store
@@ -75,8 +75,9 @@ class TranslationMetrics:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy from another process can be merged and computed, not updated: it has no tokenizer."""
-        self.__init__(NumberTokenizer())
-        self._sums, self._bleu.counts = state["sums"], state["counts"]
+        self._tokenizer = NumberTokenizer()
+        self._sums, self._bleu = state["sums"], BleuStatistics()
+        self._bleu.counts = state["counts"]
 
 
 def make_metrics(definition: WorkloadDefinition, split: Split, data_dir: Path | None) -> TranslationMetrics:

@@ -28,7 +28,8 @@ class Ragged:
 
     @property
     def starts(self) -> np.ndarray:
-        return np.cumsum(self.lengths) - self.lengths
+        starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
+        return starts
 
     def take(self, order: np.ndarray) -> "Ragged":
         """Sequences at positions `order`."""
@@ -133,4 +134,5 @@ def pack(inputs: Ragged, targets: Ragged, capacity: int, group: int) -> dict[str
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     """0, 1, ... within each sequence."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    offsets: np.ndarray = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return offsets

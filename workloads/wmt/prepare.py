@@ -4,12 +4,14 @@ The corpus is worked through in chunks whose results are kept until the store is
 preparation goes on where it was.
 """
 
+import functools
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +107,7 @@ def generate_raw(definition: WorkloadDefinition, raw_dir: Path, report: Report) 
 
     contents = {
         config.train_builder: {"train": examples("train", sizes.train, False)},
-        config.eval_builder: {split: examples(split, sizes[split], True) for split in _EVAL_SPLITS},
+        config.eval_builder: {split: examples(split, sizes.get(split), True) for split in _EVAL_SPLITS},
     }
     for builder, splits in contents.items():
         name, languages, version = builder.split("/")
@@ -133,7 +135,7 @@ class _Chunk:
 class _WorkFolder:
     """Intermediate results that survive an interruption; emptied when they were made for another recipe."""
 
-    def __init__(self, path: Path, made_for: dict) -> None:
+    def __init__(self, path: Path, made_for: dict[str, Any]) -> None:
         self.path = path
         marker, settings = path / "recipe.json", json.dumps(made_for, sort_keys=True)
         if not marker.exists() or marker.read_text() != settings:
@@ -155,7 +157,8 @@ class _WorkFolder:
         path = self.path / name
         if not path.exists():
             partial = path.with_name("partial-" + name)
-            np.savez(partial, **make())
+            arrays: dict[str, Any] = make()
+            np.savez(partial, **arrays)
             partial.rename(path)
         return path
 
@@ -216,7 +219,7 @@ def _train_chunks(
         made_now = not (work.path / f"train-{start:09d}.npz").exists()
         path = work.arrays(
             f"train-{start:09d}.npz",
-            lambda start=start, stop=stop: _train_chunk(definition, train_dir, start, stop, tokenizer, num_workers),
+            functools.partial(_train_chunk, definition, train_dir, start, stop, tokenizer, num_workers),
         )
         with np.load(path) as arrays:
             num_rows, num_tokens, num_too_long = (int(number) for number in arrays["counts"])
@@ -279,7 +282,7 @@ def _add_train(definition: WorkloadDefinition, store: StoreWriter, chunks: list[
                     store.add(f"eval_train_{name}", arrays[f"eval_train_{name}"])
 
 
-def _meta(definition: WorkloadDefinition, chunks: list[_Chunk]) -> dict:
+def _meta(definition: WorkloadDefinition, chunks: list[_Chunk]) -> dict[str, Any]:
     return {
         "format": "wmt",
         "recipe": recipe(definition),

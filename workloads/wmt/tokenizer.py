@@ -62,11 +62,13 @@ class Tokenizer:
 
     def encode(self, sentences: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Returns the pieces of each sentence, END last; an empty sentence is END alone, an unknown piece is 0."""
-        return self._processor.encode(list(sentences), add_eos=True, num_threads=num_threads)
+        pieces: list[list[int]] = self._processor.encode(list(sentences), add_eos=True, num_threads=num_threads)
+        return pieces
 
     def decode(self, rows: np.ndarray) -> list[str]:
         """Returns the text of each row of int [n, length] tokens, as far as `first_sentence` says it goes."""
-        return self._processor.decode([first_sentence(row) for row in rows])
+        texts: list[str] = self._processor.decode([first_sentence(row) for row in rows])
+        return texts
 
 
 class NumberTokenizer:
@@ -79,4 +81,5 @@ class NumberTokenizer:
 def first_sentence(row: np.ndarray) -> list[int]:
     """Tokens before the first END. Without an END only the first token counts, as in AlgoPerf."""
     ends = np.flatnonzero(row == END)
-    return row[: ends[0] if len(ends) else 1].tolist()
+    tokens: list[int] = row[: ends[0] if len(ends) else 1].tolist()
+    return tokens

@@ -54,7 +54,8 @@ class _State:
 
 def length_penalty(config: TransformerConfig, length: int) -> float:
     """((5 + length) / 6) ** length_penalty, `length` counting generated tokens (Wu et al. 2016, equation 14)."""
-    return ((5.0 + length) / 6.0) ** config.length_penalty
+    penalty: float = ((5.0 + length) / 6.0) ** config.length_penalty
+    return penalty
 
 
 def beam_search(step: Step, config: TransformerConfig, beam_size: int, *, needed: Tensor) -> Tensor:

@@ -82,7 +82,12 @@ def mixup(inputs: np.ndarray, labels: np.ndarray, data: ImageNetData, augmentati
 
     Returns:
       Targets float32 [n, num_classes].
+
+    Raises:
+      ValueError: the pipeline has no `mixup_alpha`.
     """
+    if data.mixup_alpha is None:
+        raise ValueError("mixup needs a mixup_alpha; this workload has none")
     stream = (int(augmentation.epochs[0]) << 40) | _MIXUP_STREAM | int(augmentation.indices[0])
     share = np.float32(np.random.default_rng([augmentation.seed, stream]).beta(data.mixup_alpha, data.mixup_alpha))
     last, scratch = inputs[-1].copy(), np.empty_like(inputs[0])

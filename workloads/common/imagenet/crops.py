@@ -102,7 +102,8 @@ def resample(image: np.ndarray, box: np.ndarray, size: int, flip: bool) -> np.nd
     half_way = (rows @ crop.reshape(height, -1)).reshape(size, width, 3)
     # Sparse matrices act on axis 0 alone; OpenCV transposes several times faster than NumPy.
     sideways = cv2.transpose(half_way).reshape(width, -1)
-    return cv2.transpose((columns @ sideways).reshape(size, size, 3))
+    upright: np.ndarray = cv2.transpose((columns @ sideways).reshape(size, size, 3))
+    return upright
 
 
 def _tap_matrix(length: int, size: int, *, reverse: bool = False) -> csr_matrix:
@@ -123,7 +124,8 @@ def resample_many(images: np.ndarray, boxes: np.ndarray, size: int, flips: np.nd
     columns = _dense_taps(boxes[:, 1], boxes[:, 3], size, width)
     columns[flips] = columns[flips, ::-1]
     half_way = (rows @ images.reshape(num, height, -1).astype(np.float32)).reshape(num, size, width, channels)
-    return columns[:, None] @ half_way
+    resized: np.ndarray = columns[:, None] @ half_way
+    return resized
 
 
 def _dense_taps(starts: np.ndarray, lengths: np.ndarray, size: int, length: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -26,6 +27,10 @@ from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 IMAGES_PER_PART = 16_384
 _REENCODING_QUALITY = 95
+
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 def prepare(
@@ -131,7 +136,7 @@ def _checked_pixels(raw: RawImage) -> np.ndarray:
     return decode(np.frombuffer(checked_jpeg(raw), np.uint8))
 
 
-def _in_threads(function: Callable, items: Iterable, num_workers: int) -> Iterator:
+def _in_threads(function: Callable[[_T], _U], items: Iterable[_T], num_workers: int) -> Iterator[_U]:
     """Maps in order. Threads suffice: decoders release the interpreter lock."""
     with ThreadPoolExecutor(max(1, num_workers)) as pool:
         yield from pool.map(function, items)

@@ -172,9 +172,11 @@ def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     return cv2.LUT(image, np.ascontiguousarray(table)[:, None, :])
 
 
-def _away_from(degenerate: np.ndarray, image: np.ndarray) -> np.ndarray:
+def _away_from(degenerate: np.ndarray | np.float32, image: np.ndarray) -> np.ndarray:
     image = image.astype(np.float32)
-    return np.clip(degenerate + np.float32(_FACTOR) * (image - degenerate), 0, 255).astype(np.uint8)
+    moved: np.ndarray = degenerate + np.float32(_FACTOR) * (image - degenerate)
+    pixels: np.ndarray = np.clip(moved, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _warp(image: np.ndarray, output_to_input: np.ndarray) -> np.ndarray:

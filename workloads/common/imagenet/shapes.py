@@ -39,7 +39,7 @@ _DATASETS = (
     ("imagenet_v2", "matched-frequency", "3.0.0", (Split.TEST,)),
 )
 
-Field = np.ndarray  # float32 [n, side, side]
+Field = Any  # float32 [n, side, side]; NumPy types what its universal functions return as Any
 
 
 def render(settings: TexturedShapes, split: Split, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +133,7 @@ def _waves(u: Field, v: Field) -> Field:
 TEXTURES: tuple[Callable[[Field, Field], Field], ...] = (_stripes, _checks, _dots, _waves)
 
 
-def _select(functions: tuple[Callable, ...], choice: np.ndarray, u: Field, v: Field) -> Field:
+def _select(functions: tuple[Callable[[Field, Field], Field], ...], choice: np.ndarray, u: Field, v: Field) -> Field:
     result = np.empty_like(u)
     for number, function in enumerate(functions):
         rows = choice == number
@@ -161,13 +161,15 @@ def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: i
     u, v = _placed(rng, x, y, count, scale=(0.08, 0.5), shift=1.0)
     clutter = _select(TEXTURES, rng.integers(0, len(TEXTURES), count), u, v)[..., None] - 0.5
     strength = rng.uniform(*_CLUTTER, (count, 1, 1, 1)).astype(np.float32)
-    return near * ramp + far * (1 - ramp) + strength * clutter
+    background: np.ndarray = near * ramp + far * (1 - ramp) + strength * clutter
+    return background
 
 
 def _ramp(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, count: int) -> Field:
     """A plane through 0 in a random direction, at most 1 in size."""
     angle = rng.uniform(0, 2 * np.pi, (count, 1, 1))
-    return ((np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2)).astype(np.float32)
+    plane: np.ndarray = ((np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2)).astype(np.float32)
+    return plane
 
 
 def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -176,7 +178,8 @@ def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.
     u, _ = _placed(rng, x, y, count, scale=(0.06, 0.14), shift=0.6)
     bar = _soft((np.abs(u) - 1) * 0.1) * (rng.random((count, 1, 1)) < _BAR_SHARE)
     colour = rng.uniform(0, 1, (count, 1, 1, 3))
-    return (image * (1 - bar[..., None]) + colour * bar[..., None]).astype(np.float32)
+    crossed: np.ndarray = (image * (1 - bar[..., None]) + colour * bar[..., None]).astype(np.float32)
+    return crossed
 
 
 def write_raw(definition: WorkloadDefinition, folder: Path, report: Report) -> None:
@@ -202,7 +205,7 @@ def write_raw(definition: WorkloadDefinition, folder: Path, report: Report) -> N
 
 
 def _examples(definition: WorkloadDefinition, split: Split) -> Iterator[dict[str, Any]]:
-    settings, num_images = definition.data.generator, definition.splits[split]
+    settings, num_images = definition.data.generator, definition.splits.get(split)
     for first in range(0, num_images, _BLOCK):
         images, labels = render(settings, split, first, min(_BLOCK, num_images - first))
         if split is Split.TRAIN:

@@ -43,7 +43,7 @@ class ImageSource:
     def read(self, request: BatchRequest) -> Batch:
         indices = self._subset[request.indices]
         augmentation = None
-        if request.seed is not None:
+        if request.seed is not None and request.epochs is not None:
             augmentation = Augmentation(seed=request.seed, epochs=request.epochs, indices=indices)
         size = self._data.image_size
         shape = (len(indices), size, size, 3)

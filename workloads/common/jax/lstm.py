@@ -18,7 +18,9 @@ def lstm(inputs: jax.Array, input_kernel: jax.Array, recurrent_kernel: jax.Array
     """
     projected = jnp.swapaxes(inputs @ input_kernel + bias, 0, 1)
 
-    def step(state: tuple[jax.Array, jax.Array], from_input: jax.Array) -> tuple[tuple, jax.Array]:
+    def step(
+        state: tuple[jax.Array, jax.Array], from_input: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         cell, hidden = state
         i, f, g, o = jnp.split(from_input + hidden @ recurrent_kernel, 4, axis=-1)
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)

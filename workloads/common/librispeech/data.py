@@ -137,7 +137,8 @@ def recipe(definition: WorkloadDefinition) -> dict[str, object]:
     generator = definition.data.generator
     settings["utterances"] = dataclasses.asdict(definition.splits)
     settings["generated"] = None if generator is None else corpus.digest(generator)
-    return json.loads(json.dumps(settings))
+    plain: dict[str, object] = json.loads(json.dumps(settings))
+    return plain
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

@@ -7,6 +7,7 @@ and writes them into the data file of this package, under the name that the work
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class RunningMoments:
         return np.sqrt(self._deviations / max(self.count, 1))
 
 
-def compute(source: SpeechSource, max_utterances: int | None, report=print) -> RunningMoments:
+def compute(source: SpeechSource, max_utterances: int | None, report: Callable[[str], None] = print) -> RunningMoments:
     """Statistics over the frames of real samples of evenly spread utterances of `source`."""
     count = len(source) if max_utterances is None else min(max_utterances, len(source))
     moments = RunningMoments()

@@ -42,7 +42,7 @@ def mel_matrix() -> np.ndarray:
     spectrum = _mel(np.arange(FFT_SAMPLES // 2 + 1) * SAMPLE_RATE / FFT_SAMPLES)[:, None]
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (spectrum - lower) / (centre - lower), (upper - spectrum) / (upper - centre)
-    matrix = np.maximum(0.0, np.minimum(rising, falling))
+    matrix: np.ndarray = np.maximum(0.0, np.minimum(rising, falling))
     matrix[0] = 0.0
     return matrix
 
@@ -65,7 +65,8 @@ def log_mel(audio: np.ndarray, paddings: np.ndarray) -> np.ndarray:
     emphasised[..., 1:] -= PRE_EMPHASIS * frames[..., :-1]
     emphasised[..., 0] *= 1 - PRE_EMPHASIS
     power = np.abs(np.fft.rfft(emphasised * hann_window(), FFT_SAMPLES)) ** 2
-    return np.log(np.maximum(power @ mel_matrix(), LOG_FLOOR))
+    features: np.ndarray = np.log(np.maximum(power @ mel_matrix(), LOG_FLOOR))
+    return features
 
 
 @functools.cache

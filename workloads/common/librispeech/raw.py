@@ -116,9 +116,11 @@ def read_audio(path: Path) -> np.ndarray:
     if len(audio) == 0:
         raise StoreError(f"{path} has no samples")
     if audio.shape[1] == 1 and rate == SAMPLE_RATE:
-        return audio[:, 0]
+        mono: np.ndarray = audio[:, 0]
+        return mono
     signal = audio.astype(np.float64).mean(axis=1)
     if rate != SAMPLE_RATE:
         divisor = np.gcd(rate, SAMPLE_RATE)
         signal = scipy.signal.resample_poly(signal, SAMPLE_RATE // divisor, rate // divisor)
-    return np.clip(np.round(signal), _INT16.min, _INT16.max).astype(np.int16)
+    samples: np.ndarray = np.clip(np.round(signal), _INT16.min, _INT16.max).astype(np.int16)
+    return samples

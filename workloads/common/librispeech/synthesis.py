@@ -123,7 +123,8 @@ def _segments(sentence: str, voice: Voice, max_frames: int, rng: np.random.Gener
 def _smoothed(tracks: np.ndarray) -> np.ndarray:
     """Moving average over three frames: neighbouring sounds run into each other."""
     padded = np.concatenate([tracks[:1], tracks, tracks[-1:]])
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    means: np.ndarray = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return means
 
 
 def _pitch(voice: Voice, num_frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -153,7 +154,8 @@ def _voice_envelope(tracks: np.ndarray, tilt: np.ndarray) -> np.ndarray:
 
 def _noise_envelope(tracks: np.ndarray) -> np.ndarray:
     frequencies = np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE).astype(np.float32)
-    return np.exp(-0.5 * ((frequencies - tracks[:, 5:6]) / tracks[:, 6:7]) ** 2)
+    envelope: np.ndarray = np.exp(-0.5 * ((frequencies - tracks[:, 5:6]) / tracks[:, 6:7]) ** 2)
+    return envelope
 
 
 def _shaped(source: np.ndarray, envelope: np.ndarray) -> np.ndarray:

@@ -65,11 +65,13 @@ class Tokenizer:
 
     def encode(self, transcript: str) -> list[int]:
         """Returns the pieces of a transcript, END last; a character outside the vocabulary is BLANK."""
-        return self._processor.encode(transcript, add_eos=True)
+        pieces: list[int] = self._processor.encode(transcript, add_eos=True)
+        return pieces
 
     def decode(self, rows: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         """Returns the text of each row of pieces; BLANK and END stand for nothing."""
-        return self._processor.decode([without_blanks(row) for row in rows])
+        texts: list[str] = self._processor.decode([without_blanks(row) for row in rows])
+        return texts
 
 
 class NumberTokenizer:

@@ -133,7 +133,10 @@ def all_gather_rows(row: Tensor) -> Tensor:
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum of `tensor` over the default process group; differentiable; `tensor` itself where there is one process."""
-    return tensor if _world_size() == 1 else _AllReduceSum.apply(tensor)
+    if _world_size() == 1:
+        return tensor
+    total: Tensor = _AllReduceSum.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _AllReduceSum(torch.autograd.Function):

@@ -46,7 +46,8 @@ class _Projection(nn.Module):
         self.bn = BatchNorm(out_channels)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.bn(self.conv(inputs))
+        normalised: Tensor = self.bn(self.conv(inputs))
+        return normalised
 
 
 class _Block(nn.Module):
@@ -158,7 +159,8 @@ class ResNet(nn.Module):
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for stage in range(self._num_stages):
             x = getattr(self, f"layer{stage + 1}")(x)
-        return self.fc(x.mean((2, 3)))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
 
     def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""

@@ -6,6 +6,7 @@ A `torch_model.py` lists one entry or group of entries for each layer and calls 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Entry:
     to_torch: Callable[[Arrays], Arrays]
 
 
-def one(torch_name: str, flax_name: str, to_flax: Callable, to_torch: Callable) -> Entry:
+def one(torch_name: str, flax_name: str, to_flax: Callable[..., Any], to_torch: Callable[..., Any]) -> Entry:
     """One tensor, one array."""
     return Entry(
         torch_names=(torch_name,),
