@@ -39,7 +39,8 @@ def uniform_in_blocks(scale: float) -> Initializer:
         num_blocks = math.gcd(rows, _TABLE_BLOCKS)
         block = (rows // num_blocks, width)
         keys = jax.random.split(key, num_blocks)
-        return jax.lax.map(lambda k: jax.random.uniform(k, block, dtype, 0.0, scale), keys).reshape(shape)
+        blocks: jax.Array = jax.lax.map(lambda k: jax.random.uniform(k, block, dtype, 0.0, scale), keys)
+        return blocks.reshape(shape)
 
     return init
 
@@ -61,7 +62,9 @@ class Dlrm(nn.Module):
         def norm(x: jax.Array) -> jax.Array:
             if not model.layer_norm:
                 return x
-            return nn.LayerNorm(epsilon=_LAYER_NORM_EPSILON, name=f"LayerNorm_{next(number_of_norm)}")(x)
+            layer = nn.LayerNorm(epsilon=_LAYER_NORM_EPSILON, name=f"LayerNorm_{next(number_of_norm)}")
+            normalised: jax.Array = layer(x)
+            return normalised
 
         def hidden(x: jax.Array, width: int, *, is_top: bool, is_first: bool, drops: bool = False) -> jax.Array:
             y = norm(nn.relu(dense(x, width, is_top=is_top)))

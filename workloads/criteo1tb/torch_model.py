@@ -1,6 +1,6 @@
 """DLRM-small in PyTorch. The embedding table is one tensor, looked up in place; its gradient is dense."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,8 @@ class Hidden(nn.Module):
         y = F.relu(self.linear(x))
         if self.norm is not None:
             y = self.norm(y)
-        y = self._dropout(y, dropout_rate)
-        return x + y if self._residual else y
+        dropped: Tensor = self._dropout(y, dropout_rate)
+        return x + dropped if self._residual else dropped
 
 
 class Table(nn.Module):
@@ -54,7 +54,13 @@ def _mlp(in_width: int, widths: tuple[int, ...], model: DlrmConfig) -> nn.Module
     return layers
 
 
+def _hidden_layers(mlp: nn.ModuleList) -> list[Hidden]:
+    return [cast(Hidden, layer) for layer in mlp]
+
+
 class Dlrm(nn.Module):
+    _pairs: Tensor
+
     def __init__(self, model: DlrmConfig) -> None:
         super().__init__()
         self._model = model
@@ -74,12 +80,13 @@ class Dlrm(nn.Module):
 
     @torch.no_grad()
     def _draw(self) -> None:
-        for layer in self.bottom_mlp:
-            xavier_uniform_(layer.linear.weight)
-        top = [layer.linear for layer in self.top_mlp] + [self.output]
+        bottom = [layer.linear for layer in _hidden_layers(self.bottom_mlp)]
+        for linear in bottom:
+            xavier_uniform_(linear.weight)
+        top = [*(layer.linear for layer in _hidden_layers(self.top_mlp)), self.output]
         for linear in top:
             normal_(linear.weight, (2 / (linear.in_features + linear.out_features)) ** 0.5)
-        for linear in [layer.linear for layer in self.bottom_mlp] + top:
+        for linear in bottom + top:
             normal_(linear.bias, linear.out_features**-0.5)
 
     def forward(self, inputs: Tensor, dropout_rate: float = 0.0) -> Tensor:
@@ -98,7 +105,8 @@ class Dlrm(nn.Module):
         *first_layers, last_layer = self.top_mlp
         for layer in first_layers:
             top = layer(top)
-        return self.output(last_layer(top, dropout_rate))
+        logits: Tensor = self.output(last_layer(top, dropout_rate))
+        return logits
 
     def _pairwise_dots(self, vectors: Tensor) -> Tensor:
         """Maps [B, n, width] to n (n + 1) / 2 dot products of pairs, each vector with itself included, row by row."""
@@ -110,11 +118,14 @@ class Dlrm(nn.Module):
         entries = [weights.same("embedding_table.weight", "params/embedding_table")]
         if self.embedding_norm is not None:
             entries += weights.norm("embedding_norm", f"LayerNorm_{num_bottom}")
-        for mlp, first_dense, first_norm in (("bottom_mlp", 0, 0), ("top_mlp", num_bottom, num_bottom + 1)):
-            for number, layer in enumerate(self.get_submodule(mlp)):
-                entries += weights.linear(f"{mlp}.{number}.linear", f"Dense_{first_dense + number}")
+        for name, mlp, first_dense, first_norm in (
+            ("bottom_mlp", self.bottom_mlp, 0, 0),
+            ("top_mlp", self.top_mlp, num_bottom, num_bottom + 1),
+        ):
+            for number, layer in enumerate(_hidden_layers(mlp)):
+                entries += weights.linear(f"{name}.{number}.linear", f"Dense_{first_dense + number}")
                 if layer.norm is not None:
-                    entries += weights.norm(f"{mlp}.{number}.norm", f"LayerNorm_{first_norm + number}")
+                    entries += weights.norm(f"{name}.{number}.norm", f"LayerNorm_{first_norm + number}")
         return entries + weights.linear("output", f"Dense_{num_bottom + len(self.top_mlp)}")
 
 

@@ -90,7 +90,7 @@ def structural_similarity(x: jax.Array, y: jax.Array, data_range: jax.Array) -> 
     """
 
     def window_mean(image: jax.Array) -> jax.Array:
-        sums = jax.lax.reduce_window(image, 0.0, jax.lax.add, (1, WINDOW, WINDOW), (1, 1, 1), "VALID")
+        sums: jax.Array = jax.lax.reduce_window(image, 0.0, jax.lax.add, (1, WINDOW, WINDOW), (1, 1, 1), "VALID")
         return sums / WINDOW**2
 
     # Variances do not change under a shift, and are more exact in float32 near zero.

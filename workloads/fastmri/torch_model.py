@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import weights
-from workloads.common.torch.initializers import lecun_normal_
+from workloads.common.torch.initializers import lecun_normal_, zeros_
 from workloads.common.torch.model import TorchModel
 from workloads.common.torch.weights import Entry
 from workloads.fastmri.definition import UNetModel
@@ -82,7 +82,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(ConvBlock(2 * widths[i], widths[i], model) for i in levels)
         self.output_conv = nn.Conv2d(widths[0], 1, 1)
         lecun_normal_(self.output_conv.weight)
-        nn.init.zeros_(self.output_conv.bias)
+        zeros_(self.output_conv.bias)
 
     def forward(self, images: Tensor, dropout_rate: float = 0.0) -> Tensor:
         """Returns reconstructions [batch, height, width] of `images` [batch, height, width]."""
@@ -98,7 +98,8 @@ class UNet(nn.Module):
             if x.shape != skip.shape:
                 x = F.pad(x, (0, skip.shape[3] - x.shape[3], 0, skip.shape[2] - x.shape[2]), mode="reflect")
             x = block(torch.cat([x, skip], 1), dropout_rate)
-        return self.output_conv(x)[:, 0]
+        reconstructions: Tensor = self.output_conv(x)[:, 0]
+        return reconstructions
 
     def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""

@@ -58,7 +58,8 @@ class EncoderBlock(nn.Module):
 
         if self.model.post_layer_norm:
             x = norm_0(x + drop(attention(x, x)))
-            return norm_2(x + drop(mlp(x, train=train, dropout_rate=dropout_rate)))
+            normalised: jax.Array = norm_2(x + drop(mlp(x, train=train, dropout_rate=dropout_rate)))
+            return normalised
         y = norm_0(x)
         x = x + drop(attention(y, y))
         return x + drop(mlp(norm_2(x), train=train, dropout_rate=dropout_rate))

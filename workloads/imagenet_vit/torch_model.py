@@ -1,6 +1,7 @@
 """Vision transformer in PyTorch."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import weights
 from workloads.common.torch.dropout import Dropout
 from workloads.common.torch.image_classifier import ImageClassifier
-from workloads.common.torch.initializers import lecun_normal_, normal_, xavier_uniform_
+from workloads.common.torch.initializers import lecun_normal_, normal_, xavier_uniform_, zeros_
 from workloads.common.torch.weights import Entry
 from workloads.imagenet_vit.definition import ViTModel
 from workloads.imagenet_vit.positions import sincos_positions
@@ -20,17 +21,20 @@ def _layer_norm(width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=1e-6)
 
 
+def _square_linear(width: int) -> nn.Linear:
+    layer = nn.Linear(width, width)
+    xavier_uniform_(layer.weight)
+    zeros_(layer.bias)
+    return layer
+
+
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention with biases; no dropout of probabilities."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
-        for name in ("query", "key", "value", "out"):
-            layer = nn.Linear(width, width)
-            xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-            self.add_module(name, layer)
+        self.query, self.key, self.value, self.out = (_square_linear(width) for _ in range(4))
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Returns [batch, queries, width] for `queries` [batch, queries, width] and `tokens` [batch, tokens, width]."""
@@ -38,7 +42,8 @@ class Attention(nn.Module):
             layer(x).unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, queries), (self.key, tokens), (self.value, tokens))
         )
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        projected: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return projected
 
     def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         for name in ("query", "key", "value"):
@@ -64,7 +69,8 @@ class MlpBlock(nn.Module):
         x = F.gelu(self.linear1(x), approximate="tanh")
         if self.glu_linear is not None:
             x = x * self.glu_linear(x)
-        return self.linear2(self.dropout(x, dropout_rate))
+        outputs: Tensor = self.linear2(self.dropout(x, dropout_rate))
+        return outputs
 
     def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         names = ["linear1", "linear2"] if self.glu_linear is None else ["linear1", "glu_linear", "linear2"]
@@ -85,10 +91,12 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor, dropout_rate: float) -> Tensor:
         if self._post_layer_norm:
             x = self.layer_norm0(x + self.dropout(self.self_attention1(x, x), dropout_rate))
-            return self.layer_norm2(x + self.dropout(self.mlp3(x, dropout_rate), dropout_rate))
+            normalised: Tensor = self.layer_norm2(x + self.dropout(self.mlp3(x, dropout_rate), dropout_rate))
+            return normalised
         y = self.layer_norm0(x)
         x = x + self.dropout(self.self_attention1(y, y), dropout_rate)
-        return x + self.dropout(self.mlp3(self.layer_norm2(x), dropout_rate), dropout_rate)
+        residual: Tensor = self.dropout(self.mlp3(self.layer_norm2(x), dropout_rate), dropout_rate)
+        return x + residual
 
     def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         yield from weights.norm(f"{prefix}.layer_norm0", f"{path}/LayerNorm_0")
@@ -112,7 +120,8 @@ class MAPHead(nn.Module):
 
     def forward(self, x: Tensor, dropout_rate: float) -> Tensor:
         x = self.attention(self.probe.expand(len(x), -1, -1), x)
-        return (x + self.mlp(self.layer_norm(x), dropout_rate))[:, 0]
+        pooled: Tensor = x + self.mlp(self.layer_norm(x), dropout_rate)
+        return pooled[:, 0]
 
     def weight_map(self, prefix: str, path: str) -> Iterator[Entry]:
         yield weights.same(f"{prefix}.probe", f"params/{path}/probe")
@@ -139,9 +148,9 @@ class ViT(nn.Module):
         self.head = nn.Linear(width, num_classes)
         for layer in (self.conv_patch_extract, self.pre_logits):
             lecun_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+            zeros_(layer.bias)
+        zeros_(self.head.weight)
+        zeros_(self.head.bias)
         tokens = image_size // patch
         positions = torch.from_numpy(sincos_positions(tokens, tokens, width))
         self.register_buffer("positions", positions.to(torch.get_default_device()), persistent=False)
@@ -150,17 +159,21 @@ class ViT(nn.Module):
         """Returns logits [batch, num_classes] for `images` [batch, height, width, 3]."""
         x = self.conv_patch_extract(images.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
         x = self.dropout(x + self.positions, dropout_rate)
-        for block in self.encoder["net"]:
+        for block in self._blocks():
             x = block(x, dropout_rate)
         if "encoder_norm" in self.encoder:
             x = self.encoder["encoder_norm"](x)
         x = x.mean(1) if self.map is None else self.map(x, dropout_rate)
-        return self.head(torch.tanh(self.pre_logits(x)))
+        logits: Tensor = self.head(torch.tanh(self.pre_logits(x)))
+        return logits
+
+    def _blocks(self) -> list[EncoderBlock]:
+        return [cast(EncoderBlock, block) for block in cast(nn.ModuleList, self.encoder["net"])]
 
     def weight_map(self) -> Iterator[Entry]:
         """Names and layouts of all tensors in terms of the Flax model."""
         yield from weights.conv("conv_patch_extract", "conv_patch_extract")
-        for number, block in enumerate(self.encoder["net"]):
+        for number, block in enumerate(self._blocks()):
             yield from block.weight_map(f"encoder.net.{number}", f"Transformer/encoderblock_{number}")
         if "encoder_norm" in self.encoder:
             yield from weights.norm("encoder.encoder_norm", "Transformer/encoder_layernorm")

@@ -92,7 +92,8 @@ class DepthwiseConv(nn.Module):
         kernel = self.param("kernel", xavier_uniform(), (self.kernel_size, 1, inputs.shape[-1]))
         length, reach = inputs.shape[1], self.kernel_size // 2
         padded = jnp.pad(inputs, ((0, 0), (reach, reach), (0, 0)))
-        return sum(padded[:, tap : tap + length] * kernel[tap] for tap in range(self.kernel_size))
+        shifted = (padded[:, tap : tap + length] * kernel[tap] for tap in range(self.kernel_size))
+        return sum(shifted, start=jnp.zeros_like(inputs))
 
 
 class ConvolutionBlock(nn.Module):

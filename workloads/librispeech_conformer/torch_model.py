@@ -1,6 +1,7 @@
 """The Conformer in PyTorch. Shapes: B utterances, T steps, D width, H heads."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,8 @@ class SelfAttention(nn.Module):
             self.qs(query), key, value, attn_mask=unseen.expand(-1, -1, length, -1)
         )
         attended = attended.transpose(1, 2).reshape(batch, length, width)
-        return self.out_proj(attended * self._multiplier)
+        projected: Tensor = self.out_proj(attended * self._multiplier)
+        return projected
 
 
 class MultiHeadedSelfAttention(nn.Module):
@@ -107,7 +109,8 @@ class ConvolutionModule(nn.Module):
         x = self.ln(inputs)
         x = mask(self.lin1(x) * self.lin2(x).sigmoid(), paddings)
         x = self.conv1(x.transpose(1, 2)).transpose(1, 2)
-        return self.lin3(_activation(self._config, self.bn(x, mask=1 - paddings)))
+        outputs: Tensor = self.lin3(_activation(self._config, self.bn(x, mask=1 - paddings)))
+        return outputs
 
 
 class ConformerBlock(nn.Module):
@@ -124,7 +127,8 @@ class ConformerBlock(nn.Module):
         x = x + self.mhsa(x, paddings, dropout_rate)
         x = x + self.conv(x, paddings)
         x = x + 0.5 * self.ff2(x, paddings, dropout_rate)
-        return self.ln(x)
+        normalised: Tensor = self.ln(x)
+        return normalised
 
 
 class Conformer(nn.Module):
@@ -145,7 +149,8 @@ class Conformer(nn.Module):
         with torch.no_grad():
             for block in self.conformers:
                 # Query, key and value are initialised as three square matrices.
-                xavier_uniform_(block.mhsa.self_attention.in_proj.weight, config.width, config.width)
+                attention = cast(ConformerBlock, block).mhsa.self_attention
+                xavier_uniform_(attention.in_proj.weight, config.width, config.width)
 
     def forward(self, audio: Tensor, paddings: Tensor, dropout_rate: float) -> tuple[Tensor, Tensor]:
         config = self._config

@@ -61,7 +61,7 @@ class Cell(nn.Module):
         return (
             jnp.concatenate(from_inputs, axis=1),
             jnp.concatenate([kernel for kernel, _ in recurrent], axis=1),
-            jnp.concatenate([bias for _, bias in recurrent]),
+            jnp.concatenate([bias for _, bias in recurrent if bias is not None]),
         )
 
 

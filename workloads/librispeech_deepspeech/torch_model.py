@@ -1,5 +1,7 @@
 """Deep Speech in PyTorch. Shapes: B utterances, T steps, D width, H = D / 2 cells in each direction."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -79,7 +81,8 @@ class BatchRNN(nn.Module):
         self.lstm = LSTM(config.width, config.width // 2)
 
     def forward(self, inputs: Tensor, paddings: Tensor, order: Tensor) -> Tensor:
-        return self.lstm(_normalised(self, inputs, paddings), order)
+        outputs: Tensor = self.lstm(_normalised(self, inputs, paddings), order)
+        return outputs
 
 
 class FeedForwardModule(nn.Module):
@@ -102,10 +105,12 @@ def _add_norm(module: nn.Module, config: DeepSpeechConfig) -> None:
         module.bn_normalization_layer = masked_batch_norm(config.width, config.batch_norm_momentum)
 
 
-def _normalised(module: nn.Module, inputs: Tensor, paddings: Tensor) -> Tensor:
+def _normalised(module: Any, inputs: Tensor, paddings: Tensor) -> Tensor:
     if hasattr(module, "normalization_layer"):
-        return module.normalization_layer(inputs)
-    return module.bn_normalization_layer(inputs, mask=1 - paddings)
+        normalised: Tensor = module.normalization_layer(inputs)
+    else:
+        normalised = module.bn_normalization_layer(inputs, mask=1 - paddings)
+    return normalised
 
 
 class DeepSpeech(nn.Module):

@@ -23,7 +23,8 @@ class Mlp(nn.Module):
         lecun_normal_modules_(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net["layer2"](self.net["layer1"](images.flatten(1)).sigmoid())
+        logits: Tensor = self.net["layer2"](self.net["layer1"](images.flatten(1)).sigmoid())
+        return logits
 
     def weight_map(self) -> list[weights.Entry]:
         return [*weights.linear("net.layer1", "Dense_0"), *weights.linear("net.layer2", "Dense_1")]

@@ -21,7 +21,11 @@ from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, Grap
 _LAYER_NORM_EPSILON = 1e-6
 _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
 
-_gather = jax.vmap(lambda values, index: jnp.take(values, index, axis=0))
+
+def _gather(values: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows of `values` [S, size, width] by `index` [S, n]; returns [S, n, width]."""
+    rows: jax.Array = jax.vmap(lambda of_shard, at: jnp.take(of_shard, at, axis=0))(values, index)
+    return rows
 
 
 def _sum_by(values: jax.Array, index: jax.Array, size: int, *, is_sorted: bool = False) -> jax.Array:

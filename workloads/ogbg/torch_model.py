@@ -1,7 +1,7 @@
 """Graph network in PyTorch. Shapes as in `workloads.ogbg.jax_model`: S shards, G graphs, N nodes and E edges each."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +102,7 @@ class MessagePassing(nn.Module):
     def weight_map(self, prefix: str, first_layer: int, layers_per_update: int) -> list[weights.Entry]:
         entries = []
         for number, name in enumerate(("update_edge_fn", "update_node_fn", "update_global_fn")):
-            update = self.get_submodule(name)
+            update = cast(Update, self.get_submodule(name))
             entries += update.weight_map(f"{prefix}.{name}", first_layer + number * layers_per_update)
         return entries
 
@@ -137,14 +137,15 @@ class GraphNetwork(nn.Module):
                 nodes, edges, globals_, senders, receivers, node_slot, edge_slot, dropout_rate
             )
         graph_states = globals_.unflatten(0, (num_shards, num_graphs + 1))[:, :num_graphs]
-        return self.decoder(graph_states.flatten(0, 1))
+        logits: Tensor = self.decoder(graph_states.flatten(0, 1))
+        return logits
 
     def weight_map(self) -> list[weights.Entry]:
         layers_per_update = len(self._model.hidden_widths)
         entries = weights.linear("node_embedding", "node_embedding") + weights.linear(
             "edge_embedding", "edge_embedding"
         )
-        for number, step in enumerate(self.graph_network):
+        for number, step in enumerate(cast(Iterable[MessagePassing], self.graph_network)):
             entries += step.weight_map(f"graph_network.{number}", 3 * layers_per_update * number, layers_per_update)
         return entries + weights.linear("decoder", f"Dense_{3 * layers_per_update * self._model.num_steps}")
 

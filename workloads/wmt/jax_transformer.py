@@ -3,6 +3,7 @@
 Shapes: B sentences, S source positions, T target positions, K beams, H heads, D depth of a head, W width, V vocabulary.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ LAYER_NORM_EPSILON = 1e-6
 MLP_BIAS_STDDEV = 1e-6
 _MASKED = float(np.finfo(np.float32).min)
 
+Block = Callable[[jax.Array], jax.Array]  # a part of a layer, of hidden states [B, T, W]
+
 
 class MultiHeadDotProductAttention(nn.Module):
     """Attention without biases; `rate` drops attention probabilities in training."""
@@ -29,11 +32,9 @@ class MultiHeadDotProductAttention(nn.Module):
 
     def setup(self) -> None:
         heads = (self.config.num_heads, self.config.width // self.config.num_heads)
-        options = {"use_bias": False, "kernel_init": initializers.xavier_uniform()}
-        self.query = nn.DenseGeneral(heads, **options)
-        self.key = nn.DenseGeneral(heads, **options)
-        self.value = nn.DenseGeneral(heads, **options)
-        self.out = nn.DenseGeneral(self.config.width, axis=(-2, -1), **options)
+        dense = functools.partial(nn.DenseGeneral, use_bias=False, kernel_init=initializers.xavier_uniform())
+        self.query, self.key, self.value = dense(heads), dense(heads), dense(heads)
+        self.out = dense(self.config.width, axis=(-2, -1))
         self.dropout = Dropout()
 
     def __call__(self, queries: jax.Array, memory: jax.Array, mask: jax.Array, *, rate: Any, train: bool) -> jax.Array:
@@ -167,7 +168,7 @@ class DecoderBlock(nn.Module):
         )
         return hidden, written
 
-    def _blocks(self, hidden: jax.Array, self_attention: Callable, cross_attention: Callable, mlp: Callable):
+    def _blocks(self, hidden: jax.Array, self_attention: Block, cross_attention: Block, mlp: Block) -> jax.Array:
         hidden = _residual(self.config, self.LayerNorm_0, self_attention, hidden)
         hidden = _residual(self.config, self.LayerNorm_1, cross_attention, hidden)
         return _residual(self.config, self.LayerNorm_2, mlp, hidden)
@@ -210,7 +211,12 @@ class Decoder(nn.Module):
         return [block.cross_keys_values(encoded) for block in self.encoderdecoderblock]
 
     def step(
-        self, embedded: jax.Array, caches: list[SlotCache], visible: jax.Array, cross: list, cross_mask: jax.Array
+        self,
+        embedded: jax.Array,
+        caches: list[SlotCache],
+        visible: jax.Array,
+        cross: list[tuple[jax.Array, jax.Array]],
+        cross_mask: jax.Array,
     ) -> tuple[jax.Array, list[SlotCache]]:
         hidden, written = embedded, []
         for block, cache, keys_values in zip(self.encoderdecoderblock, caches, cross, strict=True):
@@ -281,7 +287,13 @@ class Transformer(nn.Module):
         return self.decoder.cross_keys_values(encoded)
 
     def decode_step(
-        self, tokens: jax.Array, position: jax.Array, caches: list, visible: jax.Array, cross: list, cross_mask: Any
+        self,
+        tokens: jax.Array,
+        position: jax.Array,
+        caches: list[SlotCache],
+        visible: jax.Array,
+        cross: list[tuple[jax.Array, jax.Array]],
+        cross_mask: jax.Array,
     ) -> tuple[jax.Array, list[SlotCache]]:
         """Returns logits [B, K, V] of what follows `tokens` [B, K], which stand at `position`, and the new caches."""
         embedded = self._embed(tokens, jnp.full(tokens.shape, position))
@@ -294,20 +306,22 @@ class Transformer(nn.Module):
         return self.shared_embedding(tokens) + signal
 
     def _logits(self, hidden: jax.Array) -> jax.Array:
-        return self.shared_embedding.attend(hidden) / np.sqrt(self.config.width)
+        logits: jax.Array = self.shared_embedding.attend(hidden) / np.sqrt(self.config.width)
+        return logits
 
 
 def _layer_norm() -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON)
 
 
-def _residual(config: TransformerConfig, norm: nn.LayerNorm, block: Callable, hidden: jax.Array) -> jax.Array:
-    return hidden + block(norm(hidden)) if config.pre_norm else norm(hidden + block(hidden))
+def _residual(config: TransformerConfig, norm: nn.LayerNorm, block: Block, hidden: jax.Array) -> jax.Array:
+    outputs: jax.Array = hidden + block(norm(hidden)) if config.pre_norm else norm(hidden + block(hidden))
+    return outputs
 
 
 def _pair_mask(queries: Any, keys: Any, query_segments: Any, key_segments: Any) -> jax.Array:
     """[B, 1, Q, K]: both are tokens, and of the same segment where segments are given."""
-    mask = (queries > 0)[:, None, :, None] & (keys > 0)[:, None, None, :]
+    mask: jax.Array = (queries > 0)[:, None, :, None] & (keys > 0)[:, None, None, :]
     if query_segments is not None:
         mask &= query_segments[:, None, :, None] == key_segments[:, None, None, :]
     return mask

@@ -4,6 +4,7 @@ Shapes: B sentences, S source positions, T target positions, K beams, H heads, D
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ from workloads.wmt.torch_decoding import SlotCache
 LAYER_NORM_EPSILON = 1e-6
 MLP_BIAS_STDDEV = 1e-6
 
+Block = Callable[[Tensor], Tensor]  # a part of a layer, of hidden states [B, T, W]
+
 
 class Attention(nn.Module):
     """What both attentions share. Masks are added to the scores: 0, or the lowest float32 where nothing is seen."""
@@ -35,7 +38,8 @@ class Attention(nn.Module):
         read = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, dropout_p=rate if self.training else 0.0, scale=self.scale
         )
-        return self.out_proj(read.transpose(1, 2).flatten(2))
+        projected: Tensor = self.out_proj(read.transpose(1, 2).flatten(2))
+        return projected
 
     def heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[B, T, parts * W] -> `parts` tensors [B, H, T, D]."""
@@ -52,7 +56,8 @@ class SelfAttention(Attention):
 
     def forward(self, hidden: Tensor, mask: Tensor, rate: float) -> Tensor:
         """`hidden` [B, T, W], `mask` [B, 1, T, T]."""
-        return self.attend(*self.heads(self.in_proj(hidden), 3), mask, rate)
+        queries, keys, values = self.heads(self.in_proj(hidden), 3)
+        return self.attend(queries, keys, values, mask, rate)
 
 
 class CrossAttention(Attention):
@@ -71,7 +76,8 @@ class CrossAttention(Attention):
         return self.heads(self.kv_proj(encoded), 2)
 
     def read(self, hidden: Tensor, keys_values: tuple[Tensor, ...], mask: Tensor, rate: float = 0.0) -> Tensor:
-        return self.attend(*self.heads(self.q_proj(hidden), 1), *keys_values, mask, rate)
+        (queries,), (keys, values) = self.heads(self.q_proj(hidden), 1), keys_values
+        return self.attend(queries, keys, values, mask, rate)
 
 
 class Layer(nn.Module):
@@ -84,8 +90,9 @@ class Layer(nn.Module):
         self.linear_glu = _dense(config.width, config.mlp_width) if config.gated_tanh else None
         self.linear2 = _dense(config.mlp_width, config.width)
 
-    def residual(self, norm: nn.LayerNorm, block: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
-        return hidden + block(norm(hidden)) if self.pre_norm else norm(hidden + block(hidden))
+    def residual(self, norm: nn.LayerNorm, block: Block, hidden: Tensor) -> Tensor:
+        outputs: Tensor = hidden + block(norm(hidden)) if self.pre_norm else norm(hidden + block(hidden))
+        return outputs
 
     def mlp(self, hidden: Tensor, rate: float) -> Tensor:
         if self.linear_glu is None:
@@ -140,7 +147,7 @@ class DecoderLayer(Layer):
 
         return self._blocks(hidden, self_attention, lambda x: self.multihead_attn.read(x, cross, cross_mask), 0.0)
 
-    def _blocks(self, hidden: Tensor, self_attention: Callable, cross_attention: Callable, rate: float) -> Tensor:
+    def _blocks(self, hidden: Tensor, self_attention: Block, cross_attention: Block, rate: float) -> Tensor:
         hidden = self.residual(self.norm1, lambda x: self.drop(self_attention(x), rate), hidden)
         hidden = self.residual(self.norm2, lambda x: self.drop(cross_attention(x), rate), hidden)
         return self.residual(self.norm3, lambda x: self.mlp(x, rate), hidden)
@@ -209,27 +216,39 @@ class Transformer(nn.Module):
         self, inputs: Tensor, positions: Tensor | None = None, segments: Tensor | None = None, rate: float = 0.0
     ) -> Tensor:
         mask = additive_mask(_pairs(inputs, inputs, segments, segments))
-        return self.encoder(self.embed(inputs, positions), mask, rate=rate)
+        encoded: Tensor = self.encoder(self.embed(inputs, positions), mask, rate=rate)
+        return encoded
 
     def decode_step(
-        self, tokens: Tensor, position: int, caches: list[SlotCache], visible: Tensor, cross: list, cross_mask: Tensor
+        self,
+        tokens: Tensor,
+        position: int,
+        caches: list[SlotCache],
+        visible: Tensor,
+        cross: list[tuple[Tensor, ...]],
+        cross_mask: Tensor,
     ) -> Tensor:
         """Returns logits [B, K, V] of what follows `tokens` [B, K], which stand at `position`; fills the caches."""
         hidden = self.shared_embedding(tokens) + self.position_signal[position]
-        for layer, cache, keys_values in zip(self.decoder.layers, caches, cross, strict=True):
+        for layer, cache, keys_values in zip(self._decoder_layers(), caches, cross, strict=True):
             hidden = layer.step(hidden, cache, visible, keys_values, cross_mask)
         return self.logits(self.decoder.end(hidden))
 
     def cross_keys_values(self, encoded: Tensor) -> list[tuple[Tensor, ...]]:
         """Keys and values of the encoded source for each decoder layer, each [B, H, S, D]."""
-        return [layer.multihead_attn.keys_values(encoded) for layer in self.decoder.layers]
+        return [layer.multihead_attn.keys_values(encoded) for layer in self._decoder_layers()]
+
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return [cast(DecoderLayer, layer) for layer in self.decoder.layers]
 
     def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         signal = self.position_signal[: tokens.shape[1]] if positions is None else self.position_signal[positions]
-        return self.shared_embedding(tokens) + signal
+        embedded: Tensor = self.shared_embedding(tokens)
+        return embedded + signal
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.shared_embedding.weight) / self.config.width**0.5
+        root: float = self.config.width**0.5
+        return F.linear(hidden, self.shared_embedding.weight) / root
 
 
 def additive_mask(seen: Tensor) -> Tensor:
@@ -240,7 +259,7 @@ def additive_mask(seen: Tensor) -> Tensor:
 def _pairs(queries: Tensor, keys: Tensor, query_segments: Tensor | None, key_segments: Tensor | None) -> Tensor:
     """bool [B, 1, Q, K]: both are tokens, and of the same segment where segments are given."""
     seen = (queries > 0)[:, None, :, None] & (keys > 0)[:, None, None, :]
-    if query_segments is not None:
+    if query_segments is not None and key_segments is not None:
         seen = seen & (query_segments[:, None, :, None] == key_segments[:, None, None, :])
     return seen
 

@@ -32,6 +32,12 @@ def normal_(tensor: Tensor, stddev: float) -> Tensor:
     return nn.init.normal_(tensor, std=stddev)
 
 
+def zeros_(tensor: Tensor | None) -> None:
+    """Fills with zeros; None, the bias of a layer without one, is left alone."""
+    if tensor is not None:
+        nn.init.zeros_(tensor)
+
+
 def uniform_(tensor: Tensor, low: float, high: float) -> Tensor:
     """Uniform on [low, high); the usual choice for embedding tables."""
     return nn.init.uniform_(tensor, low, high)
@@ -43,5 +49,4 @@ def lecun_normal_modules_(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             lecun_normal_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            zeros_(layer.bias)
