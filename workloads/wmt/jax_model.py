@@ -55,15 +55,19 @@ class TranslationModel(FlaxModel):
 
     def translate(self, params: Any, inputs: Any, beam_size: int | None = None) -> jax.Array:
         """Returns the best translations int32 [B, max_length - 1] of `inputs` [B, S]: tokens, EOS, zeros."""
-        return self._translate(params, inputs, beam_size or self._config.beam_size)
+        translations: jax.Array = self._translate(params, inputs, beam_size or self._config.beam_size)
+        return translations
 
     def _translate_batch(self, params: Any, inputs: jax.Array, beam_size: int) -> jax.Array:
         bound = self.module.bind({"params": params})
         cross = bound.cross_keys_values(bound.encode(inputs))
         cross_mask = (inputs > 0)[:, None, None, :]
 
-        def step(tokens: jax.Array, position: jax.Array, caches: list, visible: jax.Array) -> tuple[jax.Array, list]:
-            return bound.decode_step(tokens, position, caches, visible, cross, cross_mask)
+        def step(
+            tokens: jax.Array, position: jax.Array, caches: list[Any], visible: jax.Array
+        ) -> tuple[jax.Array, list[Any]]:
+            logits, written = bound.decode_step(tokens, position, caches, visible, cross, cross_mask)
+            return logits, written
 
         dtype = jax.tree.leaves(params)[0].dtype
         return beam_search(step, self._config, beam_size, needed=(inputs > 0).any(1), dtype=dtype)

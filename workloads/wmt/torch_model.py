@@ -4,7 +4,7 @@ Shapes: B sentences, S source positions, T target positions, K beams, V vocabula
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -56,7 +56,7 @@ class TranslationModel(TorchModel):
         """Returns the best translations int32 [B, max_length - 1] of `inputs` [B, S]: tokens, EOS, zeros."""
         module = unwrapped(params)
         with forward_mode(module, train=False, update_batch_norm=False):
-            return self._search(module, inputs, beam_size)
+            return self._search(cast(Transformer, module), inputs, beam_size)
 
     def _search(self, module: Transformer, inputs: Tensor, beam_size: int | None) -> Tensor:
         config, beam_size = self._config, beam_size or self._config.beam_size

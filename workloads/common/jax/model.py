@@ -44,7 +44,9 @@ class FlaxModel:
     def init(self, rng: Any) -> tuple[Any, Any]:
         # Jitted, so that large parameters are drawn without a second copy and the layers are not run.
         options = self._options(0.0)
-        return jax.jit(lambda key: forward.init(self.module, key, *self._example, train=False, **options))(rng)
+        init = jax.jit(lambda key: forward.init(self.module, key, *self._example, train=False, **options))
+        params, model_state = init(rng)
+        return params, model_state
 
     def forward(
         self,
@@ -70,7 +72,8 @@ class FlaxModel:
 
     def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
         """`evaluate_batch`, jitted."""
-        return self._jitted_evaluate(params, dict(batch), model_state)
+        outputs: dict[str, Any] = self._jitted_evaluate(params, dict(batch), model_state)
+        return outputs
 
     def evaluate_batch(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
         """Returns `outputs` of the logits that the model gives in evaluation mode."""

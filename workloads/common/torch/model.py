@@ -1,6 +1,6 @@
 """The model interface around a PyTorch module: what all models share, with the few pieces in which they differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -72,8 +72,14 @@ class TorchModel:
         return param_key.rpartition(".")[0] == self._output_layer
 
     def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
-        return weights.export_weights(params, unwrapped(params).weight_map())
+        return weights.export_weights(params, _weight_map(params))
 
     def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
-        weights.import_weights(weights_, params, unwrapped(params).weight_map())
+        weights.import_weights(weights_, params, _weight_map(params))
         return params, model_state
+
+
+def _weight_map(params: nn.Module) -> Iterable[weights.Entry]:
+    module: Any = unwrapped(params)
+    entries: Iterable[weights.Entry] = module.weight_map()
+    return entries
