@@ -7,12 +7,13 @@ status is 1 when a run misses.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from algoperf.records.layout import trial_folder
+from algoperf.records.trial import TrialRecord
 from algoperf.runner.run_config import default_submission
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,12 +35,11 @@ def reach(algorithm: Path, framework: str, workload: str, results: Path, data_di
         "--save_checkpoints=false",
     ]
     subprocess.run(command, check=False, capture_output=True)
-    [record] = (results / f"{algorithm.name}_{framework}").glob("*/trial_1/trial.json")
-    ending = json.loads(record.read_text())
-    best = ending["best_validation"] or {}
-    return (
-        f"{ending['global_step']:6,d} steps {best['time_to_target_s']:6.1f} s" if "time_to_target_s" in best else None
-    )
+    [trial_dir] = (results / f"{algorithm.name}_{framework}").glob(f"*/{trial_folder(1)}")
+    record = TrialRecord.read(trial_dir)
+    if record is None or record.time_to_target_s is None:
+        return None
+    return f"{record.global_step:6,d} steps {record.time_to_target_s:6.1f} s"
 
 
 def main() -> int:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 from algoperf.definition import Budget
+from algoperf.records.layout import EVALUATIONS
+from algoperf.records.trial import TrialRecord
 from algoperf.registry import Registry
 from algoperf.runner import driver
 from algoperf.runner.run_config import RunConfig
@@ -115,13 +117,13 @@ def check(options: argparse.Namespace, root: Path) -> None:
     )
     wall_s = time.monotonic() - started[-1]
     if result.outcome != "completed":
-        raise SystemExit(result.record["error"])
+        raise SystemExit(result.record.error)
     report(result.record, options.steps, wall_s, queued_s, result.trial_dir)
 
 
-def report(record: dict, steps: int, wall_s: float, queued_s: float, trial_dir: Path) -> None:
-    ledger = record["ledger"]
-    evaluations = len((trial_dir / "eval_measurements.csv").read_text().splitlines()) - 1
+def report(record: TrialRecord, steps: int, wall_s: float, queued_s: float, trial_dir: Path) -> None:
+    ledger = record.ledger.seconds()
+    evaluations = len((trial_dir / EVALUATIONS).read_text().splitlines()) - 1
     # A sleep lasts at least as long as asked for; the time that the scheduler adds is measured beside it.
     late = seconds_late()
     slept_s = steps * (SELECTION_S + UPDATE_S + 2 * late)

@@ -10,7 +10,6 @@ import argparse
 import csv
 import dataclasses
 import itertools
-import json
 import random
 import signal
 import subprocess
@@ -23,6 +22,9 @@ import numpy as np
 
 from algoperf.backends import base
 from algoperf.definition import Direction
+from algoperf.records.columns import GLOBAL_STEP
+from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
+from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY
 from algoperf.runner import driver
 from algoperf.runner.run_config import RunConfig
@@ -69,16 +71,19 @@ class Run:
             rows = list(csv.reader(stream))
         if any(len(row) != len(rows[0]) for row in rows):
             raise SystemExit(f"{self.trial_dir / file} has torn rows")
-        column = rows[0].index("global_step")
+        column = rows[0].index(GLOBAL_STEP)
         return [int(float(row[column])) for row in rows[1:]]
 
     def scalar_steps(self) -> list[int]:
         """Steps of the rows that the submission logged, without those of evaluations and the last line."""
-        with (self.trial_dir / "measurements.csv").open(newline="") as stream:
-            return [int(float(row["global_step"])) for row in csv.DictReader(stream) if row.get("grad_norm")]
+        with (self.trial_dir / MEASUREMENTS).open(newline="") as stream:
+            return [int(float(row[GLOBAL_STEP])) for row in csv.DictReader(stream) if row.get("grad_norm")]
 
-    def record(self) -> dict:
-        return json.loads((self.trial_dir / "trial.json").read_text())
+    def record(self) -> TrialRecord:
+        record = TrialRecord.read(self.trial_dir)
+        if record is None:
+            raise SystemExit(f"{self.trial_dir} holds no record")
+        return record
 
 
 def endless(workload: str):
@@ -102,7 +107,7 @@ def train(options: argparse.Namespace) -> None:
     }
     [result] = driver.run(RunConfig.from_flags(values), registry=endless(options.workload))
     if result.outcome != "completed":
-        raise SystemExit(f"expected the run to complete, it ended as {result.outcome}: {result.record['error']}")
+        raise SystemExit(f"expected the run to complete, it ended as {result.outcome}: {result.record.error}")
 
 
 def main() -> None:
@@ -125,7 +130,7 @@ def main() -> None:
 def compare(options: argparse.Namespace, root: Path) -> None:
     alone = Run("alone", options, root)
     alone.start()
-    start_up_s = max(alone.wall_s - sum(v for k, v in alone.record()["ledger"].items() if k != "other_s"), 0.5)
+    start_up_s = max(alone.wall_s - alone.record().ledger.total_s + alone.record().ledger.other_s, 0.5)
     points = random.Random(options.seed)
     killed = Run("killed", options, root)
     kills = 0
@@ -143,10 +148,10 @@ def report(alone: Run, killed: Run, kills: int, options: argparse.Namespace) -> 
     backend = base.load(options.framework)
     expected, got = (checkpoint_weights(run.trial_dir, backend, endless(options.workload)) for run in (alone, killed))
     equal = all(np.array_equal(expected[name], got[name], equal_nan=True) for name in expected)
-    evaluations = killed.steps("eval_measurements.csv")
+    evaluations = killed.steps(EVALUATIONS)
     increasing = all(a < b for a, b in itertools.pairwise(evaluations))
     same_scalars = killed.scalar_steps() == alone.scalar_steps()
-    ledger_s = sum(killed.record()["ledger"].values())
+    ledger_s = killed.record().ledger.total_s
     print(
         f"{options.framework}: {kills} kills in {killed.processes} processes, {options.steps} steps; "
         f"final parameters {'bitwise equal' if equal else 'DIFFER'}; "

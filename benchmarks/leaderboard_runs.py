@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algoperf.cores import usable_cores
+from algoperf.records.layout import study_folder
 from algoperf.runner.run_config import default_submission
 from workloads.suites import SUITES
 
@@ -35,7 +36,7 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         "--tuning_ruleset=self",
         f"--submission_path={ROOT / 'reference_algorithms' / entrant / default_submission('pytorch').name}",
         f"--experiment_dir={options.experiment_dir}",
-        f"--experiment_name={entrant}/study_{study}",
+        f"--experiment_name={entrant}/{study_folder(study)}",
         f"--study={study}",
         f"--rng_seed={study}",
         "--resume_last_run",

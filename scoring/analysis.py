@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algoperf.records.layout import study_folder
+from algoperf.records.outcome import Outcome
 from scoring.board import Board, make_board, score_times
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
-from scoring.outcomes import Outcome, censored_at_s, ending
+from scoring.outcomes import censored_at_s, ending
 from scoring.provenance import ProvenanceRow, TargetConflict, provenance_rows, target_conflicts
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
@@ -344,7 +346,7 @@ def _gaps(board: Board) -> list[LogIssue]:
                     what = (
                         "no readable trial" if not counts[i, j, s] else f"{counts[i, j, s]} of {full} trials readable"
                     )
-                    message = f"study_{study} of {workload}: {what}; what is missing is a miss"
+                    message = f"{study_folder(study)} of {workload}: {what}; what is missing is a miss"
                     found.append(_gap(submission, "incomplete_study", message))
     return found
 

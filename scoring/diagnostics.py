@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algoperf.records.best import where_reached
 from scoring.board import Board
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import ending
 from scoring.rules import WorkloadRule
-from scoring.times import first_reached, on_target
+from scoring.times import first_reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ def _sustained(trial: Trial, rule: WorkloadRule) -> bool | None:
     first = first_reached(trial, rule)
     if first is None:
         return None
-    return bool(on_target(trial.validation[first:], rule.validation_target, rule.metric.direction).all())
+    return bool(where_reached(trial.validation[first:], rule.metric, rule.validation_target).all())
 
 
 def _median(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Reads one `eval_measurements.csv`: the fast path for sound files, a forgiving one for the rest."""
+"""Reads one table of evaluations: the fast path for sound files, a forgiving one for the rest."""
 
 import csv
 import io
@@ -40,21 +40,21 @@ def read_eval_table(path: Path, wanted: Collection[str]) -> EvalTable:
     Raises UnreadableTableError for a missing, empty, binary or pointer file, and OSError where the system refuses.
     """
     if not path.is_file():
-        raise UnreadableTableError("no_eval_csv", "there is no eval_measurements.csv")
+        raise UnreadableTableError("no_eval_csv", f"there is no {path.name}")
     with path.open("rb") as stream:
         head = stream.read(_SNIFF_BYTES)
     if not head.strip():
-        raise UnreadableTableError("empty_eval_csv", "eval_measurements.csv is empty")
+        raise UnreadableTableError("empty_eval_csv", f"{path.name} is empty")
     if head.startswith(_LFS_MAGIC):
-        raise UnreadableTableError("lfs_pointer", "eval_measurements.csv is a Git LFS pointer; run `git lfs pull`")
+        raise UnreadableTableError("lfs_pointer", f"{path.name} is a Git LFS pointer; run `git lfs pull`")
     if b"\x00" in head:
-        raise UnreadableTableError("binary_eval_csv", "eval_measurements.csv holds binary data, not a table")
+        raise UnreadableTableError("binary_eval_csv", f"{path.name} holds binary data, not a table")
     first_line = head.split(b"\n", 1)[0].decode("utf-8-sig", "replace")
     header = [name.strip() for name in next(csv.reader([first_line.rstrip("\r")]), [])]
     positions = {name: header.index(name) for name in header if name in wanted}
     if not positions:
         shown = ", ".join(header[:6])
-        raise UnreadableTableError("no_known_column", f"eval_measurements.csv has no known column; it starts: {shown}")
+        raise UnreadableTableError("no_known_column", f"{path.name} has no known column; it starts: {shown}")
     return _read_sound(path, positions, len(header)) or _read_damaged(path, positions, len(header))
 
 

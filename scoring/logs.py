@@ -7,7 +7,6 @@ Logs of AlgoPerf and of this project are read alike; `eval_measurements.csv` alo
 import dataclasses
 import enum
 import functools
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,25 +16,25 @@ from typing import Any
 
 import numpy as np
 
+from algoperf.records import columns, json, layout
+from algoperf.records.files import RecordError
+from algoperf.records.trial import TrialRecord
 from scoring.eval_table import EvalTable, UnreadableTableError, read_eval_table
 from scoring.log_issues import LogIssue, Severity
 from scoring.rules import WorkloadRule
 
-FRAMEWORKS = ("jax", "pytorch")
-_STUDY = re.compile(r"study_(\d+)")
-_TRIAL = re.compile(r"trial_(\d+)")
-_WORKLOAD = re.compile(rf"(?P<name>[a-z0-9_]+)_(?P<framework>{'|'.join(FRAMEWORKS)})")
 _DATE_SUFFIX = re.compile(r"(?P<name>.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}")
-TIME = "accumulated_submission_time"
-SCORE = "score"
-STEP = "global_step"
-EVAL_TIME = "accumulated_eval_time"
-LOGGING_TIME = "accumulated_logging_time"
-WALL = "total_duration"
 # Codes of findings about what lies beside the folders of submissions.
 _STRAY_FILE, _NO_STUDY = "stray_file", "no_study"
 _BESIDE_SUBMISSIONS = {_STRAY_FILE, _NO_STUDY}
-_PLAIN_COLUMNS = (TIME, SCORE, STEP, EVAL_TIME, LOGGING_TIME, WALL)
+_PLAIN_COLUMNS = (
+    columns.SUBMISSION_TIME,
+    columns.SCORE,
+    columns.GLOBAL_STEP,
+    columns.EVALUATION_TIME,
+    columns.LOGGING_TIME,
+    columns.TOTAL_DURATION,
+)
 
 
 class LogsError(ValueError):
@@ -80,27 +79,33 @@ class Trial:
 
     @property
     def name(self) -> str:
-        return f"{self.submission}/study_{self.study}/{self.workload}_{self.framework}/trial_{self.number}"
+        return f"{self.submission}/{layout.trial_path(self.study, self.workload, self.framework, self.number)}"
 
     @functools.cached_property
-    def record(self) -> Mapping[str, Any]:
-        """`trial.json` of this project's harness (typed outcome, ledger, provenance); empty for other logs."""
-        return _read_json(self.path / "trial.json")
+    def record(self) -> TrialRecord | None:
+        """The record of this project's harness (typed outcome, ledger, provenance); None where it cannot be read.
+
+        Logs of AlgoPerf have none.
+        """
+        try:
+            return TrialRecord.read(self.path)
+        except RecordError:
+            return None
 
     @functools.cached_property
     def meta_data(self) -> Mapping[str, Any]:
         """The newest `meta_data_<k>.json`, or empty."""
-        return _newest_json(self.path, "meta_data")
+        return json.read_if_intact(layout.newest_meta_data_file(self.path)) or {}
 
     @functools.cached_property
     def flags(self) -> Mapping[str, Any]:
         """The newest `flags_<k>.json`, or empty."""
-        return _newest_json(self.path, "flags")
+        return json.read_if_intact(layout.newest_flags_file(self.path)) or {}
 
     @functools.cached_property
     def hyperparameters(self) -> Mapping[str, Any] | None:
         """`hparams.json`, or None where there is none."""
-        return _read_json(self.path / "hparams.json") or None
+        return json.read_if_intact(self.path / layout.HYPERPARAMETERS_FILE) or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +135,11 @@ def read_logs(directory: Path | str, workloads: Mapping[str, WorkloadRule]) -> L
     """
     root = Path(directory).expanduser()
     if not root.is_dir():
-        raise LogsError(f"{root} is no folder; expected <submission>/study_<s>/<workload>_<framework>/trial_<k>/ in it")
+        raise LogsError(f"{root} is no folder; expected {layout.LAYOUT} in it")
     walk = _Walk(root, workloads)
     walk.submissions_of(root)
     if not walk.submissions:
-        raise LogsError(
-            f"{root} holds no results; expected <submission>/study_<s>/<workload>_<framework>/trial_<k>/ in it"
-        )
+        raise LogsError(f"{root} holds no results; expected {layout.LAYOUT} in it")
     walk.drop_second_framework()
     trials = sorted(walk.trials, key=lambda t: (t.submission, t.workload, t.study, t.number))
     return LogTree(
@@ -179,19 +182,20 @@ class _Walk:
 
     def _holds_results(self, folder: Path) -> bool:
         return any(
-            e.is_dir() and (_STUDY.fullmatch(e.name) or self._parse_workload(e.name)) for e in _sorted_entries(folder)
+            e.is_dir() and (layout.study_number(e.name) is not None or self._parse_workload(e.name))
+            for e in _sorted_entries(folder)
         )
 
     def _parse_workload(self, name: str) -> tuple[str, str] | None:
-        match = _WORKLOAD.fullmatch(name)
-        return (match["name"], match["framework"]) if match and match["name"] in self.workloads else None
+        named = layout.workload_and_framework(name)
+        return named if named and named[0] in self.workloads else None
 
     def _submission(self, name: str, folder: Path) -> None:
         self.submissions.add(name)
         for entry in _sorted_entries(folder):
-            match, named = _STUDY.fullmatch(entry.name), self._parse_workload(entry.name)
-            if match and entry.is_dir():
-                self._study(name, int(match[1]), entry)
+            study, named = layout.study_number(entry.name), self._parse_workload(entry.name)
+            if study is not None and entry.is_dir():
+                self._study(name, study, entry)
             elif named and entry.is_dir():
                 self.report_issue(
                     entry, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
@@ -205,7 +209,7 @@ class _Walk:
             named = self._parse_workload(entry.name)
             if named and entry.is_dir():
                 self._workload(submission, study, entry, *named)
-            elif entry.is_dir() and _WORKLOAD.fullmatch(entry.name):
+            elif entry.is_dir() and layout.workload_and_framework(entry.name):
                 self.report_issue(entry, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
             else:
                 self.report_issue(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
@@ -213,17 +217,17 @@ class _Walk:
     def _workload(self, submission: str, study: int, folder: Path, workload: str, framework: str) -> None:
         found = False
         for entry in _sorted_entries(folder):
-            match = _TRIAL.fullmatch(entry.name)
-            if match and entry.is_dir():
+            number = layout.trial_number(entry.name)
+            if number is not None and entry.is_dir():
                 found = True
-                key = (submission, study, workload, framework, int(match[1]))
+                key = (submission, study, workload, framework, number)
                 if key in self._seen:
                     first = os.path.relpath(self._seen[key], self.root)
                     self.report_issue(entry, "duplicate_trial", f"the same trial as {first}, which is kept; ignored")
                     continue
                 self._seen[key] = entry
                 self.trials.append(self._trial(key, entry))
-            elif entry.is_dir() and entry.name != "traces":
+            elif entry.is_dir() and entry.name != layout.TRACES:
                 self.report_issue(entry, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
         if not found:
             self.report_issue(folder, "no_trial", "holds no trial_<k> folder")
@@ -234,7 +238,7 @@ class _Walk:
         status, fields = LogStatus.READ, {}
         try:
             wanted = {*_PLAIN_COLUMNS, rule.validation_column, rule.test_column}
-            table = read_eval_table(folder / "eval_measurements.csv", wanted)
+            table = read_eval_table(folder / layout.EVALUATIONS, wanted)
             for repair in table.repairs:
                 self.report_issue(folder, "repaired_csv", repair)
             fields = self._curves(folder, table, rule)
@@ -256,14 +260,16 @@ class _Walk:
         )
 
     def _curves(self, folder: Path, table: EvalTable, rule: WorkloadRule) -> dict[str, np.ndarray]:
-        columns = table.columns
-        raw_time = columns.get(TIME, columns.get(SCORE))
+        logged = table.columns
+        raw_time = logged.get(columns.SUBMISSION_TIME, logged.get(columns.SCORE))
         if raw_time is None:
-            raise UnreadableTableError("no_time_column", f"neither column {TIME!r} nor {SCORE!r} is there")
-        if rule.validation_column not in columns:
+            raise UnreadableTableError(
+                "no_time_column", f"neither column {columns.SUBMISSION_TIME!r} nor {columns.SCORE!r} is there"
+            )
+        if rule.validation_column not in logged:
             raise UnreadableTableError("no_metric_column", f"the column {rule.validation_column!r} is missing")
         if not len(raw_time):
-            raise UnreadableTableError("no_rows", "eval_measurements.csv has a header and no rows")
+            raise UnreadableTableError("no_rows", f"{layout.EVALUATIONS} has a header and no rows")
         blank = np.full(len(raw_time), np.nan)
         keep = np.isfinite(raw_time) & (raw_time >= 0)
         if not keep.all():
@@ -273,19 +279,19 @@ class _Walk:
             message = f"{superseded.sum()} row(s) precede a restart at an earlier time and are superseded; left out"
             self.report_issue(folder, "restarted", message, Severity.NOTE)
             keep &= ~superseded
-        validation = columns[rule.validation_column]
+        validation = logged[rule.validation_column]
         if np.isinf(validation).any():
             self.report_issue(
                 folder, "infinite_metric", f"{np.isinf(validation).sum()} infinite metric value(s) read as NaN"
             )
         arrays = {
             "time_s": raw_time,
-            "step": columns.get(STEP, blank),
+            "step": logged.get(columns.GLOBAL_STEP, blank),
             "validation": _finite(validation),
-            "test": _finite(columns.get(rule.test_column, blank)),
-            "eval_time_s": columns.get(EVAL_TIME, blank),
-            "logging_time_s": columns.get(LOGGING_TIME, blank),
-            "wall_s": columns.get(WALL, blank),
+            "test": _finite(logged.get(rule.test_column, blank)),
+            "eval_time_s": logged.get(columns.EVALUATION_TIME, blank),
+            "logging_time_s": logged.get(columns.LOGGING_TIME, blank),
+            "wall_s": logged.get(columns.TOTAL_DURATION, blank),
         }
         kept = arrays if keep.all() else {name: values[keep] for name, values in arrays.items()}
         return kept | {"raw_time_s": raw_time, "raw_validation": _finite(validation)}
@@ -295,7 +301,7 @@ class _Walk:
         folders = {(t.submission, t.workload, t.framework) for t in self.trials}
         for submission in sorted(self.submissions):
             mine = [(w, f) for s, w, f in folders if s == submission]
-            main = max(FRAMEWORKS, key=lambda framework: sum(f == framework for _, f in mine))
+            main = max(layout.FRAMEWORKS, key=lambda framework: sum(f == framework for _, f in mine))
             for workload in sorted({w for w, f in mine if f != main} & {w for w, f in mine if f == main}):
                 message = f"{workload} has logs of both frameworks; those of {main}, its main framework, count"
                 self.report_issue(self.root / submission, "two_frameworks", message, Severity.ERROR)
@@ -343,21 +349,3 @@ def _sorted_entries(folder: Path) -> list[Path]:
 def _numeric_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     parts = re.split(r"(\d+)", name)
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], name
-
-
-def _newest_json(folder: Path, stem: str) -> Mapping[str, Any]:
-    numbered = [
-        (int(match[1]), entry)
-        for entry in _sorted_entries(folder)
-        if (match := re.fullmatch(rf"{stem}_(\d+)\.json", entry.name))
-    ]
-    return _read_json(max(numbered)[1]) if numbered else {}
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; empty when there is none: these files inform, the score never needs them."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

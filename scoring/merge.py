@@ -6,18 +6,16 @@ python -m scoring.merge --output_dir=OUT DIR [DIR ...] [--renumber_studies] [--p
 import argparse
 import filecmp
 import json
-import re
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf.records.json import dumps
+from algoperf.records.layout import TRIAL_FILE, is_published_file, study_folder, study_number
+from algoperf.records.trial import PRIVATE_KEYS
 from scoring.log_issues import printable
-
-_STUDY = re.compile(r"study_(\d+)")
-_PUBLIC_FILES = re.compile(r"eval_measurements\.csv|hparams\.json|trial\.json|meta_data_\d+\.json")
-_PRIVATE_KEYS = {"submission", "error", "command", "environment"}
 
 
 class MergeError(ValueError):
@@ -62,7 +60,7 @@ def plan_merge(sources: Sequence[Path], output_dir: Path, *, renumber_studies: b
 
 def public_copies(copies: Sequence[Copy]) -> list[Copy]:
     """Those copies that a published board needs: evaluations, hyperparameters, meta data and how trials ended."""
-    return [copy for copy in copies if _PUBLIC_FILES.fullmatch(copy.target.name)]
+    return [copy for copy in copies if is_published_file(copy.target.name)]
 
 
 def public_record(text: str) -> str:
@@ -70,21 +68,21 @@ def public_record(text: str) -> str:
 
     def kept(value: object) -> object:
         if isinstance(value, dict):
-            return {name: kept(part) for name, part in value.items() if name not in _PRIVATE_KEYS}
+            return {name: kept(part) for name, part in value.items() if name not in PRIVATE_KEYS}
         return value
 
-    return json.dumps(kept(json.loads(text)), indent=1) + "\n"
+    return dumps(kept(json.loads(text)), indent=1)
 
 
 def _renumbered(place: Path, offsets: dict[str, int], next_study: dict[str, int]) -> Path:
     """The place with its study moved up by the submission's offset; `next_study` learns the first free number."""
     for depth, part in enumerate(place.parts):
-        match = _STUDY.fullmatch(part)
-        if match:
+        number = study_number(part)
+        if number is not None:
             submission = "/".join(place.parts[:depth])
-            study = int(match[1]) + offsets.get(submission, 0)
+            study = number + offsets.get(submission, 0)
             next_study[submission] = max(next_study.get(submission, 0), study + 1)
-            return Path(*place.parts[:depth], f"study_{study}", *place.parts[depth + 1 :])
+            return Path(*place.parts[:depth], study_folder(study), *place.parts[depth + 1 :])
     return place
 
 
@@ -108,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         copies = public_copies(copies)
     for copy in copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
-        if args.public and copy.target.name == "trial.json":
+        if args.public and copy.target.name == TRIAL_FILE:
             copy.target.write_text(public_record(copy.source.read_text(encoding="utf-8")), encoding="utf-8")
         else:
             shutil.copyfile(copy.source, copy.target)

@@ -5,21 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algoperf.records.outcome import Outcome
 from scoring.logs import LogStatus, Trial
 from scoring.rules import WorkloadRule
 from scoring.times import first_reached
 
 
-class Outcome(enum.StrEnum):
-    """The harness's typed outcomes, and three that only scoring needs."""
+class InferredOutcome(enum.StrEnum):
+    """Ends that no record states: what logs without one show."""
 
-    REACHED = "reached"
-    OUT_OF_TIME = "out_of_time"
-    COMPLETED = "completed"
-    DIVERGED = "diverged"
-    OUT_OF_MEMORY = "out_of_memory"
-    CRASHED = "crashed"
-    INTERRUPTED = "interrupted"
     ENDED_EARLY = "ended_early"
     NO_LOG = "no_log"
     UNREADABLE_LOG = "unreadable_log"
@@ -29,27 +23,27 @@ class Outcome(enum.StrEnum):
 class Ending:
     """`recorded`: the outcome stands in `trial.json`; otherwise it is inferred."""
 
-    outcome: Outcome
+    outcome: Outcome | InferredOutcome
     recorded: bool
 
 
 def ending(trial: Trial, rule: WorkloadRule, budget_s: float) -> Ending:
     """How `trial` ended. Whether the validation target was reached within the budget is always read from the log."""
+    stated = trial.record.outcome if trial.record else None
     if trial.status is LogStatus.READ:
         first = first_reached(trial, rule)
         if first is not None and trial.time_s[first] <= budget_s:
-            return Ending(outcome=Outcome.REACHED, recorded=trial.record.get("outcome") == "reached")
-    stated = trial.record.get("outcome")
-    if isinstance(stated, str) and stated in set(Outcome) - {Outcome.REACHED}:
-        return Ending(outcome=Outcome(stated), recorded=True)
+            return Ending(outcome=Outcome.REACHED, recorded=stated is Outcome.REACHED)
+    if stated is not None and stated is not Outcome.REACHED:
+        return Ending(outcome=stated, recorded=True)
     return Ending(outcome=_inferred(trial, budget_s), recorded=False)
 
 
-def _inferred(trial: Trial, budget_s: float) -> Outcome:
+def _inferred(trial: Trial, budget_s: float) -> Outcome | InferredOutcome:
     if trial.status is LogStatus.MISSING:
-        return Outcome.NO_LOG
+        return InferredOutcome.NO_LOG
     if trial.status is LogStatus.UNREADABLE or not len(trial.time_s):
-        return Outcome.UNREADABLE_LOG
+        return InferredOutcome.UNREADABLE_LOG
     if np.isnan(trial.validation[-1]):
         return Outcome.DIVERGED
     last_gap_s = float(np.diff(trial.time_s).max(initial=0.0))
@@ -58,7 +52,7 @@ def _inferred(trial: Trial, budget_s: float) -> Outcome:
     step_limit = trial.flags.get("max_global_steps")
     if isinstance(step_limit, int) and trial.step[-1] >= step_limit:
         return Outcome.COMPLETED
-    return Outcome.ENDED_EARLY
+    return InferredOutcome.ENDED_EARLY
 
 
 def censored_at_s(trial: Trial, end: Ending, budget_s: float) -> float | None:
@@ -67,7 +61,7 @@ def censored_at_s(trial: Trial, end: Ending, budget_s: float) -> float | None:
     A run that failed by its own doing would not have reached it later: the budget. One that was interrupted from
     outside is known up to its last evaluation. None where there is no log at all.
     """
-    if end.outcome in (Outcome.NO_LOG, Outcome.UNREADABLE_LOG):
+    if end.outcome in (InferredOutcome.NO_LOG, InferredOutcome.UNREADABLE_LOG):
         return None
     if end.outcome is Outcome.INTERRUPTED:
         return float(trial.time_s[-1]) if len(trial.time_s) else 0.0

@@ -2,21 +2,22 @@
 
 import csv
 import dataclasses
-import enum
 import hashlib
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from algoperf.records.best import best_index
+from algoperf.records.json import dumps, plain
+from algoperf.records.layout import study_folder
 from scoring.analysis import Analysis
 from scoring.diagnostics import step_times
 from scoring.log_issues import printable
-from scoring.logs import LogStatus, Trial
+from scoring.logs import Trial
 from scoring.outcomes import ending
 from scoring.profiles import profile, tau_grid
 from scoring.times import first_reached
@@ -41,7 +42,7 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
     for name, stem in safe_filenames(names).items():
         written.append(_write_summary(analysis, name, output_dir / f"{stem}_summary.csv"))
     results = output_dir / "results.json"
-    results.write_text(json.dumps(results_json(analysis), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    results.write_text(dumps(results_json(analysis), indent=1), encoding="utf-8")
     leaderboard = output_dir / "leaderboard.md"
     leaderboard.write_text(leaderboard_markdown(analysis), encoding="utf-8", errors="backslashreplace")
     notes = output_dir / "notes.md"
@@ -92,13 +93,11 @@ def _summary_row(analysis: Analysis, trial: Trial) -> list[Any]:
     budget_s = rule.max_runtime_s * analysis.board.tuning.budget_factor
     outcome = str(ending(trial, rule, budget_s).outcome)
     head = [trial.study, trial.workload, trial.number, rule.validation_column, rule.validation_target]
-    if trial.status is not LogStatus.READ or np.isnan(trial.validation).all():
+    best = best_index(trial.validation, rule.metric)
+    if best is None:
         return [*head, False, math.nan, math.nan, math.inf, math.nan, rule.step_hint, outcome]
     first = first_reached(trial, rule)
     reached = first is not None and trial.time_s[first] <= budget_s
-    best = int(
-        np.nanargmin(trial.validation) if rule.metric.direction == "minimize" else np.nanargmax(trial.validation)
-    )
     rates = step_times(trial)
     return [
         *head,
@@ -166,27 +165,6 @@ def _rules_json(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """`value` in types that strict JSON has; NaN and infinities become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, enum.Enum):
-        return str(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def leaderboard_markdown(analysis: Analysis) -> str:
     """The leaderboard as a Markdown table, with what it can and cannot show."""
     board = analysis.board
@@ -227,7 +205,7 @@ def notes_markdown(analysis: Analysis) -> str:
     lines += [
         f"- {d.kind}: {markdown(d.submission)}"
         + (f", {markdown(d.workload)}" if d.workload else "")
-        + (f", study_{d.study}" if d.study is not None else "")
+        + (f", {study_folder(d.study)}" if d.study is not None else "")
         + f": {d.algoperf:.6g} (AlgoPerf's scorer), {d.rules:.6g} (rules). {d.reason}."
         for d in analysis.differences
     ] or ["Nowhere."]

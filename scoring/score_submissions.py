@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algoperf.records.layout import LAYOUT
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     switch = argparse.BooleanOptionalAction
     add = parser.add_argument
-    add("--submission_directory", required=True, help="holds <submission>/study_<s>/<workload>_<framework>/trial_<k>/")
+    add("--submission_directory", required=True, help=f"holds {LAYOUT}")
     add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
     add("--rules", help=f"{', '.join(BUILT_IN)}, or a TOML file; when not given, the set that the logs fit")
     add("--tuning_ruleset", choices=("external", "self"), help="read from the logs when not given")
@@ -147,7 +148,8 @@ def _tuning_rule(tree: LogTree, rules: Rules, asked: str | None) -> TuningRule:
     for submission in tree.submissions:
         first = next((t for t in tree.trials if t.submission == submission), None)
         if first is not None:
-            named[str(first.record.get("ruleset") or first.flags.get("tuning_ruleset") or "unknown")] += 1
+            stated = first.record.ruleset if first.record else first.flags.get("tuning_ruleset")
+            named[str(stated or "unknown")] += 1
     known = [name for name in named if name in rules.tuning]
     if len(known) != 1:
         raise LogsError(

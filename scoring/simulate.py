@@ -5,7 +5,6 @@ python -m scoring.simulate --output_dir=DIR [--rules=mini] [--tuning_ruleset=sel
 
 import argparse
 import csv
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.definition import Direction
+from algoperf.records import columns, json, layout
 from scoring.rules import Rules, TuningRule, WorkloadRule, load_rules
 
 
@@ -52,8 +52,10 @@ def write_logs(
             for study in range(tuning.studies):
                 for number in range(1, tuning.trials_per_study + 1):
                     key = [seed, _number(submission.name), _number(workload), study, number]
-                    place = f"{submission.name}/study_{study}/{workload}_{submission.framework}/trial_{number}"
-                    _write_trial(Path(directory) / place, submission, rule, tuning, number, key, evaluations)
+                    place = layout.trial_path(study, workload, submission.framework, number)
+                    _write_trial(
+                        Path(directory) / submission.name / place, submission, rule, tuning, number, key, evaluations
+                    )
 
 
 def _write_trial(
@@ -71,7 +73,7 @@ def _write_trial(
     median_s = submission.median_s.get(rule.name, np.inf)
     reached_s = median_s * factor * np.exp(submission.noise * random.standard_normal())
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "eval_measurements.csv").open("w", newline="") as stream:
+    with (folder / layout.EVALUATIONS).open("w", newline="") as stream:
         writer = csv.writer(stream)
         rows = _rows(rule, submission.step_s, reached_s, budget_s, evaluations, random)
         writer.writerow(sorted(rows[0]))
@@ -79,10 +81,10 @@ def _write_trial(
     flags = {"workload": rule.name, "framework": submission.framework, "tuning_ruleset": tuning.name}
     meta = {"gpu_model_name": "simulated", "gpu_count": 1, "gpu_driver": "1.0", "cpu_model_name": "simulated"}
     meta |= {"python_version": "3.11", "git_commit_hash": "0" * 40, "rng_seed": int(random.integers(2**31))}
-    (folder / "flags_0.json").write_text(json.dumps(flags))
-    (folder / "meta_data_0.json").write_text(json.dumps(meta))
+    json.write(folder / layout.flags_file(0), flags)
+    json.write(folder / layout.meta_data_file(0), meta)
     if tuning.name == "external":
-        (folder / "hparams.json").write_text(json.dumps({"learning_rate": 10.0**-number}))
+        json.write(folder / layout.HYPERPARAMETERS_FILE, {"learning_rate": 10.0**-number})
 
 
 def _rows(
@@ -98,17 +100,17 @@ def _rows(
         ahead = 0.001 if on_target else -0.01 - 0.5 * max(0.0, 1 - time_s / min(reached_s, budget_s)) - abs(wobble[i])
         sign = 1 if rule.metric.direction is Direction.MAXIMIZE else -1
         value = target + sign * ahead * abs(target)
-        wall += time_s - (rows[-1]["accumulated_submission_time"] if rows else 0.0) + 0.01 * budget_s / evaluations
+        wall += time_s - (rows[-1][columns.SUBMISSION_TIME] if rows else 0.0) + 0.01 * budget_s / evaluations
         step = max(1, int(time_s / step_s))
         rows.append(
             {
-                "accumulated_eval_time": 0.01 * budget_s / evaluations * (i + 1),
-                "accumulated_logging_time": 0.0,
-                "accumulated_submission_time": time_s,
-                "global_step": step,
-                "preemption_count": 0,
-                "score": time_s,
-                "total_duration": wall,
+                columns.EVALUATION_TIME: 0.01 * budget_s / evaluations * (i + 1),
+                columns.LOGGING_TIME: 0.0,
+                columns.SUBMISSION_TIME: time_s,
+                columns.GLOBAL_STEP: step,
+                columns.PREEMPTION_COUNT: 0,
+                columns.SCORE: time_s,
+                columns.TOTAL_DURATION: wall,
                 rule.validation_column: value,
                 rule.test_column: value,
             }

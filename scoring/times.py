@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.definition import Direction
+from algoperf.records import best
 from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.rules import Rules, TuningRule, WorkloadRule
@@ -48,17 +48,9 @@ class TimeTable:
         return self.submissions.index(submission), self.workloads.index(workload)
 
 
-def on_target(values: np.ndarray, target: float, direction: Direction) -> np.ndarray:
-    """Where `values` meet `target`, inclusive; NaN never does."""
-    return values <= target if direction is Direction.MINIMIZE else values >= target
-
-
 def first_reached(trial: Trial, rule: WorkloadRule, target: float | None = None) -> int | None:
     """Index of the first evaluation whose validation metric meets the target; None when there is none."""
-    target = rule.validation_target if target is None else target
-    hits = on_target(trial.validation, target, rule.metric.direction)
-    first = int(hits.argmax()) if len(hits) else 0
-    return first if len(hits) and hits[first] else None
+    return best.first_reached(trial.validation, rule.metric, rule.validation_target if target is None else target)
 
 
 def numbering_offset(trials: Iterable[Trial]) -> int:
@@ -165,9 +157,8 @@ def _collect(
 
 def _reached(trial: Trial, rule: WorkloadRule, budget_factor: float | None) -> tuple[float, float]:
     if budget_factor is None:
-        values, times = trial.raw_validation, trial.raw_time_s
-        hits = on_target(values, rule.validation_target, rule.metric.direction)
-        return (float(times[hits.argmax()]), float(hits.argmax())) if hits.any() else (np.inf, np.inf)
+        raw = best.first_reached(trial.raw_validation, rule.metric, rule.validation_target)
+        return (np.inf, np.inf) if raw is None else (float(trial.raw_time_s[raw]), float(raw))
     first = first_reached(trial, rule)
     if first is None or trial.time_s[first] > budget_factor * rule.max_runtime_s:
         return np.inf, np.inf

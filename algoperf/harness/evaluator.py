@@ -8,8 +8,7 @@ from algoperf import spec
 from algoperf.backends.base import Backend
 from algoperf.data.pipeline import EvalPipeline
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
-
-_REPORTED_AS = {Split.EVAL_TRAIN: "train"}
+from algoperf.records.columns import metric_column, num_examples_column, split_name
 
 
 class EvaluationObserver(Protocol):
@@ -57,11 +56,10 @@ class Evaluator:
         """
         results: dict[str, float] = {}
         for split, source in self._sources.items():
-            prefix = _REPORTED_AS.get(split, str(split))
-            values = self._evaluate_split(workload, params, model_state, split, source, prefix)
-            results.update({f"{prefix}/{name}": float(value) for name, value in values.items()})
+            values = self._evaluate_split(workload, params, model_state, split, source, split_name(split))
+            results.update({metric_column(split, name): float(value) for name, value in values.items()})
             if split is not Split.EVAL_TRAIN:
-                results[f"{prefix}/num_examples"] = len(source)
+                results[num_examples_column(split)] = len(source)
         return results
 
     def _evaluate_split(

@@ -27,6 +27,7 @@ from algoperf.harness.clock import Item
 from algoperf.harness.run_state import RunState
 from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
+from algoperf.records import columns
 from algoperf.records.outcome import Outcome
 from algoperf.submissions.loading import Submission
 
@@ -117,9 +118,9 @@ class TrainingLoop:
             "is_time_remaining": True,
             "last_eval_time": schedule.last_s or 0,
             "training_complete": False,
-            "accumulated_submission_time": clock.submission_time_s(),
-            "accumulated_eval_time": clock.seconds(Item.EVALUATION),
-            "accumulated_logging_time": clock.seconds(Item.LOGGING),
+            columns.SUBMISSION_TIME: clock.submission_time_s(),
+            columns.EVALUATION_TIME: clock.seconds(Item.EVALUATION),
+            columns.LOGGING_TIME: clock.seconds(Item.LOGGING),
             "last_step_end_time": None,
         }
 
@@ -165,7 +166,7 @@ class TrainingLoop:
                 clock.wait(state.device_trees)
                 device_sync.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
-            self._train_state["accumulated_submission_time"] = elapsed_s
+            self._train_state[columns.SUBMISSION_TIME] = elapsed_s
             observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
             agreed_s = rank_clock.time_s(state.global_step, elapsed_s, now=complete)
             if agreed_s is None:
@@ -234,7 +235,7 @@ class TrainingLoop:
             submission_time_s = clock.submission_time_s()
         out_of_time = submission_time_s >= self._budget_s
         self._train_state["is_time_remaining"] = not out_of_time
-        self._train_state["accumulated_submission_time"] = submission_time_s
+        self._train_state[columns.SUBMISSION_TIME] = submission_time_s
         if due and not stopped and not out_of_time:
             self._evaluate_and_record(submission_time_s)
         outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
@@ -274,24 +275,24 @@ class TrainingLoop:
         self._schedule.evaluated(submission_time_s)
         row = {
             **metrics,
-            "score": submission_time_s,
-            "total_duration": sum(clock.ledger_s().values()),
-            "accumulated_submission_time": submission_time_s,
-            "accumulated_eval_time": clock.seconds(Item.EVALUATION),
-            "accumulated_logging_time": clock.seconds(Item.LOGGING),
-            "preemption_count": self.run_state.preemption_count,
+            columns.SCORE: submission_time_s,
+            columns.TOTAL_DURATION: sum(clock.ledger_s().values()),
+            columns.SUBMISSION_TIME: submission_time_s,
+            columns.EVALUATION_TIME: clock.seconds(Item.EVALUATION),
+            columns.LOGGING_TIME: clock.seconds(Item.LOGGING),
+            columns.PREEMPTION_COUNT: self.run_state.preemption_count,
         }
         state.eval_results.append((state.global_step, dict(row)))
         with clock.paused_for(Item.LOGGING):
             self.run_state.recorder.append_evaluation(row, state.global_step)
             self._ports.observer.evaluation(state.global_step, submission_time_s, metrics)
-        self._train_state.update(
-            validation_goal_reached=self._stopping.validation_goal_reached,
-            test_goal_reached=self._stopping.test_goal_reached,
-            last_eval_time=clock.now(),
-            accumulated_eval_time=clock.seconds(Item.EVALUATION),
-            accumulated_logging_time=clock.seconds(Item.LOGGING),
-        )
+        self._train_state |= {
+            "validation_goal_reached": self._stopping.validation_goal_reached,
+            "test_goal_reached": self._stopping.test_goal_reached,
+            "last_eval_time": clock.now(),
+            columns.EVALUATION_TIME: clock.seconds(Item.EVALUATION),
+            columns.LOGGING_TIME: clock.seconds(Item.LOGGING),
+        }
 
     def _evaluate_with_one_retry(self) -> dict[str, float]:
         """Evaluates; out of device memory frees caches and tries once more."""

@@ -11,6 +11,8 @@ from statistics import median
 from typing import TextIO
 
 from algoperf.definition import Split, WorkloadDefinition
+from algoperf.records.best import best_of
+from algoperf.records.columns import metric_column, split_name
 
 MonotonicFn = Callable[[], float]  # seconds that never go back
 
@@ -62,6 +64,7 @@ class Progress:
         self._history: list[tuple[float, float]] = []
         self._last: float | None = None
         self._best: float | None = None
+        self._is_reached = False
         self._eta_s: float | None = None
         self._where = (0, 0.0)
         self._evaluation_start_s: float | None = None
@@ -104,16 +107,19 @@ class Progress:
         self._where = (step, submission_time_s)
         self._evaluation_start_s = None
         name = self._metric.name
-        value = metrics.get(f"{Split.VALIDATION}/{name}")
+        value = metrics.get(metric_column(Split.VALIDATION, name))
         if value is not None:
-            self._last = value
-            if self._best is None or self._metric.better(value, self._best) or math.isnan(self._best):
-                self._best = value
             self._history.append((submission_time_s, value))
+            values = [value for _, value in self._history]
+            best = best_of(values, self._metric, self._target)
+            self._last, self._best = value, value if best.index is None else values[best.index]
+            self._is_reached = best.first_reached is not None
             self._eta_s = time_to_target_s(self._history, self._target, self._metric.better)
         shown = [
             f"{title} {_number(metrics[key])}"
-            for title, key in (("train", f"train/{name}"), ("test", f"{Split.TEST}/{name}"))
+            for title, key in (
+                (split_name(split), metric_column(split, name)) for split in (Split.EVAL_TRAIN, Split.TEST)
+            )
             if key in metrics
         ]
         self.note(
@@ -163,7 +169,7 @@ class Progress:
         return f"{self._metric.name} {_number(self._last)}{best} target {_number(self._target)}"
 
     def _remaining(self, submission_time_s: float) -> str:
-        if self._best is not None and self._metric.reached(self._best, self._target):
+        if self._is_reached:
             return "reached"
         if self._eta_s is None:
             return "in --"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algoperf.definition import Ruleset, Split, WorkloadDefinition
+from algoperf.records.columns import metric_column, metric_of
 from algoperf.records.outcome import Outcome
 
 # A single non-finite evaluation may be a submission in the middle of a restart; two in a row are divergence.
@@ -34,16 +35,18 @@ class Stopping:
     def evaluated(self, metrics: Mapping[str, float]) -> None:
         metric = self.definition.metric
         self.validation_goal_reached |= metric.better(
-            metrics[f"{Split.VALIDATION}/{metric.name}"], self.definition.validation_target
+            metrics[metric_column(Split.VALIDATION, metric.name)], self.definition.validation_target
         )
         if self.definition.test_target is None:
             self.test_goal_reached = self.validation_goal_reached
         else:
-            self.test_goal_reached |= metric.better(metrics[f"{Split.TEST}/{metric.name}"], self.definition.test_target)
+            self.test_goal_reached |= metric.better(
+                metrics[metric_column(Split.TEST, metric.name)], self.definition.test_target
+            )
         finite = all(
             math.isfinite(value)
             for key, value in metrics.items()
-            if key.rpartition("/")[2] in {metric.name, "loss", "ctc_loss"}
+            if metric_of(key) in {metric.name, "loss", "ctc_loss"}
         )
         self.nonfinite_evaluations = 0 if finite else self.nonfinite_evaluations + 1
 

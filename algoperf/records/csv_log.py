@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from algoperf.records.files import replace_file
+
 Number = int | float
 
 _logger = logging.getLogger(__name__)
@@ -134,20 +136,6 @@ class CsvLog:
             os.truncate(self.path, kept)
         self._bytes_written = kept
         self._rows_written = max(len(lines) - 1, 0)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a whole file: afterwards `path` holds either what it held before or all of `data`."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _header(columns: list[str]) -> str:

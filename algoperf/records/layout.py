@@ -1,4 +1,8 @@
-"""Where results go: `<experiment_dir>/<experiment_name>/<workload>_<framework>/trial_<i>/`, as in AlgoPerf v0.6."""
+"""Where results go, and the files of a trial: the names are made and read here alone.
+
+A trial's folder is `<experiment_dir>/<experiment_name>/<workload>_<framework>/trial_<k>/`, as in AlgoPerf v0.6. The
+studies of a submission are experiments `<submission>/study_<s>`.
+"""
 
 import datetime
 import os
@@ -14,7 +18,23 @@ from algoperf.errors import UserError
 DEFAULT_NAME = "run"
 _TIMESTAMP = "%Y-%m-%d-%H-%M-%S"
 _TIMESTAMP_PATTERN = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?"
+
+FRAMEWORKS = ("jax", "pytorch")
+LAYOUT = "<submission>/study_<s>/<workload>_<framework>/trial_<k>/"
+TRIAL_FILE = "trial.json"
+HYPERPARAMETERS_FILE = "hparams.json"
+SEED_FILE = "seed.json"
+SUBMISSION_FILE = "submission.json"
+PROCESS_FILE = "process.json"
+MEASUREMENTS = "measurements.csv"
+EVALUATIONS = "eval_measurements.csv"
+TRACES = "traces"
+EVENTS = "events"
+_STUDY = re.compile(r"study_(\d+)")
 _TRIAL = re.compile(r"trial_(\d+)")
+_WORKLOAD = re.compile(rf"(?P<workload>[a-z0-9_]+)_(?P<framework>{'|'.join(FRAMEWORKS)})")
+_FLAGS = re.compile(r"flags_(\d+)\.json")
+_META_DATA = re.compile(r"meta_data_(\d+)\.json")
 
 
 class ExperimentError(UserError):
@@ -43,17 +63,73 @@ class ExperimentPaths:
         """Folder of trial `number`, counted from 1. It may not exist yet."""
         if number < 1:
             raise ValueError(f"trials are counted from 1, got {number}")
-        return self.workload_dir / f"trial_{number}"
+        return self.workload_dir / trial_folder(number)
 
     def trials(self) -> list[int]:
         """Numbers of the trials that have a folder, in order."""
-        matches = (_TRIAL.fullmatch(path.name) for path in self.workload_dir.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
+        numbers = (trial_number(path.name) for path in self.workload_dir.iterdir())
+        return sorted(number for number in numbers if number is not None)
+
+
+def study_folder(study: int) -> str:
+    """Name of the folder of a study."""
+    return f"study_{study}"
+
+
+def study_number(name: str) -> int | None:
+    """Number of the study whose folder has this name; None where it is no study's."""
+    return _number(_STUDY, name)
 
 
 def workload_folder(workload: str, framework: str) -> str:
     """Name of the folder of a workload in a framework."""
     return f"{workload}_{framework}"
+
+
+def workload_and_framework(name: str) -> tuple[str, str] | None:
+    """Workload and framework whose folder has this name; None where it is not made of both."""
+    match = _WORKLOAD.fullmatch(name)
+    return (match["workload"], match["framework"]) if match else None
+
+
+def trial_folder(number: int) -> str:
+    """Name of the folder of a trial; trials are counted from 1."""
+    return f"trial_{number}"
+
+
+def trial_number(name: str) -> int | None:
+    """Number of the trial whose folder has this name; None where it is no trial's."""
+    return _number(_TRIAL, name)
+
+
+def trial_path(study: int, workload: str, framework: str, number: int) -> PurePath:
+    """Folder of a trial below the folder of a submission."""
+    return PurePath(study_folder(study), workload_folder(workload, framework), trial_folder(number))
+
+
+def flags_file(index: int) -> str:
+    """Name of the file with the flags of a process: the first has index 0, each resumed one the next."""
+    return f"flags_{index}.json"
+
+
+def meta_data_file(index: int) -> str:
+    """Name of the file with machine and versions of a process, counted like `flags_file`."""
+    return f"meta_data_{index}.json"
+
+
+def newest_flags_file(trial_dir: Path) -> Path | None:
+    """The flags of the last process that worked on a trial; None where there are none."""
+    return _newest_file(_FLAGS, trial_dir)
+
+
+def newest_meta_data_file(trial_dir: Path) -> Path | None:
+    """Machine and versions of the last process that worked on a trial; None where there are none."""
+    return _newest_file(_META_DATA, trial_dir)
+
+
+def is_published_file(name: str) -> bool:
+    """Whether a file of a trial is part of a published board: evaluations, hyperparameters, meta data, the record."""
+    return name in (EVALUATIONS, HYPERPARAMETERS_FILE, TRIAL_FILE) or _META_DATA.fullmatch(name) is not None
 
 
 def prepare_experiment_dir(
@@ -145,6 +221,20 @@ def _fresh_name(root: Path, name: str, folder: str) -> str:
         number += 1
         fresh = f"{stamped}-{number}"
     return fresh
+
+
+def _number(pattern: re.Pattern[str], name: str) -> int | None:
+    match = pattern.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def _newest_file(pattern: re.Pattern[str], trial_dir: Path) -> Path | None:
+    try:
+        names = [entry.name for entry in os.scandir(trial_dir)]
+    except OSError:
+        return None
+    numbered = [(number, name) for name in names if (number := _number(pattern, name)) is not None]
+    return trial_dir / max(numbered)[1] if numbered else None
 
 
 def _newest(root: Path, name: str, folder: str) -> str | None:

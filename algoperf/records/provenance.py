@@ -22,6 +22,7 @@ import psutil
 
 from algoperf import nvidia, spec
 from algoperf.definition import WorkloadDefinition
+from algoperf.records.json import plain
 
 PACKAGES = ("algoperf", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch", "numpy")
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,7 @@ def collect(
             "cpu_quota": _cpu_quota(),
             "memory_bytes": memory and memory.total,
             "memory_limit_bytes": _memory_limit_bytes(),
-            "devices": plain(device_report),
+            "devices": plain(device_report, unknown=str),
         },
         "software": {
             "os": platform.platform(),
@@ -70,7 +71,7 @@ def collect(
         },
         "code": dict(git_state()),
         "command": list(sys.argv),
-        **plain(extra),
+        **plain(extra, unknown=str),
     }
 
 
@@ -106,20 +107,7 @@ def meta_data(
 def flags_json(flag_values: Any) -> dict[str, Any]:
     """Returns flags (a mapping, or absl's `FlagValues`) as plain JSON values, in alphabetical order."""
     values = flag_values.flag_values_dict() if hasattr(flag_values, "flag_values_dict") else flag_values
-    return {str(name): plain(values[name]) for name in sorted(values)}
-
-
-def plain(value: Any) -> Any:
-    """Returns `value` in types that JSON has: paths and unknown objects as text, enum members by name."""
-    if isinstance(value, enum.Enum):
-        return value.name
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(entry) for entry in value]
-    return _query(value.item) if getattr(value, "ndim", None) == 0 else str(value)
+    return {str(name): plain(values[name], unknown=str) for name in sorted(values)}
 
 
 def package_versions() -> dict[str, str | None]:

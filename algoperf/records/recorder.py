@@ -6,26 +6,21 @@ rows are only buffered; the slow consumers get them between steps that count.
 """
 
 import contextlib
-import enum
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from algoperf.errors import UserError
-from algoperf.records.csv_log import CsvLog, Number, replace_file
+from algoperf.records import json
+from algoperf.records.columns import GLOBAL_STEP, PREEMPTION_COUNT, SCORE
+from algoperf.records.csv_log import CsvLog, Number
+from algoperf.records.files import RecorderError, explained, unwritable
+from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
 from algoperf.records.tensorboard import TensorBoardLog
 
-MEASUREMENTS = "measurements.csv"
-EVALUATIONS = "eval_measurements.csv"
 _FLUSH_PERIOD_S = 1.0
 _MAX_WAITING = 100_000
-
-
-class RecorderError(UserError):
-    """Results cannot be written; one line that names the file and the reason."""
 
 
 class Recorder:
@@ -63,7 +58,7 @@ class Recorder:
         self._preemption_count = preemption_count
         self._wandb_run = wandb_run
         folder, keep = self._trial_dir, self._rows
-        with _explained(folder):
+        with explained(folder):
             self._measurements = CsvLog(folder / MEASUREMENTS, keep_rows=keep.get(MEASUREMENTS, 0))
             self._evaluations = CsvLog(folder / EVALUATIONS, sort_columns=True, keep_rows=keep.get(EVALUATIONS, 0))
             self._tensorboard = TensorBoardLog(folder) if self._has_tensorboard else None
@@ -81,12 +76,12 @@ class Recorder:
         """
         numbers, step, now_s = _numbers(metrics), int(global_step), time.time()
         try:
-            self._measurements.append({"global_step": step, **numbers})
+            self._measurements.append({GLOBAL_STEP: step, **numbers})
             if abs(now_s - self._flushed_s) >= _FLUSH_PERIOD_S:
                 self._flushed_s = now_s
                 self._measurements.flush()
         except OSError as error:
-            raise _unwritable(self._measurements.path, error) from error
+            raise unwritable(self._measurements.path, error) from error
         self._waiting.append((numbers, step, now_s))
         if len(self._waiting) >= _MAX_WAITING:
             self._deliver()
@@ -94,10 +89,10 @@ class Recorder:
     def append_evaluation(self, row: Mapping[str, Any], global_step: int) -> None:
         """Records one evaluation in both files and waits until it is on the disk."""
         numbers = _numbers(row)
-        labelled = {**numbers, "global_step": int(global_step), "preemption_count": self._preemption_count}
+        labelled = {**numbers, GLOBAL_STEP: int(global_step), PREEMPTION_COUNT: self._preemption_count}
         if not self._measurements.num_rows:
             labelled = dict(sorted(labelled.items()))
-        with _explained(self._trial_dir):
+        with explained(self._trial_dir):
             self._evaluations.append(labelled)
             self._measurements.append(labelled)
             self._evaluations.sync()
@@ -107,9 +102,9 @@ class Recorder:
 
     def append_final(self, score: float, global_step: int) -> None:
         """Records the end of the trial: `score` is its submission time in seconds."""
-        numbers = {"score": _number("score", score)}
-        labelled = {**numbers, "global_step": int(global_step), "preemption_count": self._preemption_count}
-        with _explained(self._trial_dir):
+        numbers = {SCORE: _number(SCORE, score)}
+        labelled = {**numbers, GLOBAL_STEP: int(global_step), PREEMPTION_COUNT: self._preemption_count}
+        with explained(self._trial_dir):
             self._measurements.append(labelled)
             self._measurements.sync()
         self._waiting.append((numbers, int(global_step), time.time()))
@@ -117,7 +112,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the rows per file, all of them on the disk."""
-        with _explained(self._trial_dir):
+        with explained(self._trial_dir):
             self._measurements.sync()
             self._evaluations.sync()
         return {"rows": {MEASUREMENTS: self._measurements.num_rows, EVALUATIONS: self._evaluations.num_rows}}
@@ -131,7 +126,7 @@ class Recorder:
         if self._closed:
             return
         self._closed = True
-        with _explained(self._trial_dir), contextlib.ExitStack() as stack:  # backwards, each whatever the others do
+        with explained(self._trial_dir), contextlib.ExitStack() as stack:  # backwards, each whatever the others do
             if self._wandb_run is not None:
                 stack.callback(self._wandb_run.finish)
             if self._tensorboard is not None:
@@ -144,7 +139,7 @@ class Recorder:
         """Gives the rows since the last call to TensorBoard and Weights & Biases."""
         waiting, self._waiting = self._waiting, []
         if self._tensorboard is not None and waiting:
-            with _explained(self._trial_dir):
+            with explained(self._trial_dir):
                 for numbers, step, wall_time_s in waiting:
                     self._tensorboard.write(numbers, step, wall_time_s)
                 self._tensorboard.flush()
@@ -173,20 +168,6 @@ class NullRecorder:
     def close(self) -> None: ...
 
 
-def write_json_atomic(path: Path, content: Any) -> None:
-    """Writes JSON (indented, keys in order): `path` holds either the old content or all of the new.
-
-    Paths, enum members and arrays with one element become strings and numbers.
-
-    Raises:
-      RecorderError: the disk is full or not writable.
-      TypeError: something in `content` has no JSON form.
-    """
-    text = json.dumps(content, indent=2, default=_jsonable)
-    with _explained(path):
-        replace_file(path, f"{text}\n".encode())
-
-
 def start_wandb(trial_dir: Path, *, name: str, config: Mapping[str, Any], tags: Sequence[str]) -> Any:
     """Starts a Weights & Biases run for a trial; never prompts.
 
@@ -206,13 +187,14 @@ def start_wandb(trial_dir: Path, *, name: str, config: Mapping[str, Any], tags: 
             "--use_wandb needs a package that is not installed; install it with: pip install 'algoperf[wandb]'"
         ) from error
     mode = os.environ.get("WANDB_MODE", "online")
-    plain = json.loads(json.dumps(dict(config), default=_jsonable))
     try:
         if mode == "online" and not _has_wandb_account(wandb):
             raise RecorderError(
                 "--use_wandb needs an account: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline"
             )
-        return wandb.init(dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=plain, mode=mode)
+        return wandb.init(
+            dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=json.plain(config), mode=mode
+        )
     except wandb.errors.Error as error:
         raise RecorderError(f"Weights & Biases cannot start: {' '.join(str(error).split())}") from error
 
@@ -228,7 +210,7 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Number]:
     return {
         name: value if type(value) is float else _number(name, value)
         for name, value in metrics.items()
-        if name != "global_step"
+        if name != GLOBAL_STEP
     }
 
 
@@ -242,29 +224,3 @@ def _number(name: str, value: Any) -> Number:
         raise TypeError(
             f"metric {name!r} must be a number or an array with one element, got {type(value).__name__}"
         ) from error
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RecorderError:
-    return RecorderError(f"cannot write {error.filename or path}: {error.strerror or error}")

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from algoperf.records.layout import EVENTS
+
 
 class TensorBoardLog:
     """Writes event files into a folder, in the calling thread; raises OSError when the disk is full or not writable."""
@@ -19,7 +21,7 @@ class TensorBoardLog:
 
         self._event, self._summary = Event, Summary
         unique = f".{os.getpid()}.{time.monotonic_ns()}"
-        self._writer = EventsWriter(str(folder / "events"), unique)
+        self._writer = EventsWriter(str(folder / EVENTS), unique)
 
     def write(self, metrics: Mapping[str, float], global_step: int, wall_time_s: float) -> None:
         value = self._summary.Value

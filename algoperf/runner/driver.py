@@ -1,7 +1,6 @@
 """One call of the runner: resolves the workload and its data, draws hyperparameters, runs the trials in turn."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from algoperf.backends.base import Backend
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.harness import seeds
 from algoperf.prepare import MissingDatasetError, ensure_prepared
-from algoperf.records.layout import ExperimentPaths, prepare_experiment_dir
+from algoperf.records import json
+from algoperf.records.layout import HYPERPARAMETERS_FILE, SEED_FILE, ExperimentPaths, prepare_experiment_dir
 from algoperf.records.outcome import Outcome
-from algoperf.records.recorder import write_json_atomic
-from algoperf.records.trial import read_trial_record
+from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.run_config import ConfigError, RunConfig
@@ -21,6 +20,8 @@ from algoperf.runner.trial import TrialPlan, TrialResult, run_trial
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
 from algoperf.submissions.tuning import Hyperparameters, SearchSpace
+
+_SEED = "seed"
 
 
 def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | None = None) -> list[TrialResult]:
@@ -186,22 +187,16 @@ def _open_experiment(config: RunConfig, backend: Backend, definition: WorkloadDe
 
 
 def _finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
-    record = read_trial_record(trial_dir)
-    if record is None:
+    record = TrialRecord.read(trial_dir)
+    if record is None or not record.outcome.is_final:
         return None
-    outcome = Outcome(record["outcome"])
-    if not outcome.is_final:
-        return None
-    return TrialResult(outcome=outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
-
-
-_SEED_FILE = "seed.json"
+    return TrialResult(outcome=record.outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
 
 
 def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
     """The seed that the trial started with, where it was started before; else the drawn one."""
-    path = trial_dir / _SEED_FILE
-    seed = json.loads(path.read_text())["seed"] if backend.rank == 0 and path.is_file() else drawn
+    path = trial_dir / SEED_FILE
+    seed = json.read(path)[_SEED] if backend.rank == 0 and path.is_file() else drawn
     return int(backend.broadcast_object(seed))
 
 
@@ -211,7 +206,7 @@ def _write_trial_inputs(plan: TrialPlan, report: Report) -> None:
     A submission may be mended in between; what changed is reported and stays on record.
     """
     plan.trial_dir.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(plan.trial_dir / _SEED_FILE, {"seed": plan.seed})
+    json.write(plan.trial_dir / SEED_FILE, {_SEED: plan.seed})
     if plan.hyperparameters is not None:
         _write_hyperparameters(plan)
     changed = submission_sources.record_version(plan.trial_dir, plan.submission.source_files)
@@ -223,14 +218,14 @@ def _write_trial_inputs(plan: TrialPlan, report: Report) -> None:
 
 
 def _write_hyperparameters(plan: TrialPlan) -> None:
-    path = plan.trial_dir / "hparams.json"
+    path = plan.trial_dir / HYPERPARAMETERS_FILE
     values = plan.hyperparameters.to_dict()
-    if path.is_file() and json.loads(path.read_text()) != values:
+    if path.is_file() and json.read(path) != json.plain(values):
         raise ConfigError(
             f"{path} holds other hyperparameters than this run draws; resume with the search space and study of the "
             "first run, or choose another --experiment_name"
         )
-    write_json_atomic(path, values)
+    json.write(path, values)
 
 
 def report_to_stderr(message: str) -> None:

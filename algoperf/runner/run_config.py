@@ -1,15 +1,15 @@
 """What a person asked for, checked before anything expensive starts."""
 
 import importlib.util
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from algoperf.backends.base import FRAMEWORKS
 from algoperf.definition import RULESETS, Ruleset
 from algoperf.errors import UserError
+from algoperf.records.layout import study_number
 
 DATA_CHOICES = ("auto", "full", "mini")
 
@@ -84,8 +84,7 @@ class RunConfig:
         """The study of the trials: `--study`, else the number at the end of `.../study_<number>`, else 0."""
         if self.study is not None:
             return self.study
-        match = re.search(r"study_(\d+)$", self.experiment_name or "")
-        return int(match[1]) if match else 0
+        return study_number(PurePath(self.experiment_name or "").name) or 0
 
     @property
     def trial_range(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from algoperf.definition import Suite, WorkloadDefinition
 from algoperf.prepare import MissingDatasetError, ensure_prepared
-from algoperf.records.layout import workload_folder
+from algoperf.records.layout import study_folder, trial_folder, trial_path
 from algoperf.records.outcome import Outcome
-from algoperf.records.trial import read_trial_record
+from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import Report
 from algoperf.runner.run_config import RunConfig
@@ -58,16 +58,16 @@ class PlannedTrial:
 
     @property
     def label(self) -> str:
-        return f"{self.definition.name} study_{self.study} trial_{self.trial}"
+        return f"{self.definition.name} {study_folder(self.study)} {trial_folder(self.trial)}"
 
     @property
-    def record(self) -> dict[str, Any] | None:
-        return read_trial_record(self.folder)
+    def record(self) -> TrialRecord | None:
+        return TrialRecord.read(self.folder)
 
     @property
     def outcome(self) -> Outcome | None:
         record = self.record
-        return Outcome(record["outcome"]) if record else None
+        return record.outcome if record else None
 
     @property
     def is_finished(self) -> bool:
@@ -108,10 +108,7 @@ class SuiteRun:
                 definition=definition,
                 study=study,
                 trial=trial,
-                folder=self.root
-                / f"study_{study}"
-                / workload_folder(definition.name, config.framework)
-                / f"trial_{trial}",
+                folder=self.root / trial_path(study, definition.name, config.framework, trial),
                 budget_s=definition.budget.max_runtime_s * config.ruleset.budget_factor,
             )
             for study in range(self._studies)
@@ -184,7 +181,7 @@ class SuiteRun:
         flags |= {
             "workload": trial.definition.name,
             "experiment_dir": str(config.experiment_dir.resolve()),
-            "experiment_name": f"{self.name}/study_{trial.study}",
+            "experiment_name": f"{self.name}/{study_folder(trial.study)}",
             "resume_last_run": True,
             "study": trial.study,
             "data": "full",
@@ -202,16 +199,16 @@ class SuiteRun:
         record = trial.record
         if record is None:
             return f"{trial.label}: failed with exit status {status}"
-        best = record.get("best_validation") or {}
-        reached = f", target after {best['time_to_target_s']:.1f} s" if "time_to_target_s" in best else ""
-        return f"{trial.label}: {record['outcome']} after {record['submission_time_s']:.1f} s{reached}"
+        reached = "" if record.time_to_target_s is None else f", target after {record.time_to_target_s:.1f} s"
+        return f"{trial.label}: {record.outcome} after {record.submission_time_s:.1f} s{reached}"
 
     def _show_table(self) -> None:
         """One row per workload: times to target of its trials in order of study and trial."""
         self._report("")
         self._report(f"{'workload':32s} times to target (s); '-' means not reached")
         for name in self.suite.workloads:
-            times = [_time_to_target(trial.record) for trial in self.trials if trial.definition.name == name]
+            records = [trial.record for trial in self.trials if trial.definition.name == name]
+            times = [record and record.time_to_target_s for record in records]
             self._report(f"{name:32s} " + "  ".join("-" if t is None else f"{t:.1f}" for t in times))
 
     def _score(self) -> int:
@@ -284,12 +281,8 @@ class _StopSignals:
 
 def _longest_s(trial: PlannedTrial) -> float:
     record = trial.record
-    spent_s = record["submission_time_s"] if record else 0.0
+    spent_s = record.submission_time_s if record else 0.0
     return max(trial.budget_s - spent_s, 0.0) * 1.25 + _SET_UP_S
-
-
-def _time_to_target(record: Mapping[str, Any] | None) -> float | None:
-    return ((record or {}).get("best_validation") or {}).get("time_to_target_s")
 
 
 def _duration(seconds: float) -> str:

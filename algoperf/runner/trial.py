@@ -1,8 +1,8 @@
 """One trial from start to `trial.json`: builds what the loop needs, restores, runs, records."""
 
 import contextlib
-import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
-from algoperf.records import provenance
+from algoperf.records import json, provenance
+from algoperf.records.best import best_of
+from algoperf.records.columns import SCORE, metric_column
+from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
-from algoperf.records.recorder import NullRecorder, Recorder, start_wandb, write_json_atomic
-from algoperf.records.trial import TRIAL_FILE, TRIAL_SCHEMA_VERSION
+from algoperf.records.recorder import NullRecorder, Recorder, start_wandb
+from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
 from algoperf.reporting import Report
 from algoperf.runner.run_config import RunConfig
@@ -64,7 +67,7 @@ class TrialResult:
 
     outcome: Outcome
     trial_dir: Path
-    record: dict[str, Any]
+    record: TrialRecord
     is_shown: bool
 
 
@@ -95,7 +98,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
         cleanup.callback(setup.input_queue.close)
         progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
         loop = _loop(plan, backend, seeds, setup, progress)
-        with backend.trace(plan.trial_dir / "traces") if plan.config.capture_jax_trace else contextlib.nullcontext():
+        with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
             result = loop.run()
         progress.close(result.outcome)
         training = setup.run_state.training
@@ -240,8 +243,8 @@ def _write_metadata(plan: TrialPlan, backend: Backend, workload: spec.Workload, 
     meta = provenance.meta_data(
         definition=plan.definition, workload=workload, device_report=backend.device_report(), seed=plan.seed
     )
-    write_json_atomic(plan.trial_dir / f"meta_data_{preemptions}.json", meta)
-    write_json_atomic(plan.trial_dir / f"flags_{preemptions}.json", provenance.flags_json(plan.config.flag_values))
+    json.write(plan.trial_dir / meta_data_file(preemptions), meta)
+    json.write(plan.trial_dir / flags_file(preemptions), provenance.flags_json(plan.config.flag_values))
 
 
 def _finish(
@@ -254,25 +257,24 @@ def _finish(
 ) -> TrialResult:
     """Writes `trial.json`, the typed end of the trial."""
     definition = plan.definition
-    record = {
-        "schema_version": TRIAL_SCHEMA_VERSION,
-        "outcome": str(result.outcome),
-        "error": result.error,
-        "workload": definition.name,
-        "framework": backend.framework,
-        "definition_digest": definition.digest(),
-        "submission": str(plan.submission.path),
-        "ruleset": plan.config.tuning_ruleset,
-        "budget_s": definition.budget.max_runtime_s * plan.config.ruleset.budget_factor,
-        "seed": plan.seed,
-        "batch_size": plan.batch_size,
-        "hyperparameters": _hyperparameter_dict(plan.hyperparameters),
-        "global_step": state.global_step if state else 0,
-        "preemption_count": preemptions,
-        "submission_time_s": clock.submission_time_s(),
-        "best_validation": _best(definition, state),
-        "ledger": {f"{item}_s": seconds for item, seconds in clock.ledger_s().items()},
-        "provenance": provenance.collect(
+    record = TrialRecord(
+        outcome=result.outcome,
+        error=result.error,
+        workload=definition.name,
+        framework=backend.framework,
+        definition_digest=definition.digest(),
+        submission=str(plan.submission.path),
+        ruleset=plan.config.tuning_ruleset,
+        budget_s=definition.budget.max_runtime_s * plan.config.ruleset.budget_factor,
+        seed=plan.seed,
+        batch_size=plan.batch_size,
+        hyperparameters=_hyperparameter_dict(plan.hyperparameters),
+        global_step=state.global_step if state else 0,
+        preemption_count=preemptions,
+        submission_time_s=clock.submission_time_s(),
+        best_validation=_best(definition, state.eval_results if state else []),
+        ledger=Ledger.of(clock.ledger_s()),
+        provenance=provenance.collect(
             device_report=backend.device_report(),
             definition=definition,
             seed=plan.seed,
@@ -282,32 +284,29 @@ def _finish(
                 "submission_files": plan.submission.source_files,
             },
         ),
-    }
+    )
     if backend.rank == 0:
-        write_json_atomic(plan.trial_dir / TRIAL_FILE, record)
+        record.write(plan.trial_dir)
     return TrialResult(outcome=result.outcome, trial_dir=plan.trial_dir, record=record, is_shown=backend.rank == 0)
 
 
-def _best(definition: WorkloadDefinition, state: TrainingState | None) -> dict[str, float] | None:
-    """Best validation value and when it, and the target, were first met."""
-    if state is None or not state.eval_results:
+def _best(
+    definition: WorkloadDefinition, evaluations: Sequence[tuple[int, Mapping[str, float]]]
+) -> BestValidation | None:
+    """Best validation value and when it, and the target, were first met; None where no value is finite."""
+    column = metric_column(Split.VALIDATION, definition.metric.name)
+    values = [row[column] for _, row in evaluations]
+    best = best_of(values, definition.metric, definition.validation_target)
+    if best.index is None:
         return None
-    metric = definition.metric
-    key = f"{Split.VALIDATION}/{metric.name}"
-    best: dict[str, float] | None = None
-    reached_s: float | None = None
-    for step, row in state.eval_results:
-        if best is None or metric.better(row[key], best["value"]):
-            best = {"value": row[key], "global_step": step, "submission_time_s": row["score"]}
-        if reached_s is None and metric.reached(row[key], definition.validation_target):
-            reached_s = row["score"]
-    assert best is not None
-    return best if reached_s is None else {**best, "time_to_target_s": reached_s}
+    step, row = evaluations[best.index]
+    return BestValidation(
+        value=values[best.index],
+        global_step=step,
+        submission_time_s=row[SCORE],
+        time_to_target_s=None if best.first_reached is None else evaluations[best.first_reached][1][SCORE],
+    )
 
 
 def _hyperparameter_dict(hyperparameters: Any) -> dict[str, Any]:
-    if hyperparameters is None:
-        return {}
-    if dataclasses.is_dataclass(hyperparameters) and not isinstance(hyperparameters, type):
-        return dataclasses.asdict(hyperparameters)
-    return dict(hyperparameters._asdict())
+    return {} if hyperparameters is None else json.plain(hyperparameters)

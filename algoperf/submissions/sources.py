@@ -9,7 +9,6 @@ stand; a module that is loaded in another way, `importlib.import_module` for exa
 import ast
 import hashlib
 import importlib.util
-import json
 import os
 import sys
 from collections import deque
@@ -19,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf.records.recorder import write_json_atomic
+from algoperf.records import json
+from algoperf.records.layout import SUBMISSION_FILE
 
-VERSIONS_FILE = "submission.json"
 _BENCHMARK = frozenset({"algoperf", "workloads", "scoring"})
 _SHARED = "reference_algorithms"  # counts wherever it is installed
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -58,7 +57,7 @@ def record_version(trial_dir: Path, files: Mapping[str, str]) -> list[str]:
     changed = sorted(label for label in {*previous, *files} if previous.get(label) != files.get(label))
     if changed or not versions:
         versions.append({"digest": digest(files), "files": dict(files)})
-        write_json_atomic(trial_dir / VERSIONS_FILE, {"versions": versions})
+        json.write(trial_dir / SUBMISSION_FILE, {"versions": versions})
     return changed
 
 
@@ -68,10 +67,8 @@ def recorded_digests(trial_dir: Path) -> list[str]:
 
 
 def _versions(trial_dir: Path) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads((trial_dir / VERSIONS_FILE).read_text())["versions"])
-    except FileNotFoundError:
-        return []
+    path = trial_dir / SUBMISSION_FILE
+    return list(json.read(path)["versions"]) if path.is_file() else []
 
 
 def _below(folder: Path) -> list[Path]:

@@ -21,7 +21,10 @@ from algoperf import target_setting
 from algoperf.cores import usable_cores
 from algoperf.definition import Budget, Split, Tier, WorkloadDefinition
 from algoperf.errors import UserError
-from algoperf.records.trial import read_trial_record
+from algoperf.records import columns
+from algoperf.records import json as records_json
+from algoperf.records.layout import EVALUATIONS, FRAMEWORKS, PROCESS_FILE, trial_folder, workload_folder
+from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission
 from algoperf.target_setting.result import (
@@ -40,9 +43,8 @@ from algoperf.target_setting.result import (
 from algoperf.target_setting.tables import check, table, write_tables
 
 TUNING_SHARE_OF_STEP_HINT = 0.75
-FRAMEWORKS = ("jax", "pytorch")
 _NEVER_S = 1e9
-_PROCESS_FILE = "process.json"
+_PEAK_MEMORY = "peak_memory_bytes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +185,8 @@ class Procedure:
         return own if own.is_file() else folder / "default.json"
 
     def trial_dir(self, run: Run) -> Path:
-        folder = f"{self.definition.name}_{run.framework}"
-        return self.work_dir / self.definition.name / run.name / folder / f"trial_{run.point + 1}"
+        folder = workload_folder(self.definition.name, run.framework)
+        return self.work_dir / self.definition.name / run.name / folder / trial_folder(run.point + 1)
 
     def execute(self, runs: Sequence[Run], targets: Mapping[str, float | None] | None = None, jobs: int = 1) -> None:
         """Runs every run that has no record yet, each in its own process on its share of the cores."""
@@ -209,7 +211,7 @@ class Procedure:
                 shares.put(share)
 
         with ThreadPoolExecutor(jobs) as pool:
-            pending = [(n, run) for n, run in enumerate(runs, 1) if read_trial_record(self.trial_dir(run)) is None]
+            pending = [(n, run) for n, run in enumerate(runs, 1) if TrialRecord.read(self.trial_dir(run)) is None]
             for _ in pool.map(lambda job: start(*job), pending):
                 pass
 
@@ -229,22 +231,20 @@ class Procedure:
     def finished(self, run: Run) -> FinishedRun:
         """What a run left; no evaluations where it left nothing."""
         folder = self.trial_dir(run)
-        record = read_trial_record(folder) or {}
-        ledger = record.get("ledger") or {}
-        wall_s = sum(ledger.values())
-        process = folder / _PROCESS_FILE
-        peak = json.loads(process.read_text())["peak_memory_bytes"] if process.is_file() else None
+        record = TrialRecord.read(folder)
+        wall_s = record.ledger.total_s if record else 0.0
+        peak = (records_json.read_if_intact(folder / PROCESS_FILE) or {}).get(_PEAK_MEMORY)
         return FinishedRun(
             stage=run.stage,
             algorithm=run.algorithm,
             framework=run.framework,
             point=run.point,
             seed=run.seed,
-            hyperparameters=record.get("hyperparameters") or {},
-            outcome=record.get("outcome", "unknown"),
-            evaluation_share=round(ledger["evaluation_s"] / wall_s, 4) if wall_s else None,
+            hyperparameters=dict(record.hyperparameters) if record else {},
+            outcome=str(record.outcome) if record else "unknown",
+            evaluation_share=round(record.ledger.evaluation_s / wall_s, 4) if record and wall_s else None,
             peak_memory_gb=peak and round(peak / 1e9, 3),
-            evaluations=tuple(self._evaluations(folder / "eval_measurements.csv")),
+            evaluations=tuple(self._evaluations(folder / EVALUATIONS)),
         )
 
     def _evaluations(self, path: Path) -> Iterator[Evaluation]:
@@ -253,11 +253,11 @@ class Procedure:
         metric = self.definition.metric.name
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
-                test = row.get(f"{Split.TEST}/{metric}")
+                test = row.get(columns.metric_column(Split.TEST, metric))
                 yield Evaluation(
-                    step=int(float(row["global_step"])),
-                    time_s=round(float(row["score"]), 3),
-                    validation=float(row[f"{Split.VALIDATION}/{metric}"]),
+                    step=int(float(row[columns.GLOBAL_STEP])),
+                    time_s=round(float(row[columns.SCORE]), 3),
+                    validation=float(row[columns.metric_column(Split.VALIDATION, metric)]),
                     test=float(test) if test else None,
                 )
 
@@ -309,7 +309,7 @@ def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     }
     driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    Path(job["trial_dir"], _PROCESS_FILE).write_text(json.dumps({"peak_memory_bytes": peak}) + "\n")
+    records_json.write(Path(job["trial_dir"], PROCESS_FILE), {_PEAK_MEMORY: peak})
 
 
 def tune(procedure: Procedure) -> list[FinishedRun]:
@@ -355,8 +355,8 @@ def set_targets(procedure: Procedure) -> Result:
 
 
 def _machine(trial_dir: Path) -> str:
-    record = read_trial_record(trial_dir) or {}
-    hardware = (record.get("provenance") or {}).get("hardware") or {}
+    record = TrialRecord.read(trial_dir)
+    hardware = record.provenance.get("hardware", {}) if record else {}
     memory_gib = (hardware.get("memory_bytes") or 0) / 2**30
     cores = hardware.get("cpu_threads_usable")
     return f"{cores} cores of {hardware.get('cpu_model')}, {memory_gib:.0f} GiB of memory"

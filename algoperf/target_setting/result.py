@@ -5,12 +5,14 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from algoperf.definition import MetricSpec, WorkloadDefinition
 from algoperf.errors import UserError
+from algoperf.records import json as records_json
+from algoperf.records.best import best_index, first_reached
 
 ALGORITHMS = ("adamw", "nadamw", "nesterov", "momentum")
 REFERENCE = "nadamw"
@@ -68,11 +70,16 @@ class FinishedRun:
 
     def best(self, metric: MetricSpec) -> float:
         """Best finite validation value; NaN where there is none."""
-        values = [e.validation for e in self.evaluations if math.isfinite(e.validation)]
-        return _best(metric)(values) if values else math.nan
+        values = self._validation()
+        index = best_index(values, metric)
+        return math.nan if index is None else values[index]
 
     def first_reached(self, metric: MetricSpec, target: float) -> Evaluation | None:
-        return next((e for e in self.evaluations if metric.reached(e.validation, target)), None)
+        index = first_reached(self._validation(), metric, target)
+        return None if index is None else self.evaluations[index]
+
+    def _validation(self) -> list[float]:
+        return [evaluation.validation for evaluation in self.evaluations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,7 @@ class Result:
         return [run for run in self.runs if run.stage == stage and framework in (None, run.framework)]
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_text(records_json.dumps(self, indent=1))
 
     @classmethod
     def load(cls, path: Path) -> "Result":
@@ -112,12 +119,16 @@ class Result:
         try:
             values = json.loads(path.read_text())
             runs = tuple(
-                FinishedRun(**{**run, "evaluations": tuple(Evaluation(**row) for row in run["evaluations"])})
+                FinishedRun(**{**run, "evaluations": tuple(map(_evaluation, run["evaluations"]))})
                 for run in values.pop("runs")
             )
             return cls(**values, runs=runs)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: expected a result of target setting, got {error!r}") from error
+
+
+def _evaluation(row: dict[str, Any]) -> Evaluation:
+    return Evaluation(**{**row, "validation": math.nan if row["validation"] is None else row["validation"]})
 
 
 def best_run(runs: Sequence[FinishedRun], metric: MetricSpec) -> FinishedRun:

@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import RULESETS, Direction, MetricSpec, Suite, Tier, WorkloadDefinition
+from algoperf.definition import RULESETS, Direction, MetricSpec, Split, Suite, Tier, WorkloadDefinition
+from algoperf.records.columns import metric_column
 from algoperf.registry import REGISTRY, suites
 
 SCHEMA_VERSION = 1
@@ -56,11 +57,11 @@ class WorkloadRule:
 
     @property
     def validation_column(self) -> str:
-        return f"validation/{self.metric.name}"
+        return metric_column(Split.VALIDATION, self.metric.name)
 
     @property
     def test_column(self) -> str:
-        return f"test/{self.metric.name}"
+        return metric_column(Split.TEST, self.metric.name)
 
 
 @dataclass(frozen=True, kw_only=True)

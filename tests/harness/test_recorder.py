@@ -1,5 +1,4 @@
 import csv
-import json
 import math
 import os
 import signal
@@ -16,15 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algoperf.records.csv_log import CsvLog
-from algoperf.records.recorder import (
-    EVALUATIONS,
-    MEASUREMENTS,
-    NullRecorder,
-    Recorder,
-    RecorderError,
-    start_wandb,
-    write_json_atomic,
-)
+from algoperf.records.files import RecorderError
+from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
+from algoperf.records.recorder import NullRecorder, Recorder, start_wandb
 
 EVALUATION = {"validation/loss": 0.5, "test/loss": 0.6, "accumulated_submission_time": 1.25, "score": 1.25}
 
@@ -372,23 +365,3 @@ def test_null_recorder_has_the_same_methods():
     public = {name for name in vars(Recorder) if not name.startswith("_")}
     assert public == {name for name in vars(NullRecorder) if not name.startswith("_")}
     assert NullRecorder().start().state_dict() == {"rows": {}}
-
-
-def test_json_is_replaced_as_a_whole(tmp_path, monkeypatch):
-    path = tmp_path / "trial.json"
-    write_json_atomic(path, {"b": 1, "a": [math.nan, np.float32(0.5), tmp_path]})
-    content = json.loads(path.read_text())
-    assert list(content) == ["b", "a"]
-    assert math.isnan(content["a"][0])
-    assert content["a"][1:] == [0.5, str(tmp_path)]
-    with pytest.raises(TypeError, match="cannot write object as JSON"):
-        write_json_atomic(path, {"b": object()})
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecorderError, match=r"^cannot write .*trial.json: No space left on device$"):
-        write_json_atomic(path, {"b": 2})
-    assert json.loads(path.read_text())["b"] == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["trial.json"]

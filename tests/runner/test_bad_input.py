@@ -82,7 +82,7 @@ def test_missing_full_dataset_says_how_to_get_it(tmp_path):
 @pytest.mark.jax
 def test_missing_full_dataset_runs_the_mini_under_its_own_name(tmp_path):
     [result], messages = run(config(tmp_path, "jax", workload="toy", max_global_steps=3))
-    assert result.record["workload"] == "toy_mini"
+    assert result.record.workload == "toy_mini"
     assert result.trial_dir == trial_dir(tmp_path, "jax")
     assert any("runs" in text or "uses toy_mini" in text for text in messages)
 
@@ -163,7 +163,7 @@ def test_existing_experiment_needs_a_decision(framework, tmp_path):
     assert "--overwrite" in message
     assert sorted(path.name for path in trial_dir(tmp_path, framework).iterdir()) == before
     [result], _ = run(config(tmp_path, framework, max_global_steps=3, overwrite=True), endless())
-    assert result.record["global_step"] == 3
+    assert result.record.global_step == 3
 
 
 @pytest.mark.jax
@@ -197,7 +197,7 @@ def test_every_checkpoint_damaged_starts_again_and_says_so(framework, tmp_path):
     (folder / "trial.json").unlink()
     [result], messages = run(config(tmp_path, framework, max_global_steps=6, resume_last_run=True), endless())
     assert any("starting this trial again" in message for message in messages)
-    assert result.record["global_step"] == 6
+    assert result.record.global_step == 6
 
 
 OUT_OF_MEMORY = {
@@ -217,7 +217,7 @@ def test_out_of_memory_in_training(framework, tmp_path):
     path.write_text(source)
     [result], _ = run(config(tmp_path, framework, submission_path=str(path)), endless())
     assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert result.record["error"]
+    assert result.record.error
 
 
 @both
@@ -230,7 +230,7 @@ def test_a_crash_keeps_the_logs_and_names_the_line(framework, tmp_path):
     path.write_text(source)
     [result], _ = run(config(tmp_path, framework, submission_path=str(path)), endless())
     assert result.outcome is Outcome.CRASHED
-    assert "crashing.py" in result.record["error"]
+    assert "crashing.py" in result.record.error
     assert len(toy_runs.rows(trial_dir(tmp_path, framework) / "eval_measurements.csv")) == 1
 
 
@@ -267,7 +267,7 @@ def stop_when_training():
 threading.Thread(target=stop_when_training, daemon=True).start()
 config = toy_runs.config(Path({str(tmp_path)!r}), {framework!r}, resume_last_run=True)
 results, _ = toy_runs.run(config, toy_runs.endless())
-print(results[0].outcome, results[0].record["global_step"])
+print(results[0].outcome, results[0].record.global_step)
 os._exit(0)
 """
     done = toy_runs.run_in_process(script, tmp_path, env={})
@@ -281,7 +281,7 @@ os._exit(0)
         config(tmp_path, framework, resume_last_run=True, max_global_steps=int(step) + 5), endless()
     )
     assert any(f"resumed at step {step} " in message for message in messages)
-    assert result.record["global_step"] == int(step) + 5
+    assert result.record.global_step == int(step) + 5
 
 
 def test_nothing_prompts(tmp_path):

@@ -18,7 +18,7 @@ from pathlib import Path
 from algoperf.runner import summary
 config = toy_runs.config(Path(sys.argv[1]), sys.argv[2], max_global_steps={STEPS})
 results, _ = toy_runs.run(config, toy_runs.endless())
-assert results[0].outcome == "completed", results[0].record["error"]
+assert results[0].outcome == "completed", results[0].record.error
 summary.show(results)
 """
 WEIGHTS = """

@@ -44,7 +44,7 @@ def test_ledger_items_add_up_to_the_wall_time(framework, tmp_path):
     started = time.monotonic()
     [result], _ = run(config(tmp_path, framework, max_global_steps=200), endless())
     wall_s = time.monotonic() - started
-    ledger = result.record["ledger"]
+    ledger = result.record.ledger.seconds()
     assert sum(ledger.values()) <= wall_s
     evaluation = rows(result.trial_dir / "eval_measurements.csv")[-1]
     assert float(evaluation["accumulated_submission_time"]) == pytest.approx(
@@ -60,7 +60,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(framework, tmp_path):
     for steps in (25, 60, 90):
         (trial_dir(parts, framework) / "trial.json").unlink(missing_ok=True)
         [result], _ = run(config(parts, framework, max_global_steps=steps, resume_last_run=True), endless())
-    assert result.record["preemption_count"] == 2
+    assert result.record.preemption_count == 2
     backend = base.load(framework)
     expected = checkpoint_weights(trial_dir(alone, framework), backend, endless())
     got = checkpoint_weights(trial_dir(parts, framework), backend, endless())
@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(framework, tmp_path):
     [result], messages = run(config(tmp_path, framework, max_global_steps=40, resume_last_run=True), endless())
     assert any("checkpoint_30 is damaged" in message for message in messages)
     assert any("resumed at step 1 " in message for message in messages)
-    assert result.record["global_step"] == 40
+    assert result.record.global_step == 40
 
 
 def test_several_trials_have_their_own_seeds_and_finished_ones_are_not_run_again(framework, tmp_path):
@@ -102,15 +102,15 @@ def test_several_trials_have_their_own_seeds_and_finished_ones_are_not_run_again
     results, messages = run(config(tmp_path, framework, resume_last_run=True, **flags), endless())
     assert (trial_dir(tmp_path, framework, 2) / "trial.json").stat().st_mtime_ns == second
     assert any("trial_2 is finished" in message for message in messages)
-    assert len({result.record["seed"] for result in results}) == 3
-    assert len({result.record["hyperparameters"]["learning_rate"] for result in results}) == 3
+    assert len({result.record.seed for result in results}) == 3
+    assert len({result.record.hyperparameters["learning_rate"] for result in results}) == 3
 
 
 def test_self_tuning_runs_have_no_hyperparameters_and_more_time(framework, tmp_path):
     [result], _ = run(config(tmp_path, framework, tuning_ruleset="self"))
     assert result.outcome is Outcome.REACHED
-    assert result.record["hyperparameters"] == {}
-    assert result.record["budget_s"] == 1.5 * toy_runs.REGISTRY.get("toy_mini").budget.max_runtime_s
+    assert result.record.hyperparameters == {}
+    assert result.record.budget_s == 1.5 * toy_runs.REGISTRY.get("toy_mini").budget.max_runtime_s
     assert not (result.trial_dir / "hparams.json").exists()
 
 
@@ -134,7 +134,7 @@ def test_the_seed_does_not_move_the_points_of_the_search_space(framework, tmp_pa
     }.items():
         settings = config(tmp_path / name, framework, tuning_search_space=space, max_global_steps=1, **flags)
         [result], _ = run(settings, endless())
-        rates.append(result.record["hyperparameters"]["learning_rate"])
+        rates.append(result.record.hyperparameters["learning_rate"])
     assert rates[0] == rates[1] != rates[2]
 
 
@@ -162,12 +162,12 @@ def test_a_submission_that_changed_is_noticed_when_its_trial_goes_on(framework, 
             tmp_path, framework, submission_path=str(submission), max_global_steps=steps, resume_last_run=True
         )
         [result], messages = run(settings, endless())
-        digests.append(result.record["provenance"]["submission_digests"])
+        digests.append(result.record.provenance["submission_digests"])
         warned.append([message for message in messages if "rate_helper.py changed since" in message])
     assert [len(messages) for messages in warned] == [0, 0, 1]
     assert digests[0] == digests[1] == digests[2][:1]
-    assert digests[2][1:] == [result.record["provenance"]["submission_digest"]]
-    assert result.record["global_step"] == 15
+    assert digests[2][1:] == [result.record.provenance["submission_digest"]]
+    assert result.record.global_step == 15
 
 
 def test_a_run_that_is_nan_is_diverged(framework, tmp_path):

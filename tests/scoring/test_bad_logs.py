@@ -1,17 +1,18 @@
 """Bad input gets a clear message, and the rest is still scored."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from algoperf.records.outcome import Outcome
+from algoperf.records.trial import Ledger, TrialRecord
 from scoring.analysis import Analysis, analyse
 from scoring.board import Board, make_board
 from scoring.logs import LogsError, LogStatus, LogTree, read_logs
-from scoring.outcomes import Outcome, ending
+from scoring.outcomes import InferredOutcome, ending
 from scoring.rules import Rules
 from scoring.times import Mode
 
@@ -230,12 +231,12 @@ def test_a_million_rows_are_read(written_board: Path, small_rules: Rules) -> Non
 def test_typed_outcomes_are_read_and_otherwise_inferred(written_board: Path, small_rules: Rules) -> None:
     rule = small_rules.workloads["speech"]
     place = trial(written_board)
-    for outcome in ("diverged", "out_of_memory", "interrupted"):
-        (place / "trial.json").write_text(json.dumps({"outcome": outcome, "ledger": None}))
+    for outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.INTERRUPTED):
+        _record(outcome).write(place)
         (place / CSV).write_text("accumulated_submission_time,validation/wer\n1,0.9\n")
         assert _ending(written_board, small_rules).outcome == outcome
     (place / "trial.json").write_text("{broken")
-    assert _ending(written_board, small_rules).outcome is Outcome.ENDED_EARLY
+    assert _ending(written_board, small_rules).outcome is InferredOutcome.ENDED_EARLY
     (place / CSV).write_text("accumulated_submission_time,validation/wer\n1,0.9\n149,0.9\n")
     assert _ending(written_board, small_rules).outcome is Outcome.OUT_OF_TIME
     (place / CSV).write_text("accumulated_submission_time,validation/wer\n1,0.9\n3,nan\n")
@@ -243,7 +244,33 @@ def test_typed_outcomes_are_read_and_otherwise_inferred(written_board: Path, sma
     (place / CSV).write_text(f"accumulated_submission_time,validation/wer\n1,{rule.validation_target}\n")
     assert _ending(written_board, small_rules).outcome is Outcome.REACHED  # inclusive
     (place / CSV).unlink()
-    assert _ending(written_board, small_rules).outcome is Outcome.NO_LOG
+    assert _ending(written_board, small_rules).outcome is InferredOutcome.NO_LOG
+
+
+def _record(outcome: Outcome) -> TrialRecord:
+    return TrialRecord(
+        outcome=outcome,
+        workload="speech",
+        framework="jax",
+        definition_digest="0" * 16,
+        ruleset="self",
+        budget_s=150.0,
+        seed=0,
+        batch_size=1,
+        global_step=1,
+        preemption_count=0,
+        submission_time_s=1.0,
+        best_validation=None,
+        ledger=Ledger(
+            data_selection_s=0.0,
+            update_s=1.0,
+            prepare_for_eval_s=0.0,
+            evaluation_s=0.0,
+            checkpoint_s=0.0,
+            logging_s=0.0,
+            other_s=0.0,
+        ),
+    )
 
 
 def _ending(folder: Path, rules: Rules):
