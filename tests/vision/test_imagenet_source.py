@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from imagenet_files import definition, write_class_folders
 
@@ -16,7 +17,7 @@ from workloads.common.imagenet import source as image_source
 from workloads.common.imagenet.augment import Augmentation, mixup
 from workloads.common.imagenet.prepare import prepare
 from workloads.common.imagenet.source import fake_batch, open_split
-from workloads.common.imagenet.workers import WorkerPool
+from workloads.common.imagenet.workers import WorkerError, WorkerPool
 
 AUGMENTED = {"rand_augment": True, "translate_px": 8, "cutout_px": 4}
 
@@ -124,19 +125,18 @@ def test_an_error_in_a_worker_comes_back_and_names_the_file(data_dir: Path) -> N
 
 
 PARENT = """
-import json, sys, time
+import json, os, sys, time
+import psutil
 from pathlib import Path
 import numpy as np
 from algoperf.data import BatchRequest
 from algoperf.definition import Split
-from workloads.common.imagenet import workers
 from workloads.common.imagenet.source import open_split
 from imagenet_files import definition
 source = open_split(definition(), Split.TRAIN, Path(sys.argv[1]))
 source.read(BatchRequest(indices=np.arange(4), batch_size=4, seed=0, epochs=np.zeros(4, int)))
-pool = workers.shared_pool()
-pids = [pool._idle.get()._process.pid for _ in range(pool.num_workers)]
-print(json.dumps(pids), flush=True)
+children = [(child.pid, " ".join(child.cmdline())) for child in psutil.Process().children(recursive=True)]
+print(json.dumps([pid for pid, command in children if "LokyProcess" in command]), flush=True)
 time.sleep(60)
 """
 
@@ -145,7 +145,7 @@ def modules_mapped_by(pid: int) -> str:
     return Path(f"/proc/{pid}/maps").read_text()
 
 
-def test_workers_import_no_framework_and_die_with_their_parent(data_dir: Path) -> None:
+def test_workers_import_no_framework_and_leave_nothing_when_their_parent_is_killed(data_dir: Path) -> None:
     environment = {
         **os.environ,
         "ALGOPERF_DATA_WORKERS": "2",
@@ -167,9 +167,18 @@ def test_workers_import_no_framework_and_die_with_their_parent(data_dir: Path) -
         parent.wait()
         parent.stdout.close()
     deadline = time.monotonic() + 10
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < deadline, "workers outlive their parent"
+    while any(is_running(pid) for pid in pids) or list(Path("/dev/shm").glob(f"*{parent.pid}*")):
+        assert time.monotonic() < deadline, "workers or their shared memory outlive their parent"
         time.sleep(0.05)
+
+
+def test_a_killed_worker_is_an_error_that_says_what_may_help(data_dir: Path, pool: WorkerPool) -> None:
+    source = open_split(definition(), Split.TRAIN, data_dir)
+    source.read(request([0]))
+    (worker,) = (child for child in psutil.Process().children() if "LokyProcess" in " ".join(child.cmdline()))
+    worker.kill()
+    with pytest.raises(WorkerError, match=r"memory may be short: try fewer workers \(ALGOPERF_DATA_WORKERS\)"):
+        source.read(request([0]))
 
 
 def is_running(pid: int) -> bool:

@@ -1,15 +1,12 @@
-"""A process that decodes and augments images for `workloads.common.imagenet.workers`. Imports no framework.
+"""What a process of `workloads.common.imagenet.workers` does. Imports no framework."""
 
-Reads pickled requests from standard input and answers each on standard output with None or an error. It ends when its
-input does, which is when the process that started it closes it or dies, however it dies.
-"""
-
+import functools
 import os
-import pickle
-import sys
+import signal
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +14,8 @@ import numpy as np
 from workloads.common.imagenet.augment import Augmentation, make_inputs
 from workloads.common.imagenet.definition import ImageNetData
 from workloads.common.imagenet.images import EncodedImages
+
+_PARENT_CHECK_PERIOD_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +41,23 @@ class Task:
     first_row: int
 
 
-def perform(task: Task, opened: dict[Any, EncodedImages]) -> None:
-    """Fills rows of the task's buffer; keeps stores in `opened` for the next task."""
-    key = (task.store_dir, task.split, task.images_per_part)
-    if key not in opened:
-        opened[key] = EncodedImages(*key)
-    images = [opened[key].decoded(int(index)) for index in task.indices]
+def initialise(parent: int) -> None:
+    """Prepares this process, which ends when the process `parent` that started it has ended, however that ended."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for the parent
+    threading.Thread(target=_end_with_process, args=(parent,), daemon=True).start()
+
+
+def _end_with_process(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_PERIOD_S)
+    os._exit(1)
+
+
+def perform(task: Task) -> None:
+    """Fills rows of the task's buffer; stores stay open for the next task."""
+    stored = _open(task.store_dir, task.split, task.images_per_part)
+    images = [stored.decoded(int(index)) for index in task.indices]
     size = task.data.image_size
     shape = (len(images), size, size, 3)
     offset = task.first_row * size * size * 3 * np.dtype(np.float32).itemsize
@@ -55,26 +65,6 @@ def perform(task: Task, opened: dict[Any, EncodedImages]) -> None:
     make_inputs(images, task.data, task.augmentation, np.asarray(out))
 
 
-def main() -> None:
-    cv2.setNumThreads(0)
-    requests = sys.stdin.buffer
-    # Anything that a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    opened: dict[Any, EncodedImages] = {}
-    while True:
-        try:
-            task = pickle.load(requests)
-        except EOFError:
-            return
-        error: Exception | None = None
-        try:
-            perform(task, opened)
-        except Exception as raised:
-            error = raised
-        pickle.dump(error, answers)
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()
+@functools.cache
+def _open(store_dir: Path, split: str, images_per_part: int) -> EncodedImages:
+    return EncodedImages(store_dir, split, images_per_part)

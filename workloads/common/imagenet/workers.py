@@ -1,29 +1,29 @@
 """A pool of processes that decode and augment images into shared memory.
 
-The processes are started as programs, not forked or spawned by `multiprocessing`: they import neither the main program
-nor a framework, and they end with this process.
+Loky starts them afresh, without importing the main program: they have no framework in memory, and a script needs no
+`if __name__ == "__main__"`. The memory has no name: the system frees it with the last process that uses it, and the
+size of `/dev/shm`, small in containers, does not limit it.
 """
 
-import atexit
 import contextlib
 import mmap
 import os
-import pickle
-import queue
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+import loky
 import numpy as np
 
 from algoperf.cores import usable_cores
 from algoperf.errors import UserError
-from workloads.common.imagenet.worker import Task
+from workloads.common.imagenet.worker import Task, initialise, perform
 
 NUM_WORKERS_VARIABLE = "ALGOPERF_DATA_WORKERS"
+_WORKER_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18",  # bytes; memory maps of stores grow, and loky would take them for a leak
+}
 
 
 class WorkerError(UserError):
@@ -31,65 +31,27 @@ class WorkerError(UserError):
 
 
 class WorkerPool:
-    """Performs tasks in `num_workers` processes. Safe to use from several threads."""
+    """Performs tasks in `num_workers` processes, started at the first. Safe to use from several threads."""
 
     def __init__(self, num_workers: int) -> None:
-        if num_workers < 1:
-            raise ValueError(f"num_workers must be at least 1, got {num_workers}")
-        self.num_workers = num_workers
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for _ in range(num_workers):
-            self._idle.put(_Worker())
-        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="image-workers")
+        self._executor = loky.ProcessPoolExecutor(
+            num_workers, initializer=initialise, initargs=(os.getpid(),), env=_WORKER_ENVIRONMENT
+        )
 
     def perform(self, tasks: Sequence[Task]) -> None:
         """Returns when all tasks are done; raises the first error of any."""
-        for _ in self._threads.map(self._perform_one, tasks):
-            pass
-
-    def _perform_one(self, task: Task) -> None:
-        worker = self._idle.get()
         try:
-            worker.perform(task)
-        finally:
-            self._idle.put(worker)
+            for _ in self._executor.map(perform, tasks):
+                pass
+        except loky.BrokenProcessPool as broken:
+            raise WorkerError(
+                f"an image worker ended; if it was killed, memory may be short: try fewer workers "
+                f"({NUM_WORKERS_VARIABLE})"
+            ) from broken
 
     def close(self) -> None:
         """Ends the processes."""
-        self._threads.shutdown()
-        for _ in range(self.num_workers):
-            self._idle.get().close()
-
-
-class _Worker:
-    def __init__(self) -> None:
-        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        paths = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.common.imagenet.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **one_thread, "PYTHONPATH": paths},
-            start_new_session=True,  # an interrupt at the keyboard is for the parent, which then closes the pipe
-        )
-
-    def perform(self, task: Task) -> None:
-        try:
-            pickle.dump(task, self._process.stdin)
-            self._process.stdin.flush()
-            error = pickle.load(self._process.stdout)
-        except (BrokenPipeError, EOFError) as lost:
-            raise WorkerError(
-                f"an image worker ended with exit code {self._process.wait()}; if it was killed, memory may be short: "
-                f"try fewer workers ({NUM_WORKERS_VARIABLE})"
-            ) from lost
-        if error is not None:
-            raise error
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._executor.shutdown(kill_workers=True)
 
 
 def default_num_workers() -> int:
@@ -110,7 +72,6 @@ def shared_pool() -> WorkerPool:
     with _pool_lock:
         if _pool is None:
             _pool = WorkerPool(default_num_workers())
-            atexit.register(_pool.close)
         return _pool
 
 
