@@ -2,6 +2,9 @@
 
 Three ways of importing a neighbour exist in the wild, and all work: `import helper`, `from . import helper` and
 `from some.parents.helper import x`, the last one relative to any folder above the submission.
+
+Entries of `sys.path` would not do: at its front the folder hides the standard library, at its end installed packages
+hide neighbours, and a parent named like an installed package (`reference_algorithms`) is never searched.
 """
 
 import hashlib

@@ -13,21 +13,12 @@ from hypothesis import strategies as st
 from algoperf.definition import Direction, MetricSpec
 from algoperf.harness.progress import Progress, time_to_target_s
 from algoperf.records.outcome import Outcome
+from algoperf.testing import FakeClock
 from algoperf.testing.toy_workload.definition import MINI
 
 ACCURACY = MetricSpec(name="accuracy", direction=Direction.MAXIMIZE)
 LOSS = MetricSpec(name="loss", direction=Direction.MINIMIZE)
 DEFINITION = dataclasses.replace(MINI, metric=ACCURACY, validation_target=0.97)
-
-
-class Refreshes:
-    """Stands for the clock that says when the line is due."""
-
-    def __init__(self):
-        self.now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
 
 
 class Terminal(io.StringIO):
@@ -40,7 +31,7 @@ def accuracy(value, **others):
 
 
 def started(stream=None, **options):
-    stream, clock = stream or io.StringIO(), Refreshes()
+    stream, clock = stream or io.StringIO(), FakeClock()
     return Progress(DEFINITION, 60.0, stream=stream, clock=clock, **options), stream, clock
 
 

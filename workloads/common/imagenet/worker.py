@@ -2,7 +2,6 @@
 
 import functools
 import os
-import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ class Task:
 def initialise(parent: int) -> None:
     """Prepares this process, which ends when the process `parent` that started it has ended, however that ended."""
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for the parent
+    os.setsid()  # an interrupt at the keyboard is for the parent; and sessions share busy cores evenly
     threading.Thread(target=_end_with_process, args=(parent,), daemon=True).start()
 
 
