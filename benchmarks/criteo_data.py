@@ -19,7 +19,7 @@ from algoperf.definition import Split, SplitSizes
 from workloads.criteo1tb import prepare
 from workloads.criteo1tb.click_log import HiddenModel, format_rows
 from workloads.criteo1tb.data import ClickSource, open_split
-from workloads.criteo1tb.definition import CRITEO1TB, ClickLogConfig
+from workloads.criteo1tb.definition import CRITEO1TB, ClickLogData
 from workloads.criteo1tb.parser import parse
 
 _DISTINCT_ROWS = 50_000
@@ -52,7 +52,7 @@ def _definition(num_rows: int):
     return dataclasses.replace(
         CRITEO1TB,
         splits=SplitSizes(train=num_rows, eval_train=evaluation, validation=evaluation // 2, test=evaluation // 2),
-        data=ClickLogConfig(num_days=2, shuffle_block_rows=500_000),
+        data=ClickLogData(num_days=2, shuffle_block_rows=500_000),
     )
 
 

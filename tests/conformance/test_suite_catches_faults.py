@@ -11,7 +11,7 @@ from algoperf.registry import Registry
 from algoperf.testing import toy_registry
 from algoperf.testing.conformance import checks, parity, prepared
 from algoperf.testing.conformance.workload_fixture import WorkloadFixture
-from algoperf.testing.toy_workload.definition import ToyModel
+from algoperf.testing.toy_workload.definition import ToyConfig
 
 pytestmark = [pytest.mark.torch]
 
@@ -232,7 +232,7 @@ def test_frameworks_that_disagree():
         logits, model_state = original(params, batch, model_state, **options)
         return 2 * logits - logits.detach(), model_state
 
-    larger = {"model": ToyModel(num_features=50)}
+    larger = {"model": ToyConfig(num_features=50)}
     jax = WorkloadFixture(BrokenRegistry(larger), "toy_mini", "jax")
 
     def compare(check, registry):

@@ -9,7 +9,7 @@ from algoperf.data import BatchRequest, Store, StoreError
 from algoperf.definition import Split, SplitSizes
 from workloads.ogbg import prepare
 from workloads.ogbg.data import open_split
-from workloads.ogbg.definition import OGBG, MoleculeConfig
+from workloads.ogbg.definition import OGBG, MoleculeData
 
 
 def graph(num_nodes=3, bonds=((0, 1), (1, 2)), **changes):
@@ -29,7 +29,7 @@ def definition_for(train, validation=1, test=1):
     return dataclasses.replace(
         OGBG,
         splits=SplitSizes(train=train, eval_train=1, validation=validation, test=test),
-        data=MoleculeConfig(max_nodes=10, max_edges=20),
+        data=MoleculeData(max_nodes=10, max_edges=20),
     )
 
 

@@ -7,7 +7,7 @@ from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSi
 
 
 @dataclass(frozen=True, kw_only=True)
-class CifarModel:
+class CifarConfig:
     """ResNet of basic blocks with a 3x3 stem and no max-pooling.
 
     Attributes:
@@ -54,9 +54,9 @@ BASE = WorkloadDefinition(
     budget=Budget(max_runtime_s=3_600, eval_period_s=600, step_hint=4_883),
     eval_batch_size=1024,
     default_dropout=None,
-    model=CifarModel(),
+    model=CifarConfig(),
     data=CifarData(),
-    small_model=CifarModel(blocks=(1, 1), width=4),
+    small_model=CifarConfig(blocks=(1, 1), width=4),
     small_data=CifarData(image_size=16),
     parameter_count=11_173_962,
     parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},

@@ -62,7 +62,7 @@ class DlrmConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClickLogConfig:
+class ClickLogData:
     """How the raw day files become a store, and the order of training.
 
     Attributes:
@@ -88,7 +88,7 @@ def _tensor_kinds(model: DlrmConfig) -> dict[str, dict[str, int]]:
 
 
 _SMALL_MODEL = DlrmConfig(table_rows=64, embedding_width=8, bottom_widths=(16, 8, 8), top_widths=(16, 16, 12, 8, 1))
-_SMALL_LOG = ClickLogConfig(num_days=3, shuffle_block_rows=64)
+_SMALL_LOG = ClickLogData(num_days=3, shuffle_block_rows=64)
 _PUBLISHED = "AlgoPerf v0.6 workload properties"
 
 CRITEO1TB = WorkloadDefinition(
@@ -106,7 +106,7 @@ CRITEO1TB = WorkloadDefinition(
     eval_batch_size=131_072,
     default_dropout=0.0,
     model=DlrmConfig(),
-    data=ClickLogConfig(),
+    data=ClickLogData(),
     small_model=_SMALL_MODEL,
     small_data=_SMALL_LOG,
     parameter_count=539_267_457,
@@ -178,7 +178,7 @@ MINI = dataclasses.replace(
     budget=Budget(max_runtime_s=165, eval_period_s=4, step_hint=855),
     eval_batch_size=8_192,
     model=_MINI_MODEL,
-    data=ClickLogConfig(num_days=4, shuffle_block_rows=1, click_seed=29),
+    data=ClickLogData(num_days=4, shuffle_block_rows=1, click_seed=29),
     small_data=dataclasses.replace(_SMALL_LOG, click_seed=29),
     parameter_count=1_393_633,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),

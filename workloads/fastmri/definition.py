@@ -10,7 +10,7 @@ NORMS = ("instance", "layer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetModel:
+class UNetConfig:
     """U-Net from one channel to one channel.
 
     Attributes:
@@ -71,7 +71,7 @@ class FastMRIData:
     generator: PhantomGenerator | None = None
 
 
-def _kinds(model: UNetModel) -> dict[str, dict[str, int]]:
+def _kinds(model: UNetConfig) -> dict[str, dict[str, int]]:
     blocks = 2 * model.pool_layers + 1
     kinds = {"CONV_WEIGHT": 2 * blocks + model.pool_layers + 1, "BIAS": 1}
     if model.norm == "layer":
@@ -80,8 +80,8 @@ def _kinds(model: UNetModel) -> dict[str, dict[str, int]]:
 
 
 _UPSTREAM = "AlgoPerf v0.6"
-_MODEL = UNetModel()
-_SMALL = UNetModel(channels=4, pool_layers=2)
+_MODEL = UNetConfig()
+_SMALL = UNetConfig(channels=4, pool_layers=2)
 
 BASE = WorkloadDefinition(
     name="fastmri",
@@ -150,7 +150,7 @@ LAYERNORM = _variant(
     "fastmri_layernorm", "U-Net with layer norm on fastMRI knee images", 0.723284, 0.739996, 7_761_985, norm="layer"
 )
 
-_MINI_MODEL = UNetModel(channels=12, pool_layers=3)
+_MINI_MODEL = UNetConfig(channels=12, pool_layers=3)
 
 MINI = dataclasses.replace(
     BASE,

@@ -11,7 +11,7 @@ import numpy as np
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax.dropout import Dropout
 from workloads.common.jax.model import FlaxModel
-from workloads.fastmri.definition import UNetModel
+from workloads.fastmri.definition import UNetConfig
 from workloads.fastmri.ssim import COVARIANCE_FACTOR, K1, K2, WINDOW
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -30,7 +30,7 @@ class ConvBlock(nn.Module):
     """Twice: 3x3 convolution, norm, activation, dropout of whole channels."""
 
     features: int
-    model: UNetModel
+    model: UNetConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, dropout_rate: Any) -> jax.Array:
@@ -49,7 +49,7 @@ class TransposeConvBlock(nn.Module):
     """2x2 transposed convolution of stride 2, instance norm, activation."""
 
     features: int
-    model: UNetModel
+    model: UNetConfig
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,7 +58,7 @@ class TransposeConvBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    model: UNetModel
+    model: UNetConfig
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, dropout_rate: Any = 0.0) -> jax.Array:

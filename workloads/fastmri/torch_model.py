@@ -12,7 +12,7 @@ from workloads.common.torch import weights
 from workloads.common.torch.initializers import lecun_normal_, zeros_
 from workloads.common.torch.model import TorchModel
 from workloads.common.torch.weights import Entry
-from workloads.fastmri.definition import UNetModel
+from workloads.fastmri.definition import UNetConfig
 from workloads.fastmri.ssim import COVARIANCE_FACTOR, K1, K2, WINDOW
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -29,7 +29,7 @@ def instance_norm(x: Tensor, epsilon: float = 1e-5) -> Tensor:
 class ConvBlock(nn.Module):
     """Twice: 3x3 convolution, norm, activation, dropout of whole channels."""
 
-    def __init__(self, in_channels: int, features: int, model: UNetModel) -> None:
+    def __init__(self, in_channels: int, features: int, model: UNetConfig) -> None:
         super().__init__()
         self._activation = ACTIVATIONS[model.activation]
         self._layer_norm = model.norm == "layer"
@@ -60,7 +60,7 @@ class ConvBlock(nn.Module):
 class TransposeConvBlock(nn.Module):
     """2x2 transposed convolution of stride 2, instance norm, activation."""
 
-    def __init__(self, in_channels: int, features: int, model: UNetModel) -> None:
+    def __init__(self, in_channels: int, features: int, model: UNetConfig) -> None:
         super().__init__()
         self._activation = ACTIVATIONS[model.activation]
         self.conv = nn.ConvTranspose2d(in_channels, features, 2, 2, bias=False)
@@ -71,7 +71,7 @@ class TransposeConvBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    def __init__(self, model: UNetModel) -> None:
+    def __init__(self, model: UNetConfig) -> None:
         super().__init__()
         widths = [model.channels * 2**level for level in range(model.pool_layers + 1)]
         inputs = [1, *widths[:-1]]

@@ -20,7 +20,7 @@ ACTIVATIONS = ("relu", "silu", "gelu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetModel:
+class ResNetConfig:
     """Bottleneck ResNet v1.5 (the stride is in the 3x3 convolution).
 
     Attributes:
@@ -53,7 +53,7 @@ def _kinds(blocks: tuple[int, ...]) -> dict[str, dict[str, int]]:
 
 
 _UPSTREAM = "AlgoPerf v0.6"
-_SMALL = ResNetModel(blocks=(2, 1), width=4)
+_SMALL = ResNetConfig(blocks=(2, 1), width=4)
 _LOG_10 = math.log(10)
 
 BASE = WorkloadDefinition(
@@ -71,7 +71,7 @@ BASE = WorkloadDefinition(
     budget=Budget(max_runtime_s=66_159, eval_period_s=510, step_hint=195_999),
     eval_batch_size=1024,
     default_dropout=None,
-    model=ResNetModel(),
+    model=ResNetConfig(),
     data=ImageNetData(),
     small_model=_SMALL,
     small_data=ImageNetData(num_classes=10, image_size=32, resize_size=36),
@@ -93,7 +93,7 @@ SILU = dataclasses.replace(
     title="ResNet-50 with SiLU on ImageNet",
     validation_target=0.75445,
     test_target=0.6323,
-    model=ResNetModel(activation="silu"),
+    model=ResNetConfig(activation="silu"),
     small_model=dataclasses.replace(_SMALL, activation="silu"),
     mini=None,
 )
@@ -104,7 +104,7 @@ GELU = dataclasses.replace(
     title="ResNet-50 with GELU on ImageNet",
     validation_target=0.76765,
     test_target=0.6519,
-    model=ResNetModel(activation="gelu"),
+    model=ResNetConfig(activation="gelu"),
     small_model=dataclasses.replace(_SMALL, activation="gelu"),
     mini=None,
 )
@@ -115,7 +115,7 @@ LARGE_BN_INIT = dataclasses.replace(
     title="ResNet-50 with large initial batch-norm scales on ImageNet",
     validation_target=0.76526,
     test_target=0.6423,
-    model=ResNetModel(last_scale=8.0),
+    model=ResNetConfig(last_scale=8.0),
     small_model=dataclasses.replace(_SMALL, last_scale=8.0),
     initial_loss=(_LOG_10 - 0.5, _LOG_10 + 1.5),
     mini=None,
@@ -134,7 +134,7 @@ MINI = dataclasses.replace(
     splits=MINI_SPLITS,
     budget=Budget(max_runtime_s=165, eval_period_s=3.5, step_hint=3_029),
     eval_batch_size=256,
-    model=ResNetModel(blocks=_MINI_BLOCKS, width=16),
+    model=ResNetConfig(blocks=_MINI_BLOCKS, width=16),
     data=ImageNetData(
         num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
         image_size=32,

@@ -18,7 +18,7 @@ from workloads.common.imagenet.definition import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTModel:
+class ViTConfig:
     """Vision transformer without class token, with fixed sine-cosine position embedding.
 
     Attributes:
@@ -46,7 +46,7 @@ class ViTModel:
             raise ValueError(f"width must be divisible by 4 and by heads={self.heads}, got {self.width}")
 
 
-def _kinds(model: ViTModel) -> dict[str, dict[str, int]]:
+def _kinds(model: ViTConfig) -> dict[str, dict[str, int]]:
     pooling = int(model.attention_pooling)
     attentions = model.depth + pooling
     layer_norms = 2 * model.depth + (not model.post_layer_norm) + pooling
@@ -67,8 +67,8 @@ def _kinds(model: ViTModel) -> dict[str, dict[str, int]]:
 
 
 _UPSTREAM = "AlgoPerf v0.6"
-_MODEL = ViTModel()
-_SMALL = ViTModel(patch_size=8, width=16, depth=2, mlp_width=32, heads=2)
+_MODEL = ViTConfig()
+_SMALL = ViTConfig(patch_size=8, width=16, depth=2, mlp_width=32, heads=2)
 _LOG_10 = math.log(10)
 
 BASE = WorkloadDefinition(
@@ -149,7 +149,7 @@ MAP = _variant(
     attention_pooling=True,
 )
 
-_MINI_MODEL = ViTModel(patch_size=8, width=64, depth=3, mlp_width=128, heads=4)
+_MINI_MODEL = ViTConfig(patch_size=8, width=64, depth=3, mlp_width=128, heads=4)
 
 MINI = dataclasses.replace(
     BASE,

@@ -11,7 +11,7 @@ from flax.linen.initializers import normal, xavier_uniform, zeros
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax.dropout import Dropout
 from workloads.common.jax.image_classifier import ImageClassifier
-from workloads.imagenet_vit.definition import ViTModel
+from workloads.imagenet_vit.definition import ViTConfig
 from workloads.imagenet_vit.positions import sincos_positions
 
 _LAYER_NORM_EPSILON = 1e-6
@@ -45,7 +45,7 @@ class MlpBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    model: ViTModel
+    model: ViTConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, dropout_rate: Any) -> jax.Array:
@@ -66,7 +66,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    model: ViTModel
+    model: ViTConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, dropout_rate: Any) -> jax.Array:
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
 class MAPHead(nn.Module):
     """Multi-head attention pooling: one learned query, then an MLP with a residual sum. Returns [batch, width]."""
 
-    model: ViTModel
+    model: ViTConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, dropout_rate: Any) -> jax.Array:
@@ -93,7 +93,7 @@ class MAPHead(nn.Module):
 
 
 class ViT(nn.Module):
-    model: ViTModel
+    model: ViTConfig
     num_classes: int
 
     @nn.compact

@@ -13,7 +13,7 @@ from workloads.common.torch.dropout import Dropout
 from workloads.common.torch.image_classifier import ImageClassifier
 from workloads.common.torch.initializers import lecun_normal_, normal_, xavier_uniform_, zeros_
 from workloads.common.torch.weights import Entry
-from workloads.imagenet_vit.definition import ViTModel
+from workloads.imagenet_vit.definition import ViTConfig
 from workloads.imagenet_vit.positions import sincos_positions
 
 
@@ -79,7 +79,7 @@ class MlpBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    def __init__(self, model: ViTModel) -> None:
+    def __init__(self, model: ViTConfig) -> None:
         super().__init__()
         self._post_layer_norm = model.post_layer_norm
         self.layer_norm0 = _layer_norm(model.width)
@@ -110,7 +110,7 @@ class EncoderBlock(nn.Module):
 class MAPHead(nn.Module):
     """Multi-head attention pooling: one learned query, then an MLP with a residual sum. Returns [batch, width]."""
 
-    def __init__(self, model: ViTModel) -> None:
+    def __init__(self, model: ViTConfig) -> None:
         super().__init__()
         self.probe = nn.Parameter(torch.empty(1, 1, model.width))
         xavier_uniform_(self.probe, 1, model.width)
@@ -135,7 +135,7 @@ class ViT(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, model: ViTModel, image_size: int, num_classes: int) -> None:
+    def __init__(self, model: ViTConfig, image_size: int, num_classes: int) -> None:
         super().__init__()
         width, patch = model.width, model.patch_size
         self.conv_patch_extract = nn.Conv2d(3, width, patch, patch)

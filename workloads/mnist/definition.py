@@ -8,7 +8,7 @@ from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSi
 
 
 @dataclass(frozen=True, kw_only=True)
-class MnistModel:
+class MnistConfig:
     """Flatten, dense, sigmoid, dense.
 
     Attributes:
@@ -54,7 +54,7 @@ BASE = WorkloadDefinition(
     budget=Budget(max_runtime_s=60, eval_period_s=10, step_hint=7_813),
     eval_batch_size=10_000,
     default_dropout=None,
-    model=MnistModel(),
+    model=MnistConfig(),
     data=MnistData(),
     parameter_count=101_770,
     parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
@@ -74,7 +74,7 @@ MINI = dataclasses.replace(
     splits=SplitSizes(train=1_197, eval_train=300, validation=300, test=300),
     budget=Budget(max_runtime_s=60, eval_period_s=0.5, step_hint=1_500),
     eval_batch_size=300,
-    model=MnistModel(num_inputs=64),
+    model=MnistConfig(num_inputs=64),
     data=MnistData(image_size=8, train_mean=4.9, train_stddev=6.0),
     parameter_count=9_610,
     initial_loss=(math.log(10) - 0.3, math.log(10) + 0.5),

@@ -5,13 +5,13 @@ import jax
 
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax.image_classifier import ImageClassifier
-from workloads.mnist.definition import MnistModel
+from workloads.mnist.definition import MnistConfig
 
 
 class Mlp(nn.Module):
     """Flatten, dense, sigmoid, dense: images [batch, height, width, 1] to logits [batch, classes]."""
 
-    dimensions: MnistModel
+    dimensions: MnistConfig
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

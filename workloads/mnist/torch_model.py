@@ -6,13 +6,13 @@ from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import weights
 from workloads.common.torch.image_classifier import ImageClassifier
 from workloads.common.torch.initializers import lecun_normal_modules_
-from workloads.mnist.definition import MnistModel
+from workloads.mnist.definition import MnistConfig
 
 
 class Mlp(nn.Module):
     """Flatten, linear, sigmoid, linear: images [batch, height, width, 1] to logits [batch, classes]."""
 
-    def __init__(self, dimensions: MnistModel) -> None:
+    def __init__(self, dimensions: MnistConfig) -> None:
         super().__init__()
         self.net = nn.ModuleDict(
             {

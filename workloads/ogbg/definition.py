@@ -42,7 +42,7 @@ class GraphNetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoleculeConfig:
+class MoleculeData:
     """How molecules become a store.
 
     Attributes:
@@ -93,7 +93,7 @@ OGBG = WorkloadDefinition(
     eval_batch_size=32_768,
     default_dropout=0.1,
     model=GraphNetworkConfig(),
-    data=MoleculeConfig(),
+    data=MoleculeData(),
     small_model=_SMALL_MODEL,
     parameter_count=3_554_176,
     parameter_kinds=_tensor_kinds(GraphNetworkConfig()),
@@ -150,7 +150,7 @@ MINI = dataclasses.replace(
     budget=Budget(max_runtime_s=172, eval_period_s=4, step_hint=2_818),
     eval_batch_size=1_024,
     model=_MINI_MODEL,
-    data=MoleculeConfig(molecule_seed=31),
+    data=MoleculeData(molecule_seed=31),
     parameter_count=158_400,
     default_dropout=0.0,
     parameter_kinds=_tensor_kinds(_MINI_MODEL),

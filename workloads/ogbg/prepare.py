@@ -13,7 +13,7 @@ from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_d
 from algoperf.definition import Split, Tier, WorkloadDefinition
 from algoperf.reporting import Report
 from workloads.ogbg.data import MISSING_LABEL, generator_facts
-from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeConfig
+from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeData
 
 Example = Mapping[str, np.ndarray]
 _SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
@@ -93,7 +93,7 @@ class _GraphArrays:
     """The arrays of a store, appended to by blocks of graphs."""
 
     def __init__(self, writer: StoreWriter, definition: WorkloadDefinition) -> None:
-        self._config: MoleculeConfig = definition.data
+        self._config: MoleculeData = definition.data
         self._num_tasks = definition.model.num_tasks
         self._starts = {kind: writer.appender(f"{kind}_starts", np.int64) for kind in ("node", "edge")}
         self._totals = dict.fromkeys(self._starts, 0)

@@ -49,7 +49,7 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
+class TextData:
     """How sentence pairs become a store.
 
     Attributes:
@@ -91,7 +91,7 @@ def _tensor_kinds(model: TransformerConfig) -> dict[str, dict[str, int]]:
 
 
 _SMALL_MODEL = TransformerConfig(vocab_size=128, max_length=24, width=16, mlp_width=24, num_heads=2, num_layers=2)
-_SMALL_TEXT = TextConfig(tokenizer_bytes=40_000, pack_group=16, shuffle_window=32)
+_SMALL_TEXT = TextData(tokenizer_bytes=40_000, pack_group=16, shuffle_window=32)
 _PUBLISHED = "AlgoPerf v0.6 workload properties"
 
 WMT = WorkloadDefinition(
@@ -113,7 +113,7 @@ WMT = WorkloadDefinition(
     eval_batch_size=128,
     default_dropout=0.1,
     model=TransformerConfig(),
-    data=TextConfig(),
+    data=TextData(),
     small_model=_SMALL_MODEL,
     small_data=_SMALL_TEXT,
     parameter_count=133_521_408,
@@ -166,7 +166,7 @@ MINI = dataclasses.replace(
     budget=Budget(max_runtime_s=215, eval_period_s=5.5, step_hint=2_786),
     eval_batch_size=64,
     model=_MINI_MODEL,
-    data=TextConfig(tokenizer_bytes=1_000_000, pair_seed=17),
+    data=TextData(tokenizer_bytes=1_000_000, pair_seed=17),
     small_data=dataclasses.replace(_SMALL_TEXT, pair_seed=17),
     parameter_count=787_968,
     default_dropout=0.0,

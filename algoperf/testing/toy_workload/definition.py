@@ -7,7 +7,7 @@ from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSi
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyModel:
+class ToyConfig:
     num_features: int = 3
 
 
@@ -40,7 +40,7 @@ MINI = WorkloadDefinition(
     budget=Budget(max_runtime_s=20.0, eval_period_s=0.05, step_hint=300),
     eval_batch_size=32,
     default_dropout=None,
-    model=ToyModel(),
+    model=ToyConfig(),
     data=ToyData(),
     parameter_count=4,
     parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
@@ -48,6 +48,6 @@ MINI = WorkloadDefinition(
     sources={"targets": "twice the variance of the noise, which no model can beat"},
 )
 
-BASE = dataclasses.replace(MINI, name="toy", tier=Tier.FULL, dataset="toy", mini="toy_mini", small_model=ToyModel())
+BASE = dataclasses.replace(MINI, name="toy", tier=Tier.FULL, dataset="toy", mini="toy_mini", small_model=ToyConfig())
 
 DEFINITIONS = (BASE, MINI)
