@@ -104,7 +104,7 @@ def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
       StoreError: it is missing, or a file is damaged (named).
     """
     root = data_dir / definition.dataset
-    stores = sorted(found.parent for found in root.rglob(MANIFEST))
+    stores = sorted(manifest.parent for manifest in root.rglob(MANIFEST))
     if not stores:
         raise StoreError(f"no prepared data at {root} ({MANIFEST} is missing)")
     for path in stores:

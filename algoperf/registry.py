@@ -99,9 +99,9 @@ class Registry:
 def _installed_packages() -> tuple[str, ...]:
     workloads = importlib.import_module("workloads")
     local = [
-        f"workloads.{found.name}"
-        for found in pkgutil.iter_modules(workloads.__path__)
-        if found.ispkg and found.name not in _NOT_WORKLOADS
+        f"workloads.{member.name}"
+        for member in pkgutil.iter_modules(workloads.__path__)
+        if member.ispkg and member.name not in _NOT_WORKLOADS
     ]
     plugins = [point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
     return tuple(dict.fromkeys(sorted(local) + sorted(plugins)))

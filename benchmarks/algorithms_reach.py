@@ -55,9 +55,9 @@ def main() -> int:
         for name in options.algorithms.split(","):
             folder = ROOT / "reference_algorithms" / name
             for framework in options.frameworks.split(","):
-                found = reach(folder, framework, options.workload, Path(results), options.data_dir)
-                missed += found is None
-                print(f"{name:20s} {framework:8s} {found or 'missed'}", flush=True)
+                reached = reach(folder, framework, options.workload, Path(results), options.data_dir)
+                missed += reached is None
+                print(f"{name:20s} {framework:8s} {reached or 'missed'}", flush=True)
     return 1 if missed else 0
 
 

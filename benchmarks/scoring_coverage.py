@@ -102,16 +102,17 @@ def simulate_board(kind: Kind, seed: list[int], replicates: int) -> Tally:
     low, high = interval(drawn, scores, **shape, bounds=(0.0, 1.0))
     best_rank, worst_rank = rank_intervals(drawn, scores, **shape)
     ranks = competition_ranks(truth)
-    found = comparisons(table, draws, rules)
-    true_pairs = [_true_difference(true_median, table, rules, d.a, d.b) for d in found]
+    compared = comparisons(table, draws, rules)
+    true_pairs = [_true_difference(true_median, table, rules, d.a, d.b) for d in compared]
     wrong = [
-        d.verdict is not None and d.verdict != (d.a if t > 0 else d.b) for d, t in zip(found, true_pairs, strict=True)
+        d.verdict is not None and d.verdict != (d.a if t > 0 else d.b)
+        for d, t in zip(compared, true_pairs, strict=True)
     ]
     return Tally(
         score=np.mean(_inside(truth, low, high)),
         width=np.mean(high - low),
         rank=np.mean((best_rank <= ranks) & (ranks <= worst_rank)),
-        pair=np.mean([_inside(t, d.low, d.high) for d, t in zip(found, true_pairs, strict=True)]),
+        pair=np.mean([_inside(t, d.low, d.high) for d, t in zip(compared, true_pairs, strict=True)]),
         wrong_verdicts=np.mean(wrong),
         best_of_k=_best_of_k_coverage(table, rules, truth, kind, seed[1], replicates) if kind.trials > 1 else np.nan,
     )

@@ -59,8 +59,8 @@ def main() -> None:
             writer.add("volume_max", np.ones(count, np.float32))
         source = SliceSource([Store(path)], data)
         request = BatchRequest(indices=np.arange(count), batch_size=count)
-        expected, found = raw(kspace, targets, data), source.read(request)["inputs"]
-        print(f"largest difference of inputs: {np.abs(np.array(expected) - found).max():.1e}")
+        expected, actual = raw(kspace, targets, data), source.read(request)["inputs"]
+        print(f"largest difference of inputs: {np.abs(np.array(expected) - actual).max():.1e}")
         print(f"raw k-space, whole transforms: {rate(lambda: raw(kspace, targets, data), count):7.1f} slices/s")
         print(f"prepared store:                {rate(lambda: source.read(request), count):7.1f} slices/s")
 

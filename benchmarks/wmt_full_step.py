@@ -124,8 +124,8 @@ def main() -> None:
     options = parser.parse_args()
     for framework in options.frameworks.split(","):
         if options.in_this_process:
-            found = measure(options.workload, framework, options.rows, options.sentences, options.steps)
-            print(json.dumps(found), flush=True)
+            figures = measure(options.workload, framework, options.rows, options.sentences, options.steps)
+            print(json.dumps(figures), flush=True)
         else:
             arguments = [f"--{name}={getattr(options, name)}" for name in ("workload", "rows", "sentences", "steps")]
             command = [sys.executable, __file__, "--in_this_process", f"--frameworks={framework}", *arguments]

@@ -159,11 +159,11 @@ def compare_steps(definition, framework: str, data_dir: Path, batch_size: int, r
     contenders = {"by hand": by_hand, "ours": our_steps(definition, framework, batches)}
     for take in contenders.values():
         take(2)
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+    timings: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, take in contenders.items():
-            found[name].append(seconds_of(lambda take=take: take(steps)) / steps)
-    best = {name: min(values) for name, values in found.items()}
+            timings[name].append(seconds_of(lambda take=take: take(steps)) / steps)
+    best = {name: min(values) for name, values in timings.items()}
     for name, value in best.items():
         print(f"{framework} step of {batch_size} rows, {name}: {1e3 * value:.1f} ms")
     print(f"{framework} ours / by hand: {best['ours'] / best['by hand']:.3f}")

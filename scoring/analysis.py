@@ -191,8 +191,8 @@ def _runs(board: Board, i: int, j: int, trials: list[Trial]) -> Runs:
     configurations: list[list[str | None]] = [[None] * len(times.trial_numbers) for _ in times.studies]
     if len(times.trial_numbers) > 1:
         for trial in trials:
-            place = configurations[times.studies.index(trial.study)]
-            place[times.trial_numbers.index(trial.number)] = configuration_of(trial)
+            configuration_row = configurations[times.studies.index(trial.study)]
+            configuration_row[times.trial_numbers.index(trial.number)] = configuration_of(trial)
     return group_runs(times.trial_s[i, j], configurations)
 
 
@@ -330,14 +330,14 @@ def _sensitivity(tree: LogTree, board: Board) -> Sensitivity:
 
 def _gaps(board: Board) -> list[LogIssue]:
     """A finding for each study and workload without any readable trial, and for studies that lack some."""
-    times, found = board.times, []
+    times, issues = board.times, []
     counts = times.present.sum(axis=-1)
     full = len(times.trial_numbers)
     for i, submission in enumerate(times.submissions):
         missing = [workload for j, workload in enumerate(times.workloads) if not counts[i, j].any()]
         if missing:
             message = f"no readable trial of {', '.join(missing)}: every study is a miss"
-            found.append(_gap(submission, "missing_workload", message))
+            issues.append(_gap(submission, "missing_workload", message))
         for j, workload in enumerate(times.workloads):
             if workload in missing:
                 continue
@@ -347,8 +347,8 @@ def _gaps(board: Board) -> list[LogIssue]:
                         "no readable trial" if not counts[i, j, s] else f"{counts[i, j, s]} of {full} trials readable"
                     )
                     message = f"{study_folder(study)} of {workload}: {what}; what is missing is a miss"
-                    found.append(_gap(submission, "incomplete_study", message))
-    return found
+                    issues.append(_gap(submission, "incomplete_study", message))
+    return issues
 
 
 def _gap(submission: str, code: str, message: str) -> LogIssue:

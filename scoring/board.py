@@ -85,8 +85,8 @@ def make_board(tree: LogTree, rules: Rules, tuning: TuningRule, mode: Mode) -> B
 def held_out(workloads: Sequence[str], rules: Rules) -> Mapping[str, str]:
     """Extra workload -> the base workload it held_out, for every workload that is not itself a base workload."""
     base = set(rules.base_workloads)
-    found = {w: rules.held_out.get(w, rules.workloads[w].base) for w in workloads if w not in base}
-    return {extra: guarded for extra, guarded in found.items() if guarded in base}
+    base_of = {w: rules.held_out.get(w, rules.workloads[w].base) for w in workloads if w not in base}
+    return {extra: guarded for extra, guarded in base_of.items() if guarded in base}
 
 
 def score_times(workload_s: np.ndarray, workloads: Sequence[str], rules: Rules) -> np.ndarray:

@@ -79,7 +79,7 @@ def _diagnose(
     rule = board.rules.workloads[workload]
     read = [t for t in trials if t.status is LogStatus.READ]
     endings = [ending(t, rule, float(board.budgets_s[column])) for t in trials]
-    passages = [_sustained(t, rule) for t in read]
+    lasting = [_sustained(t, rule) for t in read]
     rates = [step_times(t) for t in read]
     return WorkloadDiagnostics(
         submission=submission,
@@ -90,8 +90,8 @@ def _diagnose(
         evaluation_share=_median([_share(t, t.eval_time_s) for t in read]),
         logging_share=_median([_share(t, t.logging_time_s) for t in read]),
         startup_s=_median([t.time_s[0] for t in read if len(t.time_s)]),
-        sustained=sum(p is True for p in passages),
-        first_only=sum(p is False for p in passages),
+        sustained=sum(p is True for p in lasting),
+        first_only=sum(p is False for p in lasting),
         rank_by_time=rank_by_time,
         rank_by_steps=rank_by_steps,
         outcomes=dict(sorted(Counter(str(e.outcome) for e in endings).items())),

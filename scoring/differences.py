@@ -22,13 +22,13 @@ class Difference:
 
 def differences(algoperf: Board, rules: Board) -> list[Difference]:
     """Every study time, workload time and score that differs between two boards of the same logs, with the reason."""
-    found: list[Difference] = []
+    rows: list[Difference] = []
     for submission in rules.submissions:
         for workload in sorted({*algoperf.times.workloads, *rules.times.workloads}):
-            found += _of_studies(algoperf, rules, submission, workload)
-            found += _of_workload(algoperf, rules, submission, workload)
-    found += _of_scores(algoperf, rules)
-    return found
+            rows += _of_studies(algoperf, rules, submission, workload)
+            rows += _of_workload(algoperf, rules, submission, workload)
+    rows += _of_scores(algoperf, rules)
+    return rows
 
 
 def _study_times(board: Board, submission: str, workload: str) -> dict[int, float]:
@@ -42,7 +42,7 @@ def _of_studies(algoperf: Board, rules: Board, submission: str, workload: str) -
     if workload not in rules.times.workloads:
         return []
     theirs, ours = _study_times(algoperf, submission, workload), _study_times(rules, submission, workload)
-    found = []
+    rows = []
     for study in sorted(theirs.keys() | ours.keys()):
         a, b = theirs.get(study, np.nan), ours.get(study, np.nan)
         if _same(a, b):
@@ -61,8 +61,8 @@ def _of_studies(algoperf: Board, rules: Board, submission: str, workload: str) -
                 "fewest_evaluations",
                 "AlgoPerf's scorer takes the trial with the fewest evaluations, the rules the fastest one",
             )
-        found.append(_difference(kind, submission, workload, study, a, b, reason))
-    return found
+        rows.append(_difference(kind, submission, workload, study, a, b, reason))
+    return rows
 
 
 def _of_workload(algoperf: Board, rules: Board, submission: str, workload: str) -> list[Difference]:

@@ -33,8 +33,8 @@ class EvalTable:
         return len(next(iter(self.columns.values()), ()))
 
 
-def read_eval_table(path: Path, wanted: Collection[str]) -> EvalTable:
-    """Reads the columns of `path` whose names are in `wanted`; those absent from the file are absent from the result.
+def read_eval_table(path: Path, requested: Collection[str]) -> EvalTable:
+    """Reads the columns of `path` whose names are in `requested`; others of them are absent from the result.
 
     Empty cells and cells that are no numbers become NaN; rows with a wrong number of cells are left out and counted.
     Raises UnreadableTableError for a missing, empty, binary or pointer file, and OSError where the system refuses.
@@ -51,7 +51,7 @@ def read_eval_table(path: Path, wanted: Collection[str]) -> EvalTable:
         raise UnreadableTableError("binary_eval_csv", f"{path.name} holds binary data, not a table")
     first_line = head.split(b"\n", 1)[0].decode("utf-8-sig", "replace")
     header = [name.strip() for name in next(csv.reader([first_line.rstrip("\r")]), [])]
-    positions = {name: header.index(name) for name in header if name in wanted}
+    positions = {name: header.index(name) for name in header if name in requested}
     if not positions:
         shown = ", ".join(header[:6])
         raise UnreadableTableError("no_known_column", f"{path.name} has no known column; it starts: {shown}")

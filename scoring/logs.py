@@ -215,11 +215,11 @@ class _Walk:
                 self.report_issue(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
 
     def _workload(self, submission: str, study: int, folder: Path, workload: str, framework: str) -> None:
-        found = False
+        is_matched = False
         for entry in _sorted_entries(folder):
             number = layout.trial_number(entry.name)
             if number is not None and entry.is_dir():
-                found = True
+                is_matched = True
                 key = (submission, study, workload, framework, number)
                 if key in self._seen:
                     first = os.path.relpath(self._seen[key], self.root)
@@ -229,7 +229,7 @@ class _Walk:
                 self.trials.append(self._trial(key, entry))
             elif entry.is_dir() and entry.name != layout.TRACES:
                 self.report_issue(entry, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
-        if not found:
+        if not is_matched:
             self.report_issue(folder, "no_trial", "holds no trial_<k> folder")
 
     def _trial(self, key: tuple[str, int, str, str, int], folder: Path) -> Trial:
@@ -237,8 +237,8 @@ class _Walk:
         rule = self.workloads[workload]
         status, fields = LogStatus.READ, {}
         try:
-            wanted = {*_PLAIN_COLUMNS, rule.validation_column, rule.test_column}
-            table = read_eval_table(folder / layout.EVALUATIONS, wanted)
+            requested = {*_PLAIN_COLUMNS, rule.validation_column, rule.test_column}
+            table = read_eval_table(folder / layout.EVALUATIONS, requested)
             for repair in table.repairs:
                 self.report_issue(folder, "repaired_csv", repair)
             fields = self._curves(folder, table, rule)
@@ -293,8 +293,8 @@ class _Walk:
             "logging_time_s": logged.get(columns.LOGGING_TIME, blank),
             "wall_s": logged.get(columns.TOTAL_DURATION, blank),
         }
-        kept = arrays if keep.all() else {name: values[keep] for name, values in arrays.items()}
-        return kept | {"raw_time_s": raw_time, "raw_validation": _finite(validation)}
+        retained = arrays if keep.all() else {name: values[keep] for name, values in arrays.items()}
+        return retained | {"raw_time_s": raw_time, "raw_validation": _finite(validation)}
 
     def drop_second_framework(self) -> None:
         """A submission is one framework's; where a workload has logs of both, its main framework's count."""

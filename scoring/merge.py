@@ -66,24 +66,24 @@ def public_copies(copies: Sequence[Copy]) -> list[Copy]:
 def public_record(text: str) -> str:
     """The text of a `trial.json` without what names folders of the machine: paths, command line, traceback."""
 
-    def kept(value: object) -> object:
+    def redacted(value: object) -> object:
         if isinstance(value, dict):
-            return {name: kept(part) for name, part in value.items() if name not in PRIVATE_KEYS}
+            return {name: redacted(part) for name, part in value.items() if name not in PRIVATE_KEYS}
         return value
 
-    return dumps(kept(json.loads(text)), indent=1)
+    return dumps(redacted(json.loads(text)), indent=1)
 
 
-def _renumbered(place: Path, offsets: dict[str, int], next_study: dict[str, int]) -> Path:
+def _renumbered(relative: Path, offsets: dict[str, int], next_study: dict[str, int]) -> Path:
     """The place with its study moved up by the submission's offset; `next_study` learns the first free number."""
-    for depth, part in enumerate(place.parts):
+    for depth, part in enumerate(relative.parts):
         number = study_number(part)
         if number is not None:
-            submission = "/".join(place.parts[:depth])
+            submission = "/".join(relative.parts[:depth])
             study = number + offsets.get(submission, 0)
             next_study[submission] = max(next_study.get(submission, 0), study + 1)
-            return Path(*place.parts[:depth], study_folder(study), *place.parts[depth + 1 :])
-    return place
+            return Path(*relative.parts[:depth], study_folder(study), *relative.parts[depth + 1 :])
+    return relative
 
 
 def main(argv: Sequence[str] | None = None) -> int:

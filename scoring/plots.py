@@ -25,8 +25,8 @@ def plot_profiles(board: Board, output_dir: Path) -> list[Path]:
     axes = figure.add_subplot()
     taus = np.linspace(1.0, board.rules.tau_max, _STEPS)
     curves = profile(board.ratios, taus)
-    for place, i in enumerate(board.ranking()):
-        color, style = COLORS[place % len(COLORS)], _STYLES[place // len(COLORS) % len(_STYLES)]
+    for rank, i in enumerate(board.ranking()):
+        color, style = COLORS[rank % len(COLORS)], _STYLES[rank // len(COLORS) % len(_STYLES)]
         name = f" {_label(board.submissions[i])}  {board.scores[i]:.4f}"  # a leading underscore would hide it
         axes.plot(taus, curves[i], label=name, lw=1.8, color=color, linestyle=style)
     axes.set(

@@ -65,7 +65,7 @@ def provenance_rows(tree: LogTree) -> list[ProvenanceRow]:
 
 def target_conflicts(tree: LogTree, rules: Rules) -> list[TargetConflict]:
     """Where runs recorded another validation target or budget than the rule set's."""
-    found: Counter[tuple[str, str, str, float, float]] = Counter()
+    mismatches: Counter[tuple[str, str, str, float, float]] = Counter()
     for trial in tree.trials:
         rule = rules.workloads[trial.workload]
         for what, key, expected in (
@@ -74,10 +74,10 @@ def target_conflicts(tree: LogTree, rules: Rules) -> list[TargetConflict]:
         ):
             recorded = trial.meta_data.get(key)
             if isinstance(recorded, int | float) and not math.isclose(recorded, expected, rel_tol=1e-9):
-                found[trial.submission, trial.workload, what, float(recorded), expected] += 1
+                mismatches[trial.submission, trial.workload, what, float(recorded), expected] += 1
     return [
         TargetConflict(submission=s, workload=w, what=what, recorded=recorded, rules=expected, trials=count)
-        for (s, w, what, recorded, expected), count in sorted(found.items())
+        for (s, w, what, recorded, expected), count in sorted(mismatches.items())
     ]
 
 

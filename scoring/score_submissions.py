@@ -131,10 +131,10 @@ def _names(text: str) -> set[str]:
 
 
 def _check_workloads(tree: LogTree, rules: Rules) -> None:
-    found = {t.workload for t in tree.trials}
-    if not found & set(rules.scored_workloads):
+    present = {t.workload for t in tree.trials}
+    if not present & set(rules.scored_workloads):
         unknown = [f.path for f in tree.findings if f.code == "unknown_workload"]
-        seen = ", ".join(sorted(found)) or ", ".join(unknown[:5]) or "nothing"
+        seen = ", ".join(sorted(present)) or ", ".join(unknown[:5]) or "nothing"
         raise LogsError(
             f"no logs of any workload of the rule set {rules.name!r}; found {seen}. Choose another with --rules"
         )
@@ -175,8 +175,8 @@ def _print_board(analysis: "Analysis") -> None:
 
 def _print_issues(findings: Sequence[LogIssue]) -> None:
     serious = [f for f in findings if f.severity is not Severity.NOTE]
-    for finding in serious[:_SHOWN_FINDINGS]:
-        print(finding, file=sys.stderr)
+    for issue in serious[:_SHOWN_FINDINGS]:
+        print(issue, file=sys.stderr)
     if len(serious) > _SHOWN_FINDINGS:
         print(f"... and {len(serious) - _SHOWN_FINDINGS} more; all are in notes.md", file=sys.stderr)
 

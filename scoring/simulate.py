@@ -52,9 +52,9 @@ def write_logs(
             for study in range(tuning.studies):
                 for number in range(1, tuning.trials_per_study + 1):
                     key = [seed, _number(submission.name), _number(workload), study, number]
-                    place = layout.trial_path(study, workload, submission.framework, number)
+                    trial = layout.trial_path(study, workload, submission.framework, number)
                     _write_trial(
-                        Path(directory) / submission.name / place, submission, rule, tuning, number, key, evaluations
+                        Path(directory) / submission.name / trial, submission, rule, tuning, number, key, evaluations
                     )
 
 
@@ -96,8 +96,8 @@ def _rows(
     wall = 0.0
     for i in range(evaluations):
         time_s = budget_s * max(i, 0.01) / (evaluations - 1) * 0.9999
-        on_target = time_s >= reached_s
-        ahead = 0.001 if on_target else -0.01 - 0.5 * max(0.0, 1 - time_s / min(reached_s, budget_s)) - abs(wobble[i])
+        is_reached = time_s >= reached_s
+        ahead = 0.001 if is_reached else -0.01 - 0.5 * max(0.0, 1 - time_s / min(reached_s, budget_s)) - abs(wobble[i])
         sign = 1 if rule.metric.direction is Direction.MAXIMIZE else -1
         value = target + sign * ahead * abs(target)
         wall += time_s - (rows[-1][columns.SUBMISSION_TIME] if rows else 0.0) + 0.01 * budget_s / evaluations
@@ -115,7 +115,7 @@ def _rows(
                 rule.test_column: value,
             }
         )
-        if on_target:
+        if is_reached:
             break
     return rows
 

@@ -139,15 +139,17 @@ def _collect(
     budget_factor: float | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Arrays [n, w, S, T] of times, presence and evaluation numbers; `budget_factor` None leaves budgets unchecked."""
-    places = [{value: i for i, value in enumerate(axis)} for axis in axes]
+    indices = [{value: i for i, value in enumerate(axis)} for axis in axes]
     shape = tuple(len(axis) for axis in axes)
     trial_s, evaluations = np.full(shape, np.inf), np.full(shape, np.inf)
     present = np.zeros(shape, bool)
     for trial in trials:
         keys = (trial.submission, trial.workload, trial.study, trial.number)
-        if trial.status is not LogStatus.READ or any(k not in place for k, place in zip(keys, places, strict=True)):
+        if trial.status is not LogStatus.READ or any(
+            k not in index_of for k, index_of in zip(keys, indices, strict=True)
+        ):
             continue
-        at = tuple(place[k] for k, place in zip(keys, places, strict=True))
+        at = tuple(index_of[k] for k, index_of in zip(keys, indices, strict=True))
         rule = rules.workloads[trial.workload]
         present[at] = True
         time_s, evaluation = _reached(trial, rule, budget_factor)

@@ -57,8 +57,8 @@ def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     _check_paths([record["path"] for record in records], [jax.tree_util.keystr(path) for path, _ in leaves])
     pairs = [(record, leaf) for record, (_, leaf) in zip(records, leaves, strict=True)]
     stored = [(record, leaf) for record, leaf in pairs if _is_stored(record)]
-    wanted = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
-    arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, wanted))
+    requested = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
+    arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, requested))
     values = [_value(record, leaf, next(arrays) if _is_stored(record) else None) for record, leaf in pairs]
     state: dict[str, Any] = jax.tree.unflatten(structure, values)
     return state
@@ -159,17 +159,17 @@ def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
         raise OSError(f"Orbax cannot write {path}: {error}") from error
 
 
-def _read_arrays(path: Path, wanted: dict[str, ocp.RestoreArgs]) -> list[Any]:
+def _read_arrays(path: Path, requested: dict[str, ocp.RestoreArgs]) -> list[Any]:
     """Arrays in the order of `wanted`."""
-    if not wanted:
+    if not requested:
         return []
-    arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(wanted, 0), restore_args=wanted)
+    arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(requested, 0), restore_args=requested)
     try:
         with _quiet():
             arrays = _checkpointer().restore(path, args=arguments)
     except Exception as error:  # as above
         raise ValueError(f"{path} cannot be read: {error}") from error
-    return [arrays[name] for name in wanted]
+    return [arrays[name] for name in requested]
 
 
 def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:

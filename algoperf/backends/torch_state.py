@@ -186,8 +186,8 @@ def _unsavable(value: Any, path: str) -> UnsavableStateError:
     )
 
 
-def _missing(template: Any, wanted: str, path: str) -> StateMismatchError:
+def _missing(template: Any, saved_kind: str, path: str) -> StateMismatchError:
     return StateMismatchError(
-        f"the checkpoint keeps the state of {wanted} at {path}, but this run has a {type(template).__qualname__} "
+        f"the checkpoint keeps the state of {saved_kind} at {path}, but this run has a {type(template).__qualname__} "
         f"there; init_optimizer_state must create everything that has a state"
     )

@@ -84,12 +84,12 @@ class Prefetcher:
         if self._thread is None:
             self.start()
         if self._end is None:
-            found = self._ready.get()
-            if isinstance(found, _Item):
+            received = self._ready.get()
+            if isinstance(received, _Item):
                 self._free.put(True)
                 self.batches_taken += 1
-                return found.value
-            self._end = found
+                return received.value
+            self._end = received
         if self._end.error is not None:
             raise self._end.error
         raise StopIteration

@@ -151,8 +151,8 @@ class Store(Mapping[str, np.ndarray]):
         size = file.stat().st_size if file.exists() else -1
         expected = entry.get("file_bytes", _row_bytes(entry))
         if size != expected:
-            found = "it is missing" if size < 0 else f"found {size}"
-            raise StoreError(f"{file} should have {expected} bytes, {found}; delete {self.path} and prepare it again")
+            actual = "it is missing" if size < 0 else f"found {size}"
+            raise StoreError(f"{file} should have {expected} bytes, {actual}; delete {self.path} and prepare it again")
         if _row_bytes(entry) == 0:
             return np.empty(shape, dtype)
         return np.memmap(file, dtype=dtype, mode="r", offset=size - _row_bytes(entry), shape=shape)

@@ -38,8 +38,8 @@ def find_tfds_dataset(source_dir: Path, name: str) -> Path:
 
 def _with_info(root: Path) -> list[Path]:
     """Folders with a `dataset_info.json` at most two levels down (millions of files may lie below), oldest first."""
-    found = {path.parent for levels in ("", "*/", "*/*/") for path in root.glob(f"{levels}dataset_info.json")}
-    return sorted(found, key=_version_key)
+    folders = {path.parent for levels in ("", "*/", "*/*/") for path in root.glob(f"{levels}dataset_info.json")}
+    return sorted(folders, key=_version_key)
 
 
 def _version_key(path: Path) -> tuple[tuple[int, ...], str]:

@@ -21,7 +21,7 @@ from algoperf.records.run_state import RUN_STATE_FILE, RunStateRecord
 
 _NAME = re.compile(r"checkpoint_(\d+)")
 _MANIFEST = "manifest.json"
-_KEPT = 2
+_NUM_RETAINED = 2
 
 
 class CheckpointError(UserError):
@@ -94,10 +94,10 @@ class Checkpointer:
 
         Raises: as `find` does.
         """
-        found = self.find(run_state.training.device_state())
-        if found.checkpoint is not None:
-            run_state.restore(found.checkpoint.record, found.checkpoint.device_state)
-        return found
+        search = self.find(run_state.training.device_state())
+        if search.checkpoint is not None:
+            run_state.restore(search.checkpoint.record, search.checkpoint.device_state)
+        return search
 
     def find(self, template: Mapping[str, Any]) -> FoundCheckpoint:
         """Reads the newest intact checkpoint. `template` is freshly initialised device state of the same run.
@@ -107,7 +107,7 @@ class Checkpointer:
           StateMismatchError: it was written by another submission or workload.
         """
         damaged: list[str] = []
-        for step, path in sorted(self._found(), reverse=True):
+        for step, path in sorted(self._step_folders(), reverse=True):
             try:
                 _check_manifest(path)
                 record = RunStateRecord.from_json(json.loads((path / RUN_STATE_FILE).read_text()), source=path.name)
@@ -119,13 +119,13 @@ class Checkpointer:
             return FoundCheckpoint(checkpoint=checkpoint, damaged=tuple(damaged))
         return FoundCheckpoint(checkpoint=None, damaged=tuple(damaged))
 
-    def _found(self) -> list[tuple[int, Path]]:
+    def _step_folders(self) -> list[tuple[int, Path]]:
         matches = ((_NAME.fullmatch(path.name), path) for path in self._trial_dir.iterdir())
         return [(int(match[1]), path) for match, path in matches if match]
 
     def _prune(self) -> None:
         if not self._keep_all:
-            for _, path in sorted(self._found(), reverse=True)[_KEPT:]:
+            for _, path in sorted(self._step_folders(), reverse=True)[_NUM_RETAINED:]:
                 shutil.rmtree(path)
 
 

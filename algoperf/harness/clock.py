@@ -139,9 +139,9 @@ class Clock:
     def _sum_charged(self) -> float:
         return sum(self._seconds[item] for item in CHARGED)
 
-    def _require_pause(self, wanted: str) -> None:
+    def _require_pause(self, requested: str) -> None:
         if self._item is not Item.OTHER:
-            raise ClockError(f"cannot begin {wanted} inside {self._item}; segments do not nest")
+            raise ClockError(f"cannot begin {requested} inside {self._item}; segments do not nest")
 
     def _switch(self, item: Item, *, charged: bool = False) -> None:
         segment_s = self.now() - self._mark

@@ -204,7 +204,7 @@ class TrainingLoop:
                 rng=keys.data_selection,
             )
             self._clock.add_data_selection(now() - before)
-            wanted = {"train_state": MappingProxyType(self._train_state)} if submission.wants_train_state else {}
+            requested = {"train_state": MappingProxyType(self._train_state)} if submission.wants_train_state else {}
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 workload=workload,
                 current_param_container=state.params,
@@ -217,7 +217,7 @@ class TrainingLoop:
                 eval_results=state.eval_results,
                 global_step=state.global_step,
                 rng=keys.update,
-                **wanted,
+                **requested,
             )
         except spec.TrainingCompleteError:
             state.complete = True

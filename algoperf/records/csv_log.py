@@ -131,10 +131,10 @@ class CsvLog:
         elif keep_rows is not None and num_rows > keep_rows:
             replace_file(_free_name(self.path), b"".join([lines[0], *lines[1 + keep_rows :]]))
             lines = lines[: 1 + keep_rows]
-        kept = sum(len(line) for line in lines)
-        if kept != len(content):
-            os.truncate(self.path, kept)
-        self._bytes_written = kept
+        intact_bytes = sum(len(line) for line in lines)
+        if intact_bytes != len(content):
+            os.truncate(self.path, intact_bytes)
+        self._bytes_written = intact_bytes
         self._rows_written = max(len(lines) - 1, 0)
 
 

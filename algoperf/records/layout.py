@@ -165,8 +165,8 @@ def prepare_experiment_dir(
     name = experiment_name or DEFAULT_NAME
     folder = workload_folder(workload, framework)
     if append_timestamp or not experiment_name:
-        found = _newest(root, name, folder) if resume and not overwrite else None
-        name = found or _fresh_name(root, name, folder)
+        resumed = _newest(root, name, folder) if resume and not overwrite else None
+        name = resumed or _fresh_name(root, name, folder)
     paths = ExperimentPaths(experiment_dir=root, experiment_name=name, workload_dir=root / name / folder)
     try:
         taken = _taken(paths, trials)
@@ -239,11 +239,11 @@ def _newest_file(pattern: re.Pattern[str], trial_dir: Path) -> Path | None:
 
 def _newest(root: Path, name: str, folder: str) -> str | None:
     """The latest timestamped name under which this workload has results."""
-    place, stem = (root / name).parent, PurePath(name).name
+    directory, stem = (root / name).parent, PurePath(name).name
     pattern = re.compile(rf"{re.escape(stem)}-{_TIMESTAMP_PATTERN}")
-    if not place.is_dir():
+    if not directory.is_dir():
         return None
-    names = [p.name for p in place.iterdir() if pattern.fullmatch(p.name) and (p / folder).is_dir()]
+    names = [p.name for p in directory.iterdir() if pattern.fullmatch(p.name) and (p / folder).is_dir()]
     newest = max(names, key=_age_key, default=None)
     return newest and str(PurePath(name).with_name(newest))
 

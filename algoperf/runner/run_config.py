@@ -111,8 +111,8 @@ class RunConfig:
 
 def default_submission(framework: str) -> Path:
     """The reference NadamW of a framework."""
-    found = importlib.util.find_spec("reference_algorithms")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("reference_algorithms")
+    if package is None or not package.submodule_search_locations:
         raise ConfigError("no --submission_path was given and the package reference_algorithms is not installed")
     name = "jax_submission.py" if framework == "jax" else "torch_submission.py"
-    return Path(found.submodule_search_locations[0]) / "nadamw" / name
+    return Path(package.submodule_search_locations[0]) / "nadamw" / name

@@ -187,13 +187,13 @@ def _restore(setup: _Setup, report: Report) -> None:
     """Continues from the newest intact checkpoint, where there is one, and says so."""
     if setup.checkpointer is None:
         return
-    found = setup.checkpointer.restore(setup.run_state)
-    for reason in found.damaged:
+    search = setup.checkpointer.restore(setup.run_state)
+    for reason in search.damaged:
         report(f"warning: {reason}; using the checkpoint before it")
-    if found.checkpoint is not None:
+    if search.checkpoint is not None:
         earlier_s = sum(setup.run_state.clock.ledger_s().values())
-        report(f"resumed at step {found.checkpoint.step} after {earlier_s:.0f} s of earlier work")
-    elif found.damaged:
+        report(f"resumed at step {search.checkpoint.step} after {earlier_s:.0f} s of earlier work")
+    elif search.damaged:
         report("warning: no intact checkpoint is left; starting this trial again from step 0")
 
 

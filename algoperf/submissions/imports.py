@@ -25,7 +25,7 @@ class _SiblingFinder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found: set[str] = set()
+        self.imported: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -35,7 +35,7 @@ class _SiblingFinder:
         spec = PathFinder.find_spec(fullname, [str(self.folder)])
         if spec is None or spec.origin is None:  # a plain folder (wandb/, logs/) must not hide an installed package
             return None
-        self.found.add(fullname)
+        self.imported.add(fullname)
         return spec
 
 
@@ -44,7 +44,7 @@ class _ParentFinder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found: set[str] = set()
+        self.imported: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -54,10 +54,10 @@ class _ParentFinder:
             return None
         for ancestor in (self.folder, *self.folder.parents):
             if ancestor.name == top:
-                place = ancestor.parent.joinpath(*([top, *rest][:-1]))
-                spec = PathFinder.find_spec(fullname, [str(place)])
+                search_path = ancestor.parent.joinpath(*([top, *rest][:-1]))
+                spec = PathFinder.find_spec(fullname, [str(search_path)])
                 if spec is not None:
-                    self.found.add(fullname)
+                    self.imported.add(fullname)
                     return spec
         return None
 
@@ -88,7 +88,7 @@ def _open_folder(folder: Path) -> None:
         if finder.folder == folder:
             return
         sys.meta_path.remove(finder)
-        for name in [n for n in sys.modules if n in finder.found or n.partition(".")[0] in finder.found]:
+        for name in [n for n in sys.modules if n in finder.imported or n.partition(".")[0] in finder.imported]:
             del sys.modules[name]
     importlib.invalidate_caches()
     sys.meta_path.insert(0, _SiblingFinder(folder))

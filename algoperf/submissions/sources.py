@@ -103,10 +103,10 @@ def _imported(module: ModuleType) -> Iterator[tuple[str, Path]]:
             spec = _find(imported)
             if spec is None or not _counts(imported, spec):
                 continue
-            found = Path(str(spec.origin)).resolve()
-            if found not in seen:
-                seen.add(found)
-                waiting.append((imported, spec.parent or "", found))
+            source = Path(str(spec.origin)).resolve()
+            if source not in seen:
+                seen.add(source)
+                waiting.append((imported, spec.parent or "", source))
 
 
 def _import_names(file: Path, package: str) -> Iterator[str]:

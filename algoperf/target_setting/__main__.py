@@ -391,9 +391,9 @@ def _command(options: argparse.Namespace) -> int:
         run_job(json.loads(options.run))
         return 0
     if options.check is not None:
-        found = check(options.check)
-        print("\n".join(found) or "definitions and tables are what the runs say")
-        return 1 if found else 0
+        problems = check(options.check)
+        print("\n".join(problems) or "definitions and tables are what the runs say")
+        return 1 if problems else 0
     if options.write_tables is not None:
         print(write_tables(options.write_tables))
         return 0

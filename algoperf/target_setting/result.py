@@ -156,8 +156,8 @@ def targets_of(runs: Sequence[FinishedRun], metric: MetricSpec) -> tuple[float, 
     # Of an even number the worse of the two middle values: one that half of the runs did reach.
     ordered = sorted(finite, reverse=_maximised(metric))
     validation = round_to_easier_side(ordered[len(ordered) // 2], metric)
-    hits = [hit for run in runs if (hit := run.first_reached(metric, validation)) is not None]
-    tests = [hit.test for hit in hits if hit.test is not None]
+    first_evaluations = [hit for run in runs if (hit := run.first_reached(metric, validation)) is not None]
+    tests = [hit.test for hit in first_evaluations if hit.test is not None]
     worst = (min if _maximised(metric) else max)(tests) if tests else None
     return validation, None if worst is None else round_to_easier_side(worst, metric)
 
@@ -187,20 +187,22 @@ def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float
     by_framework: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_framework.setdefault(run.framework, []).append(run)
-    found = []
+    problems = []
     for framework, group in sorted(by_framework.items()):
-        hits = [run.first_reached(metric, target) for run in group]
-        times = tuple(hit.time_s if hit else math.inf for hit in hits)
-        found.append(
+        first_evaluations = [run.first_reached(metric, target) for run in group]
+        times = tuple(hit.time_s if hit else math.inf for hit in first_evaluations)
+        problems.append(
             Reference(
                 framework=framework,
                 times_s=times,
-                steps=tuple(hit.step for hit in hits if hit),
-                evaluations=tuple(run.evaluations.index(hit) for run, hit in zip(group, hits, strict=True) if hit),
+                steps=tuple(hit.step for hit in first_evaluations if hit),
+                evaluations=tuple(
+                    run.evaluations.index(hit) for run, hit in zip(group, first_evaluations, strict=True) if hit
+                ),
                 median_s=statistics.median(times),
             )
         )
-    return found
+    return problems
 
 
 def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
@@ -247,12 +249,12 @@ def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
 def shortfalls(result: Result, metric: MetricSpec) -> list[str]:
     """What the runs show of a mini outside the limits of the tier, a phrase each; none where it keeps them all."""
     validation, _ = targets_of(result.of("seeds"), metric)
-    found = []
-    poor = result.of("negative_control")
-    if not poor:
-        found.append("no run at a poor learning rate")
-    elif any(run.first_reached(metric, validation) for run in poor):
-        found.append("a poor learning rate reaches the target")
+    problems = []
+    negative_controls = result.of("negative_control")
+    if not negative_controls:
+        problems.append("no run at a poor learning rate")
+    elif any(run.first_reached(metric, validation) for run in negative_controls):
+        problems.append("a poor learning rate reaches the target")
     for reference in references_of(result.of("reference"), metric, validation):
         own = result.of("reference", reference.framework)
         shares = [run.evaluation_share for run in own if run.evaluation_share is not None]
@@ -268,8 +270,8 @@ def shortfalls(result: Result, metric: MetricSpec) -> list[str]:
             f"evaluations take {100 * max(shares, default=0):.0f} %": max(shares, default=0) <= MOST_EVALUATION_SHARE,
             f"{max(peaks, default=0):.1f} GB": max(peaks, default=0) < MOST_MEMORY_GB,
         }
-        found += [f"{reference.framework}: {phrase}" for phrase, kept in limits.items() if not kept]
-    return found
+        problems += [f"{reference.framework}: {phrase}" for phrase, holds in limits.items() if not holds]
+    return problems
 
 
 def _maximised(metric: MetricSpec) -> bool:

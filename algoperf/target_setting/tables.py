@@ -133,10 +133,10 @@ def check(folder: Path, registry: Registry = REGISTRY) -> list[str]:
     """
     page = folder.with_suffix(".md")
     tables = page.read_text() if page.is_file() else ""
-    found = []
+    problems = []
     for path, result in kept_results(folder).items():
         definition = registry.get(result.workload)
-        found += differences(result, definition)
+        problems += differences(result, definition)
         if table(result, definition.metric) not in tables:
-            found.append(f"{definition.name}: its table in {page} is not the one that {path} gives")
-    return found
+            problems.append(f"{definition.name}: its table in {page} is not the one that {path} gives")
+    return problems

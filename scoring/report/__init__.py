@@ -67,14 +67,14 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
 
 def _curve(trial: Trial, submission: int, points: int) -> dict[str, Any]:
     count = len(trial.time_s)
-    kept = np.unique(np.linspace(0, count - 1, min(count, points)).round().astype(int))
-    values = trial.validation[kept].tolist()
+    sampled = np.unique(np.linspace(0, count - 1, min(count, points)).round().astype(int))
+    values = trial.validation[sampled].tolist()
     return {
         "submission": submission,
         "workload": trial.workload,
         "study": trial.study,
         "trial": trial.number,
-        "time_s": trial.time_s[kept].tolist(),
+        "time_s": trial.time_s[sampled].tolist(),
         "values": [None if v != v else v for v in values],
     }
 

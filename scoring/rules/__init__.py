@@ -188,10 +188,10 @@ def _parse(name_or_path: str) -> dict[str, Any]:
 def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tuple[dict[str, WorkloadRule], str]:
     """Rules from definitions; one broken workload package must not keep logs of others from being scored."""
     try:
-        found = definitions()
+        known = definitions()
     except Exception as error:
         return {}, f" (the workload definitions could not be read: {error})"
-    return {d.name: _rule_from_definition(d) for d in found}, ""
+    return {d.name: _rule_from_definition(d) for d in known}, ""
 
 
 def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:

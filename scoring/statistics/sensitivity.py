@@ -77,12 +77,12 @@ class ReachedTimes:
 def target_reached_times(tree: LogTree, board: Board, shares: tuple[float, ...] = TARGET_SHARES) -> ReachedTimes:
     """Reads the reached_times off the logs of a board by the written rules."""
     times = board.times
-    places = [{v: i for i, v in enumerate(axis)} for axis in _axes(board)]
+    indices = [{v: i for i, v in enumerate(axis)} for axis in _axes(board)]
     trial_s = np.full((len(shares), *times.trial_s.shape), np.inf)
     for trial in tree.trials:
         keys = (trial.submission, trial.workload, trial.study, trial.number)
-        if trial.status is LogStatus.READ and all(k in place for k, place in zip(keys, places, strict=True)):
-            at = tuple(place[k] for k, place in zip(keys, places, strict=True))
+        if trial.status is LogStatus.READ and all(k in index_of for k, index_of in zip(keys, indices, strict=True)):
+            at = tuple(index_of[k] for k, index_of in zip(keys, indices, strict=True))
             trial_s[:, at[0], at[1], at[2], at[3]] = _first_reached_s(
                 trial, board.rules.workloads[trial.workload], shares
             )

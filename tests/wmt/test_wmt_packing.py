@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.wmt.packing import Ragged, pack, place
+from workloads.wmt.packing import Ragged, assign_rows, pack
 
 CAPACITY = 9
 _sequence = st.lists(st.integers(1, 60_000), min_size=1, max_size=CAPACITY)
@@ -66,7 +66,7 @@ def test_rows_are_filled_one_pair_after_the_other(corpus, group):
 def test_a_sentence_longer_than_a_row_or_empty_is_refused():
     for lengths in ([[3, CAPACITY + 1]], [[0, 2]]):
         with pytest.raises(ValueError, match="must have 1 to 9 tokens"):
-            place(np.array(lengths), CAPACITY, 4)
+            assign_rows(np.array(lengths), CAPACITY, 4)
 
 
 def test_unknown_pieces_cut_the_end_of_a_sentence():

@@ -198,19 +198,19 @@ def format_rows(day: Day, start: int, stop: int) -> bytes:
     labels = day.clicks[start:stop, None] + np.uint8(ord("0"))
     tabs = np.full((num_rows, 1), ord("\t"), np.uint8)
     always = np.ones((num_rows, 1), bool)
-    columns, kept = [labels], [always]
+    columns, retained = [labels], [always]
     for number in range(NUM_INTEGERS):
         digits, keep = _decimal(day.integers[start:stop, number])
         columns += [tabs, digits]
-        kept += [always, keep]
+        retained += [always, keep]
     for number in range(NUM_CATEGORIES):
         digits = _hexadecimal(day.categories[start:stop, number])
         present = ~day.category_missing[start:stop, number, None]
         columns += [tabs, digits]
-        kept += [always, np.broadcast_to(present, digits.shape)]
+        retained += [always, np.broadcast_to(present, digits.shape)]
     columns.append(np.full((num_rows, 1), ord("\n"), np.uint8))
-    kept.append(always)
-    text: bytes = np.concatenate(columns, axis=1)[np.concatenate(kept, axis=1)].tobytes()
+    retained.append(always)
+    text: bytes = np.concatenate(columns, axis=1)[np.concatenate(retained, axis=1)].tobytes()
     return text
 
 

@@ -156,13 +156,13 @@ def _spread(segments: Sequence[Segment], num_rows: int, num_wanted: int, block: 
 
 
 def _slice_segments(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
-    found, start = [], 0
+    selected, start = [], 0
     for segment in segments:
         begin, end = max(first - start, 0), min(last - start, len(segment))
         if begin < end:
-            found.append(Segment(part=segment.part, first=segment.first + begin, last=segment.first + end))
+            selected.append(Segment(part=segment.part, first=segment.first + begin, last=segment.first + end))
         start += len(segment)
-    return found
+    return selected
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

@@ -131,8 +131,8 @@ def _read_category(text, position):
     category = np.uint64(0)
     if position + CATEGORY_BYTES >= len(text):
         return category, False
-    for place in range(CATEGORY_BYTES):  # becomes one load
-        category |= np.uint64(text[position + place]) << np.uint64(8 * place)
+    for offset in range(CATEGORY_BYTES):  # becomes one load
+        category |= np.uint64(text[position + offset]) << np.uint64(8 * offset)
     return category, _are_hexadecimal(category)
 
 

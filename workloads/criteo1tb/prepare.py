@@ -102,17 +102,17 @@ def find_files(source_dir: Path, num_days: int) -> list[DayFile]:
     Raises:
       StoreError: names the days that are missing, incomplete or there in two forms.
     """
-    found: dict[int, list[DayFile]] = {day: [] for day in range(num_days)}
+    present: dict[int, list[DayFile]] = {day: [] for day in range(num_days)}
     for path in sorted(source_dir.glob("day_*")):
         match = _FILE_NAME.fullmatch(path.name)
-        if match and int(match["day"]) in found:
+        if match and int(match["day"]) in present:
             piece = None if match["piece"] is None else int(match["piece"])
-            found[int(match["day"])].append(DayFile(path=path, day=int(match["day"]), piece=piece))
-    missing = [day for day, files in found.items() if not files]
+            present[int(match["day"])].append(DayFile(path=path, day=int(match["day"]), piece=piece))
+    missing = [day for day, files in present.items() if not files]
     if missing:
         days = ", ".join(f"day_{day}" for day in missing)
         raise StoreError(f"{source_dir} lacks {days}; expected day_0 ... day_{num_days - 1}, whole or in pieces")
-    return [file for day, files in found.items() for file in _in_order(source_dir, day, files)]
+    return [file for day, files in present.items() for file in _in_order(source_dir, day, files)]
 
 
 def _in_order(source_dir: Path, day: int, files: list[DayFile]) -> list[DayFile]:
@@ -223,15 +223,15 @@ def _parser() -> tuple[Callable[[np.ndarray], Any], Any]:
 def _check_rows(definition: WorkloadDefinition, files: Sequence[DayFile], rows: dict[str, int]) -> None:
     last_day = definition.data.num_days - 1
     sizes = definition.splits
-    wanted = {"training": sizes.train, "evaluation": sizes.validation + (sizes.test or 0)}
-    found = dict.fromkeys(wanted, 0)
+    required = {"training": sizes.train, "evaluation": sizes.validation + (sizes.test or 0)}
+    present = dict.fromkeys(required, 0)
     for file in files:
-        found["evaluation" if file.day == last_day else "training"] += rows[file.part]
-    for kind, expected in wanted.items():
-        if found[kind] != expected:
+        present["evaluation" if file.day == last_day else "training"] += rows[file.part]
+    for kind, expected in required.items():
+        if present[kind] != expected:
             days = f"day_{last_day}" if kind == "evaluation" else f"day_0 ... day_{last_day - 1}"
             raise StoreError(
-                f"{days} have {found[kind]:,} rows, expected {expected:,}; a raw file is cut off or lacks a piece"
+                f"{days} have {present[kind]:,} rows, expected {expected:,}; a raw file is cut off or lacks a piece"
             )
 
 

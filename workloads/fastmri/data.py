@@ -75,13 +75,13 @@ class SliceSource:
         """Writes slice `index` into row `row` of the batch."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         part = self._parts[number]
-        place = index - (int(self._ends[number - 1]) if number else 0)
-        first, last = (int(column) for column in part["first_column"][place : place + 2])
+        offset = index - (int(self._ends[number - 1]) if number else 0)
+        first, last = (int(column) for column in part["first_column"][offset : offset + 2])
         positions = self._kept_columns(mask_seed, index, last - first)
         image = image_of(part["columns"][first + positions], positions, last - first)
-        values = normalised(image, part["targets"][place], self._data.clip)
+        values = normalised(image, part["targets"][offset], self._data.clip)
         batch["inputs"][row], batch["targets"][row], batch["mean"][row], batch["std"][row] = values
-        batch["volume_max"][row] = part["volume_max"][place]
+        batch["volume_max"][row] = part["volume_max"][offset]
 
     def _kept_columns(self, mask_seed: int | None, index: int, num_columns: int) -> np.ndarray:
         if mask_seed is None:
@@ -101,15 +101,15 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     store = Store(data_dir / definition.dataset)
     stored = str(Split.TRAIN if split is Split.EVAL_TRAIN else split)
     parts = [Store(store.path / part_name(stored, number)) for number in range(store.meta["num_parts"][stored])]
-    found, expected = sum(len(part["volume_max"]) for part in parts), definition.splits[stored]
-    if found != expected:
+    actual, expected = sum(len(part["volume_max"]) for part in parts), definition.splits[stored]
+    if actual != expected:
         raise StoreError(
-            f"{store.path} has {found} {stored} slices, {definition.name} has {expected}; "
+            f"{store.path} has {actual} {stored} slices, {definition.name} has {expected}; "
             f"delete it and run: python -m algoperf.prepare {definition.name}"
         )
     if split is not Split.EVAL_TRAIN:
         return SliceSource(parts, definition.data)
-    chosen = np.random.default_rng(_EVAL_TRAIN_SEED).choice(found, definition.splits.eval_train, replace=False)
+    chosen = np.random.default_rng(_EVAL_TRAIN_SEED).choice(actual, definition.splits.eval_train, replace=False)
     return SliceSource(parts, definition.data, subset=np.sort(chosen), mask_seed=_EVAL_TRAIN_SEED)
 
 

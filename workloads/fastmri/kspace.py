@@ -52,16 +52,16 @@ def evaluation_columns(num_columns: int, data: FastMRIData) -> np.ndarray:
     return np.flatnonzero(column_masks(np.zeros((1, 2), np.int64), num_columns, data)[0])
 
 
-def image_of(kept: np.ndarray, positions: np.ndarray, num_columns: int) -> np.ndarray:
+def image_of(retained: np.ndarray, positions: np.ndarray, num_columns: int) -> np.ndarray:
     """Returns the magnitude float32 [image_size, image_size] of one slice.
 
     Args:
       kept: complex64 [k, image_size], columns of `half_transformed`.
       positions: int64 [k], their places among `num_columns`; the others count as zero.
     """
-    image_size = kept.shape[1]
+    image_size = retained.shape[1]
     columns = np.zeros((num_columns, image_size), np.complex64)
-    columns[positions] = kept
+    columns[positions] = retained
     first = (num_columns - image_size) // 2
     image = centred_inverse_fft(columns, axis=0)[first : first + image_size]
     magnitude: np.ndarray = np.abs(image).T

@@ -83,9 +83,9 @@ def download(directory: Path, report: Report, url: str = DOWNLOAD_URL) -> None:
             raise StoreError(
                 f"cannot download {url}{name} ({error}); fetch it yourself and use --source_dir"
             ) from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != expected:
-            raise StoreError(f"{url}{name} has SHA-256 {found}, expected {expected}; try again or use --source_dir")
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != expected:
+            raise StoreError(f"{url}{name} has SHA-256 {actual}, expected {expected}; try again or use --source_dir")
         (directory / name).write_bytes(content)
 
 
@@ -164,6 +164,6 @@ def _to_idx(array: np.ndarray) -> bytes:
     return header + array.astype(np.uint8).tobytes()
 
 
-def _require_rows(what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise StoreError(f"expected {expected} {what} examples, found {found}")
+def _require_rows(what: str, actual: int, expected: int) -> None:
+    if actual != expected:
+        raise StoreError(f"expected {expected} {what} examples, found {actual}")

@@ -42,11 +42,11 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray, labelled: np.ndar
     closes_threshold[:, :-1] = keys[:, 1:] != keys[:, :-1]
 
     task, example = np.nonzero(closes_threshold)
-    found = positives[task, example]
+    true_positives = positives[task, example]
     first_of_task = np.concatenate([[True], task[1:] != task[:-1]])
-    gained = np.diff(found, prepend=0)
-    gained[first_of_task] = found[first_of_task]
-    areas = np.bincount(task, gained * found / np.maximum(counted[task, example], 1), minlength=len(keys))
+    gained = np.diff(true_positives, prepend=0)
+    gained[first_of_task] = true_positives[first_of_task]
+    areas = np.bincount(task, gained * true_positives / np.maximum(counted[task, example], 1), minlength=len(keys))
     num_positives, num_labelled = positives[:, -1], counted[:, -1]
     defined = (num_positives > 0) & (num_positives < num_labelled)
     return np.where(defined, areas / np.maximum(num_positives, 1), np.nan)

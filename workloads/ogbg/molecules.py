@@ -56,8 +56,8 @@ class Molecule:
     def add(self, fragment: Fragment, rng: random.Random, onto: int | None = None) -> None:
         """Adds a fragment, bonded to a random free atom (of fragment number `onto`); nothing where none is free."""
         first, number = len(self.elements), len(self.fragments)
-        places = [a for a, free in enumerate(self.free) if free and (onto is None or self.owners[a] == onto)]
-        if first and not places:
+        sites = [a for a, free in enumerate(self.free) if free and (onto is None or self.owners[a] == onto)]
+        if first and not sites:
             return
         size = len(fragment.elements)
         self.elements += fragment.elements
@@ -70,12 +70,12 @@ class Molecule:
         self.owners += [number] * size
         self.fragments.append(_FRAGMENT_INDEX[fragment.name])
         if first:
-            place, own = rng.choice(places), first + rng.choice(fragment.attachable)
-            self.bonds.append((place, own, 1))
+            site, own = rng.choice(sites), first + rng.choice(fragment.attachable)
+            self.bonds.append((site, own, 1))
             self.bond_is_aromatic.append(False)
-            self.free[place] -= 1
+            self.free[site] -= 1
             self.free[own] -= 1
-            self.joints.append((self.fragments[self.owners[place]], self.fragments[number]))
+            self.joints.append((self.fragments[self.owners[site]], self.fragments[number]))
 
     def example(self) -> Example:
         """Returns the arrays of the raw dataset, without labels."""

@@ -201,9 +201,9 @@ class _Directions(NamedTuple):
 def _both_directions(num_bonds: np.ndarray) -> _Directions:
     graph = np.repeat(np.arange(len(num_bonds)), 2 * num_bonds)
     first_edge = np.cumsum(2 * num_bonds) - 2 * num_bonds
-    place = np.arange(len(graph)) - first_edge[graph]
-    is_reversed = (place >= num_bonds[graph]).astype(np.int64)
-    bond = (np.cumsum(num_bonds) - num_bonds)[graph] + place - is_reversed * num_bonds[graph]
+    index_in_graph = np.arange(len(graph)) - first_edge[graph]
+    is_reversed = (index_in_graph >= num_bonds[graph]).astype(np.int64)
+    bond = (np.cumsum(num_bonds) - num_bonds)[graph] + index_in_graph - is_reversed * num_bonds[graph]
     return _Directions(bond, is_reversed)
 
 

@@ -47,10 +47,10 @@ def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
     path = data_dir / definition.dataset
     store = Store(path)
     for name, expected in recipe(definition).items():
-        found = store.meta.get("recipe", {}).get(name)
-        if found != expected:
+        actual = store.meta.get("recipe", {}).get(name)
+        if actual != expected:
             raise StoreError(
-                f"{path} was prepared with {name} = {found}, {definition.name} needs {expected}; "
+                f"{path} was prepared with {name} = {actual}, {definition.name} needs {expected}; "
                 f"delete {path} and run: python -m algoperf.prepare {definition.name} --data_dir={data_dir}"
             )
     return store

@@ -111,13 +111,13 @@ def _extend(step: Step, config: TransformerConfig, beam_size: int, state: _State
     live, chosen = jax.lax.top_k(jnp.where(ended, NEVER, log_probs), beam_size)
     scores = jnp.where(ended, log_probs / length_penalty(config, position + 1), NEVER)
     pool = jnp.concatenate([state.finished, scores], axis=1)
-    finished, kept = jax.lax.top_k(pool, beam_size)
+    finished, retained = jax.lax.top_k(pool, beam_size)
     return _State(
         position=position + 1,
         live=live,
         live_sequences=_take(sequences, chosen),
         finished=finished,
-        finished_sequences=_take(jnp.concatenate([state.finished_sequences, sequences], axis=1), kept),
+        finished_sequences=_take(jnp.concatenate([state.finished_sequences, sequences], axis=1), retained),
         ancestors=_take(ancestors, jnp.take_along_axis(parents, chosen, axis=1)),
         keys=[cache.keys for cache in caches],
         values=[cache.values for cache in caches],

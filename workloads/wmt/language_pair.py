@@ -154,17 +154,17 @@ class LanguagePair:
         subject = self._subject(rng)
         objects = [self._noun_phrase(rng, _ACCUSATIVE, verb.selects)] if verb.transitive else []
         adverb = rng.choice(self._adverbs) if rng.random() < 0.4 else None
-        place = None
+        location = None
         if rng.random() < 0.3:
             preposition, phrase = rng.choice(self._prepositions), self._noun_phrase(rng, _DATIVE, 0)
-            place = ([preposition[0], *phrase.source], [preposition[1], *phrase.target])
+            location = ([preposition[0], *phrase.source], [preposition[1], *phrase.target])
         tense, negated = rng.choice((_PRESENT, _PAST, _PERFECT)), rng.random() < 0.15
 
         middle = [word for phrase in objects for word in phrase.source]
-        late = (place[0] if place else []) + ([self._not] if negated else [])
+        late = (location[0] if location else []) + ([self._not] if negated else [])
         source = self._source_clause(rng, kind, verb, tense, subject, adverb, middle, late)
         target = _target_clause(kind == "question", verb, tense, negated, subject)
-        target += [word for phrase in objects for word in phrase.target] + (place[1] if place else [])
+        target += [word for phrase in objects for word in phrase.target] + (location[1] if location else [])
         if adverb and kind != "question" and rng.random() < 0.15:
             target.insert(0, adverb[1])
         elif adverb:

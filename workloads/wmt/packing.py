@@ -67,7 +67,7 @@ class Placement:
     num_rows: int
 
 
-def place(lengths: np.ndarray, capacity: int, group: int) -> Placement:
+def assign_rows(lengths: np.ndarray, capacity: int, group: int) -> Placement:
     """Puts pairs into rows in order: into the current row if source and target still fit, else into a new one.
 
     Every group of `group` consecutive pairs starts a new row. All groups advance together, one pair at a time.
@@ -113,7 +113,7 @@ def pack(inputs: Ragged, targets: Ragged, capacity: int, group: int) -> dict[str
       Arrays [rows, capacity]: `inputs`, `targets` (0 is padding), `*_position` (from 0 in each sequence) and
       `*_segmentation` (1, 2, ... by pair, 0 in padding).
     """
-    placement = place(np.stack([inputs.lengths, targets.lengths], axis=1), capacity, group)
+    placement = assign_rows(np.stack([inputs.lengths, targets.lengths], axis=1), capacity, group)
     arrays: dict[str, np.ndarray] = {}
     for column, (name, sequences) in enumerate((("inputs", inputs), ("targets", targets))):
         position = _offsets(sequences.lengths)

@@ -166,10 +166,11 @@ class _WorkFolder:
         shutil.rmtree(self.path)
 
 
-def _check_count(definition: WorkloadDefinition, split: str, found: int, directory: Path) -> None:
-    if found != definition.splits[split]:
+def _check_count(definition: WorkloadDefinition, split: str, actual: int, directory: Path) -> None:
+    expected = definition.splits[split]
+    if actual != expected:
         raise StoreError(
-            f"{directory} has {found} sentence pairs in {split!r}, {definition.name} needs {definition.splits[split]}; "
+            f"{directory} has {actual} sentence pairs in {split!r}, {definition.name} needs {expected}; "
             "check the version and the configuration of the raw dataset"
         )
 
@@ -201,8 +202,8 @@ def _encode(
         translations.append(example[config.target_key].decode())
     inputs = Ragged.from_lists(tokenizer.encode(sources, num_threads=num_workers))
     targets = Ragged.from_lists(tokenizer.encode(translations, num_threads=num_workers))
-    kept = np.flatnonzero(np.maximum(inputs.lengths, targets.lengths) <= definition.model.max_length)
-    return inputs.take(kept), targets.take(kept), len(inputs) - len(kept)
+    retained = np.flatnonzero(np.maximum(inputs.lengths, targets.lengths) <= definition.model.max_length)
+    return inputs.take(retained), targets.take(retained), len(inputs) - len(retained)
 
 
 def _train_chunks(

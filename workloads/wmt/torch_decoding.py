@@ -107,12 +107,12 @@ def _extend(step: Step, config: TransformerConfig, position: int, state: _State)
 
     live, chosen = log_probs.masked_fill(ended, NEVER).topk(beam_size)
     scores = (log_probs / length_penalty(config, position + 1)).masked_fill(~ended, NEVER)
-    finished, kept = torch.cat([state.finished, scores], dim=1).topk(beam_size)
+    finished, retained = torch.cat([state.finished, scores], dim=1).topk(beam_size)
     return _State(
         live=live,
         live_sequences=_take(sequences, chosen),
         finished=finished,
-        finished_sequences=_take(torch.cat([state.finished_sequences, sequences], dim=1), kept),
+        finished_sequences=_take(torch.cat([state.finished_sequences, sequences], dim=1), retained),
         ancestors=_take(ancestors, parents.gather(1, chosen)),
     )
 

@@ -107,6 +107,6 @@ def map_arrays(function: Callable[[np.ndarray], Any], tree: Any) -> Any:
 
 def arrays_of(tree: Any) -> list[Any]:
     """Every array of a tree, in order."""
-    found: list[Any] = []
-    map_arrays(found.append, tree)
-    return found
+    arrays: list[Any] = []
+    map_arrays(arrays.append, tree)
+    return arrays

@@ -32,8 +32,8 @@ def initial_loss(fixture: WorkloadFixture) -> None:
 def gradients(fixture: WorkloadFixture) -> None:
     """Gradients are finite, at initialisation too, and no parameter tensor is left without one."""
     fresh = fixture.adapter.training_pass(fixture.adapter.init(0), fixture.batch).gradients
-    for what, found in (("at initialisation", fresh), ("at random weights", fixture.training.gradients)):
-        infinite = [name for name, gradient in found.items() if not np.isfinite(gradient).all()]
+    for what, actual in (("at initialisation", fresh), ("at random weights", fixture.training.gradients)):
+        infinite = [name for name, gradient in actual.items() if not np.isfinite(gradient).all()]
         assert not infinite, f"gradients {what} are not finite: {infinite}"
     parameters = {name for name in fixture.weights if name.startswith("params/")}
     assert parameters == set(fixture.training.gradients)
@@ -63,10 +63,10 @@ def masks(fixture: WorkloadFixture) -> None:
     assert not real[-1], "the last example of fake_batch must be masked"
     assert real[:-1].any(), "some example of fake_batch must count"
     other = _with_other_masked_content(fixture.batch, real)
-    found = fixture.adapter.forward_pass(fixture.state(), other)
-    _assert_close(found.loss, fixture.evaluation.loss, "loss")
+    actual = fixture.adapter.forward_pass(fixture.state(), other)
+    _assert_close(actual.loss, fixture.evaluation.loss, "loss")
     for name in ("summed", "n_valid_examples"):
-        _assert_close(found.losses[name], fixture.evaluation.losses[name], name)
+        _assert_close(actual.losses[name], fixture.evaluation.losses[name], name)
     outputs = fixture.adapter.evaluate(fixture.state(), other)
     for name, value in fixture.outputs.items():
         assert len(value) == len(real), f"axis 0 of {name!r} must run over the examples, got shape {value.shape}"
@@ -126,8 +126,8 @@ def modes(fixture: WorkloadFixture) -> None:
     """Evaluation repeats itself and ignores dropout; training drops; running statistics move only when asked to."""
     adapter, before = fixture.adapter, fixture.weights
     again = adapter.forward_pass(fixture.state(), fixture.batch, dropout_rate=0.5, seed=1)
-    for expected, found in zip(fixture.evaluation.logits, again.logits, strict=True):
-        np.testing.assert_array_equal(found, expected, err_msg="evaluation twice, with and without a dropout rate")
+    for expected, actual in zip(fixture.evaluation.logits, again.logits, strict=True):
+        np.testing.assert_array_equal(actual, expected, err_msg="evaluation twice, with and without a dropout rate")
     if fixture.definition.default_dropout is not None:
         dropped = adapter.training_pass(fixture.state(), fixture.batch, dropout_rate=0.5)
         plain = fixture.training.logits
@@ -135,13 +135,13 @@ def modes(fixture: WorkloadFixture) -> None:
     statistics = {name for name in before if not name.startswith("params/")}
     if not statistics:
         return
-    kept = adapter.forward_pass(fixture.state(), fixture.batch, train=True, update_batch_norm=False)
+    retained = adapter.forward_pass(fixture.state(), fixture.batch, train=True, update_batch_norm=False)
     for name in statistics:
         np.testing.assert_array_equal(fixture.evaluation.weights[name], before[name], err_msg=f"{name} in evaluation")
-        np.testing.assert_array_equal(kept.weights[name], before[name], err_msg=f"{name} without update_batch_norm")
+        np.testing.assert_array_equal(retained.weights[name], before[name], err_msg=f"{name} without update_batch_norm")
         assert (fixture.training.weights[name] != before[name]).any(), f"{name} did not move in training"
-    for expected, found in zip(fixture.training.logits, kept.logits, strict=True):
-        _assert_close(found, expected, "training logits with and without update_batch_norm")
+    for expected, actual in zip(fixture.training.logits, retained.logits, strict=True):
+        _assert_close(actual, expected, "training logits with and without update_batch_norm")
 
 
 def round_trip(fixture: WorkloadFixture) -> None:
@@ -151,8 +151,8 @@ def round_trip(fixture: WorkloadFixture) -> None:
     assert exported.keys() == fixture.weights.keys()
     for name, value in exported.items():
         np.testing.assert_array_equal(value, fixture.weights[name], err_msg=name)
-    found = fixture.adapter.forward_pass(restored, fixture.batch)
-    for expected, logits in zip(fixture.evaluation.logits, found.logits, strict=True):
+    actual = fixture.adapter.forward_pass(restored, fixture.batch)
+    for expected, logits in zip(fixture.evaluation.logits, actual.logits, strict=True):
         np.testing.assert_array_equal(logits, expected, err_msg="logits after importing")
 
 
@@ -164,12 +164,12 @@ def resumed_training(fixture: WorkloadFixture) -> None:
         backend.save_state(Path(directory), _as_checkpoint(state))
         restored = backend.load_state(Path(directory), _as_checkpoint(fixture.adapter.init(9)))
     resumed = fixture.adapter.training_pass(State(restored["model_params"], restored["model_state"]), fixture.batch)
-    for what, found, expected in (
+    for what, actual, expected in (
         ("weights", resumed.weights, fixture.training.weights),
         ("gradient", resumed.gradients, fixture.training.gradients),
     ):
-        assert found.keys() == expected.keys()
-        for name, value in found.items():
+        assert actual.keys() == expected.keys()
+        for name, value in actual.items():
             np.testing.assert_array_equal(value, expected[name], err_msg=f"{what} {name} after resuming")
 
 
@@ -200,8 +200,8 @@ def parameter_kinds(fixture: WorkloadFixture) -> None:
     workload = fixture.declared_workload
     names = [map_arrays(lambda leaf: None, tree) for tree in (workload.param_shapes, workload.model_params_types)]
     assert names[0] == names[1], "param_shapes and model_params_types name different parameters"
-    found = Counter(kind.name for kind in arrays_of(workload.model_params_types))
-    assert found == Counter(declared), f"parameter kinds {dict(found)}, declared {dict(declared)}"
+    actual = Counter(kind.name for kind in arrays_of(workload.model_params_types))
+    assert actual == Counter(declared), f"parameter kinds {dict(actual)}, declared {dict(declared)}"
 
 
 def output_parameters(fixture: WorkloadFixture) -> None:
@@ -212,10 +212,10 @@ def output_parameters(fixture: WorkloadFixture) -> None:
     assert single or not all(answers.values()), f"is_output_params is True for all of {sorted(answers)}"
 
 
-def _assert_close(found: object, expected: object, what: str) -> None:
-    found, expected = np.asarray(found), np.asarray(expected)
+def _assert_close(actual: object, expected: object, what: str) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
     scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=SAME_PROGRAM_TOLERANCE * scale, err_msg=what)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=SAME_PROGRAM_TOLERANCE * scale, err_msg=what)
 
 
 FRAMEWORK_CHECKS = (

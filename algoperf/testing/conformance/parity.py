@@ -90,14 +90,14 @@ def same_initial_distribution(jax: WorkloadFixture, torch: WorkloadFixture) -> N
 
 def _assert_logits(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
     assert [array.shape for array in ours] == [array.shape for array in theirs]
-    for expected, found in zip(ours, theirs, strict=True):
-        _assert_close(found, expected, LOGITS_TOLERANCE, "logits")
+    for expected, actual in zip(ours, theirs, strict=True):
+        _assert_close(actual, expected, LOGITS_TOLERANCE, "logits")
 
 
-def _assert_close(found: object, expected: object, tolerance: float, what: str) -> None:
-    found, expected = np.asarray(found), np.asarray(expected)
+def _assert_close(actual: object, expected: object, tolerance: float, what: str) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
     scale = float(np.abs(expected).max(initial=0.0))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale, err_msg=what)
 
 
 def _norm(gradients: Iterable[np.ndarray]) -> float:

@@ -57,8 +57,8 @@ def _check_training(definition: WorkloadDefinition, data: ModuleType, source: An
         for batches in (TrainPipeline(source, batch_size=_TRAIN_BATCH_SIZE, seed=1) for _ in range(2))
     )
     resumed = next(TrainPipeline(source, batch_size=_TRAIN_BATCH_SIZE, seed=1, start_batch=1))
-    for expected, found in ((first[0], again[0]), (first[1], again[1]), (first[1], resumed)):
-        assert equal(expected, found), "the same batch was read twice and differs"
+    for expected, actual in ((first[0], again[0]), (first[1], again[1]), (first[1], resumed)):
+        assert equal(expected, actual), "the same batch was read twice and differs"
     assert not equal(first[0], first[1]), "two training batches are the same"
     fake = structure(data.fake_batch(definition, _TRAIN_BATCH_SIZE, 0))
     real = structure(first[0])

@@ -147,7 +147,7 @@ def _chunks(images: Iterator[RawImage], size: int) -> Iterator[list[RawImage]]:
         yield chunk
 
 
-def _check_count(split: Split, found: int, definition: WorkloadDefinition) -> None:
+def _check_count(split: Split, actual: int, definition: WorkloadDefinition) -> None:
     expected = definition.splits[split]
-    if found != expected:
-        raise RawDataError(f"{definition.dataset}: split {split} should have {expected} images, found {found}")
+    if actual != expected:
+        raise RawDataError(f"{definition.dataset}: split {split} should have {expected} images, found {actual}")

@@ -75,16 +75,16 @@ def _read_tfds(folder: Path, split: str) -> Iterator[RawImage]:
         raise RawDataError(f"{folder} has no split {split!r}; it has {', '.join(builder.info.splits)}")
     features = builder.info.features
     decoders = {"image": tfds.decode.SkipDecoding()}
-    expected, found = builder.info.splits[split].num_examples, 0
+    expected, actual = builder.info.splits[split].num_examples, 0
     for path in builder.info.splits[split].filepaths:
         for number, record in enumerate(_records(Path(path))):
             example = features.deserialize_example_np(record, decoders=decoders)
-            found += 1
+            actual += 1
             yield RawImage(
                 name=f"{path}, record {number}", label=int(example["label"]), encoded=bytes(example["image"])
             )
-    if found != expected:
-        raise RawDataError(f"{folder}: split {split!r} should have {expected} images, found {found}")
+    if actual != expected:
+        raise RawDataError(f"{folder}: split {split!r} should have {expected} images, found {actual}")
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -88,15 +88,15 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     """
     store = Store(data_dir / definition.dataset)
     store_split = str(Split.TRAIN if split is Split.EVAL_TRAIN else split)
-    found, expected = len(store[f"{store_split}_labels"]), definition.splits[store_split]
-    if found != expected:
+    actual, expected = len(store[f"{store_split}_labels"]), definition.splits[store_split]
+    if actual != expected:
         raise StoreError(
-            f"{store.path} has {found} {store_split} images, {definition.name} has {expected}; "
+            f"{store.path} has {actual} {store_split} images, {definition.name} has {expected}; "
             f"delete it and run: python -m algoperf.prepare {definition.name}"
         )
     subset = None
     if split is Split.EVAL_TRAIN:
-        chosen = np.random.default_rng(_EVAL_TRAIN_SEED).choice(found, definition.splits.eval_train, replace=False)
+        chosen = np.random.default_rng(_EVAL_TRAIN_SEED).choice(actual, definition.splits.eval_train, replace=False)
         subset = np.sort(chosen)
     return ImageSource(store, store_split, definition.data, subset)
 

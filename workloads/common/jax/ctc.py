@@ -53,6 +53,6 @@ def greedy_decode(logits: jax.Array, paddings: jax.Array) -> jax.Array:
     """Returns the labels of the likeliest path, int32 [B, T]: repeats and blanks removed, filled up with blanks."""
     path = jnp.where(paddings > 0, 0, logits.argmax(-1)).astype(jnp.int32)
     previous = jnp.pad(path[:, :-1], ((0, 0), (1, 0)))
-    kept = (path != 0) & (path != previous)
-    order = jnp.argsort(~kept, axis=1, stable=True)
-    return jnp.take_along_axis(jnp.where(kept, path, 0), order, axis=1)
+    retained = (path != 0) & (path != previous)
+    order = jnp.argsort(~retained, axis=1, stable=True)
+    return jnp.take_along_axis(jnp.where(retained, path, 0), order, axis=1)

@@ -30,5 +30,5 @@ def dropout(inputs: jax.Array, rate: Any, rng: jax.Array, broadcast_dims: tuple[
     """Dropout as a function; a rate of 1 gives zeros and finite gradients."""
     shape = [1 if axis in broadcast_dims else size for axis, size in enumerate(inputs.shape)]
     keep = 1.0 - jnp.asarray(rate, inputs.dtype)
-    kept = jax.random.bernoulli(rng, keep, shape)
-    return jnp.where(kept, inputs / jnp.where(keep > 0, keep, 1), 0)
+    retained = jax.random.bernoulli(rng, keep, shape)
+    return jnp.where(retained, inputs / jnp.where(keep > 0, keep, 1), 0)

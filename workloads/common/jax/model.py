@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from algoperf.backends.base import Weights
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax import forward, losses, weights
 
@@ -85,10 +86,10 @@ class FlaxModel:
     def is_output_params(self, param_key: str) -> bool:
         return param_key == self._output_layer
 
-    def export_weights(self, params: Any, model_state: Any) -> weights.Weights:
+    def export_weights(self, params: Any, model_state: Any) -> Weights:
         return weights.export_weights(params, model_state)
 
-    def import_weights(self, weights_: weights.Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
+    def import_weights(self, weights_: Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
         return weights.import_weights(weights_, params, model_state)
 
     def _options(self, dropout_rate: float) -> dict[str, float]:

@@ -44,15 +44,15 @@ class Language:
           ValueError: the grammar has too few such sentences.
         """
         rng = np.random.default_rng((seed, 1))
-        found: dict[str, None] = {}
+        unique: dict[str, None] = {}
         for _ in range(count * _MAX_ATTEMPTS_PER_SENTENCE):
             words = self._sentence(rng)
             sentence = " ".join(words)
             if min_words <= len(words) <= max_words and sentence not in excluded:
-                found[sentence] = None
-                if len(found) == count:
-                    return list(found)
-        raise ValueError(f"found only {len(found)} of {count} sentences of {min_words} to {max_words} words")
+                unique[sentence] = None
+                if len(unique) == count:
+                    return list(unique)
+        raise ValueError(f"found only {len(unique)} of {count} sentences of {min_words} to {max_words} words")
 
     def _sentence(self, rng: np.random.Generator) -> list[str]:
         plural = bool(rng.random() < _PLURAL_SHARE)

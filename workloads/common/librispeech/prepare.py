@@ -60,7 +60,7 @@ def prepare(
         raise StoreError(f"no raw data at {source_dir}. {how_to_get(definition)}")
     folders = {name: _utterances(data, name, source_dir, report) for name in data.folders}
     tokenizer = _tokenizer(data, source_dir, staging_dir(store_dir), folders[data.tokenizer_folder], report)
-    num_parts = {name: -(-len(found) // UTTERANCES_PER_PART) for name, found in folders.items()}
+    num_parts = {name: -(-len(present) // UTTERANCES_PER_PART) for name, present in folders.items()}
     paths = _write_parts(store_dir, folders, tokenizer, data, num_workers, report)
     left_out = {name: _left_out(paths[name]) for name in folders}
     for name, reasons in left_out.items():
@@ -94,11 +94,11 @@ def required_bytes(definition: WorkloadDefinition) -> int:
 
 def _utterances(data: SpeechData, name: str, source_dir: Path, report: Report) -> list[Utterance]:
     folder = folder_path(source_dir, name, report)
-    found = read_transcripts(folder)
+    present = read_transcripts(folder)
     expected = dict(zip(data.folders, data.folder_sizes, strict=True))[name]
-    if len(found) != expected:
-        raise StoreError(f"{folder} should have {expected} utterances, found {len(found)}; extract {name} again")
-    return found
+    if len(present) != expected:
+        raise StoreError(f"{folder} should have {expected} utterances, found {len(present)}; extract {name} again")
+    return present
 
 
 def _tokenizer(
@@ -237,8 +237,8 @@ def _check_sizes(definition: WorkloadDefinition, paths: dict[str, list[Path]]) -
         (Split.VALIDATION, data.validation_folders),
         (Split.TEST, data.test_folders),
     ):
-        found = sum(len(Store(path)["names"]) for name in folders for path in paths[name])
-        if found != definition.splits[split]:
+        present = sum(len(Store(path)["names"]) for name in folders for path in paths[name])
+        if present != definition.splits[split]:
             raise StoreError(
-                f"{', '.join(folders)} should give {definition.splits[split]} utterances for {split}, found {found}"
+                f"{', '.join(folders)} should give {definition.splits[split]} utterances for {split}, found {present}"
             )

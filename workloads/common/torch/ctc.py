@@ -54,6 +54,6 @@ def greedy_decode(logits: Tensor, paddings: Tensor) -> Tensor:
     """Returns the labels of the likeliest path, int32 [B, T]: repeats and blanks removed, filled up with blanks."""
     path = logits.argmax(-1).masked_fill(paddings > 0, 0)
     previous = F.pad(path[:, :-1], (1, 0))
-    kept = (path != 0) & (path != previous)
-    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
-    return path.masked_fill(~kept, 0).gather(1, order).int()
+    retained = (path != 0) & (path != previous)
+    order = (~retained).to(torch.uint8).argsort(dim=1, stable=True)
+    return path.masked_fill(~retained, 0).gather(1, order).int()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from algoperf.backends.base import Weights
 from algoperf.definition import WorkloadDefinition
 from workloads.common.torch import losses, weights
 from workloads.common.torch.forward import forward_mode, unwrapped
@@ -71,10 +72,10 @@ class TorchModel:
     def is_output_params(self, param_key: str) -> bool:
         return param_key.rpartition(".")[0] == self._output_layer
 
-    def export_weights(self, params: nn.Module, model_state: Any) -> weights.Weights:
+    def export_weights(self, params: nn.Module, model_state: Any) -> Weights:
         return weights.export_weights(params, _weight_map(params))
 
-    def import_weights(self, weights_: weights.Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
+    def import_weights(self, weights_: Weights, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
         weights.import_weights(weights_, params, _weight_map(params))
         return params, model_state
 
