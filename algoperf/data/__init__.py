@@ -5,7 +5,7 @@ from algoperf.data.padding import pad_batch, pad_rows
 from algoperf.data.pipeline import EvalPipeline, TrainPipeline
 from algoperf.data.prefetch import Prefetcher
 from algoperf.data.source import BatchRequest, Source
-from algoperf.data.store import Store, StoreError, StoreWriter, is_complete
+from algoperf.data.store import Store, StoreError, StoreWriter, check_labels, is_complete
 from algoperf.spec import Batch
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "StoreError",
     "StoreWriter",
     "TrainPipeline",
+    "check_labels",
     "is_complete",
     "pad_batch",
     "pad_rows",

@@ -200,6 +200,22 @@ def _manifest_crc(manifest: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
 
 
+def check_labels(store: "Store", name: str, num_classes: int) -> np.ndarray:
+    """Returns the integer labels called `name`, all of them in memory.
+
+    Raises:
+      StoreError: one is not in 0 ... `num_classes` - 1; frameworks differ in what they do with it.
+    """
+    labels = np.asarray(store[name])
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        raise StoreError(
+            f"{store.path}: label {labels[outside[0]]} of example {outside[0]} in {name} is not one of 0 to "
+            f"{num_classes - 1} ({len(outside)} such labels); prepare the dataset again"
+        )
+    return labels
+
+
 def is_complete(path: Path) -> bool:
     """Whether `path` holds a finished store (its files are not read)."""
     return (path / MANIFEST).is_file()

@@ -78,3 +78,32 @@ def test_batch_norm_of_one_value_per_channel_gives_the_bias_in_both():
     np.testing.assert_array_equal(in_jax, np.zeros((1, 2)))
     np.testing.assert_array_equal(in_torch.detach(), np.zeros((1, 2)))
     np.testing.assert_allclose(module.running_var, updates["batch_stats"]["var"], rtol=1e-6)
+
+
+def test_nan_logits_are_neither_right_nor_wrong_in_both():
+    import jax.numpy as jnp
+    import torch
+
+    from workloads.common.jax import losses as jax_losses
+    from workloads.common.torch import losses as torch_losses
+
+    logits = np.asarray([[0.0, 1.0], [np.nan, 0.0], [1.0, 0.0]], np.float32)
+    labels = np.asarray([1, 0, 1])
+    expected = [1.0, np.nan, 0.0]
+    np.testing.assert_array_equal(jax_losses.correct(labels, jnp.asarray(logits)), expected)
+    np.testing.assert_array_equal(torch_losses.correct(torch.from_numpy(labels), torch.from_numpy(logits)), expected)
+
+
+def test_a_class_that_does_not_exist_is_no_loss_in_either():
+    import jax
+    import jax.numpy as jnp
+    import torch
+
+    from workloads.common.jax import losses as jax_losses
+    from workloads.common.torch import losses as torch_losses
+
+    loss = jax.jit(lambda labels: jax_losses.softmax_cross_entropy(labels, jnp.zeros((1, 3)))["summed"])
+    for label in (-1, 3):
+        assert np.isnan(loss(jnp.asarray([label])))
+        with pytest.raises(IndexError):
+            torch_losses.softmax_cross_entropy(torch.tensor([label]), torch.zeros(1, 3))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from algoperf.data import Store, StoreError, StoreWriter, is_complete
+from algoperf.data import Store, StoreError, StoreWriter, check_labels, is_complete
 
 dtypes = st.sampled_from([np.uint8, np.int32, np.int64, np.float32, np.float64, np.bool_])
 some_arrays = dtypes.flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(max_dims=3, max_side=5)))
@@ -161,3 +161,12 @@ def test_empty_arrays_are_kept(tmp_path):
     store = Store(write(tmp_path / "store", a=np.zeros((0, 4), np.float32)))
     assert store["a"].shape == (0, 4)
     store.verify()
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_label_out_of_range_is_named(tmp_path, label):
+    with StoreWriter(tmp_path / "store", {}) as writer:
+        writer.add("train_labels", np.asarray([0, 3, label, 2], np.int32))
+    store = Store(tmp_path / "store")
+    with pytest.raises(StoreError, match=rf"label {label} of example 2 in train_labels is not one of 0 to 3"):
+        check_labels(store, "train_labels", 4)

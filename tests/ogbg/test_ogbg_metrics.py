@@ -98,3 +98,10 @@ def test_an_evaluation_without_labels_is_an_error():
     metrics = GraphMetrics()
     with pytest.raises(ValueError, match="no graph with labels"):
         metrics.compute()
+
+
+def test_nan_logits_give_nan_metrics():
+    metrics = GraphMetrics()
+    outputs = {"logits": np.asarray([[0.5], [np.nan]], np.float32), "loss": np.asarray([0.1, np.nan])}
+    metrics.update(outputs, {"targets": np.asarray([[1], [0]]), "weights": np.ones((2, 1))})
+    assert all(np.isnan(value) for value in metrics.compute().values())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.data import Batch, BatchRequest, Source, Store, pad_batch
+from algoperf.data import Batch, BatchRequest, Source, Store, check_labels, pad_batch
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.cifar.definition import CifarData
 from workloads.common.random_numbers import example_seeds, uniforms
@@ -59,7 +59,8 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     stored = "test" if split is Split.TEST else "train"
     first = definition.splits.train if split is Split.VALIDATION else 0
     rows = slice(first, first + definition.splits.get(split))
-    images, labels = (np.asarray(store[f"{stored}_{name}"])[rows] for name in ("images", "labels"))
+    images = np.asarray(store[f"{stored}_images"])[rows]
+    labels = check_labels(store, f"{stored}_labels", definition.data.num_classes)[rows]
     return CifarSource(images, labels, definition.data)
 
 

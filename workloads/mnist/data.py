@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.data import ArraySource, Batch, Source, Store
+from algoperf.data import ArraySource, Batch, Source, Store, check_labels
 from algoperf.definition import Split, WorkloadDefinition
 
 
@@ -19,7 +19,10 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
         Split.TEST: ("test", 0, sizes.test or 0),
     }[split]
     return ArraySource(
-        {"inputs": store[f"{part}_images"], "targets": store[f"{part}_labels"]},
+        {
+            "inputs": store[f"{part}_images"],
+            "targets": check_labels(store, f"{part}_labels", definition.model.num_classes),
+        },
         first=first,
         last=first + size,
         transform=lambda batch: {**batch, "inputs": normalised(definition, batch["inputs"])},

@@ -84,7 +84,7 @@ class GraphMetrics:
         num_labels = int(labelled.sum())
         if num_labels == 0:
             raise ValueError("no graph with labels was evaluated")
-        hits = int((((logits > 0) == labels) & labelled).sum())
+        hits = np.nan if np.isnan(logits[labelled]).any() else int((((logits > 0) == labels) & labelled).sum())
         return {
             "mean_average_precision": mean_average_precision(logits, labels, labelled),
             "loss": self._loss / num_labels,

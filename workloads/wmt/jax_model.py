@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from algoperf.definition import WorkloadDefinition
+from workloads.common.jax import losses
 from workloads.common.jax.model import FlaxModel
 from workloads.wmt.definition import TransformerConfig
 from workloads.wmt.jax_decoding import beam_search
@@ -44,7 +45,7 @@ class TranslationModel(FlaxModel):
         weights = batch.get("weights", (targets > 0).astype(jnp.float32))
         return {
             "loss": self.loss(targets, logits, weights, 0.0)["per_example"].sum(1),
-            "hits": ((logits.argmax(-1) == targets) * weights).sum(1),
+            "hits": losses.weighted(losses.correct(targets, logits), weights)["per_example"].sum(1),
             "tokens": weights.sum(1),
         }
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from algoperf.definition import WorkloadDefinition
+from workloads.common.torch import losses
 from workloads.common.torch.forward import forward_mode, unwrapped
 from workloads.common.torch.model import TorchModel
 from workloads.wmt.definition import TransformerConfig
@@ -40,7 +41,7 @@ class TranslationModel(TorchModel):
         weights = batch["weights"] if "weights" in batch else (targets > 0).float()
         return {
             "loss": self.loss(targets, logits, weights, 0.0)["per_example"].sum(1),
-            "hits": ((logits.argmax(-1) == targets) * weights).sum(1),
+            "hits": losses.weighted(losses.correct(targets, logits), weights)["per_example"].sum(1),
             "tokens": weights.sum(1),
         }
 

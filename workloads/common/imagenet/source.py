@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, pad_batch
+from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, check_labels, pad_batch
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet.augment import Augmentation, make_inputs, mixup
 from workloads.common.imagenet.definition import ImageNetData
@@ -29,7 +29,7 @@ class ImageSource:
     """
 
     def __init__(self, store: Store, store_split: str, data: ImageNetData, subset: np.ndarray | None) -> None:
-        labels = np.asarray(store[f"{store_split}_labels"])
+        labels = check_labels(store, f"{store_split}_labels", data.num_classes)
         self._subset = np.arange(len(labels)) if subset is None else subset
         self._labels = labels[self._subset]
         self._pixels = np.asarray(store[f"{store_split}_images"]) if data.decoded else None

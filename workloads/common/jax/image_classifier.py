@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 
 from algoperf.definition import WorkloadDefinition
+from workloads.common.jax import losses
 from workloads.common.jax.model import FlaxModel
 
 
@@ -22,7 +22,7 @@ class ImageClassifier(FlaxModel):
         super().__init__(definition, module, example=(images,), output_layer=output_layer)
 
     def outputs(self, logits: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns `loss` and `accuracy` (1 or 0), each [batch]."""
+        """Returns `loss` and `accuracy` (1, 0, or NaN where a logit is), each [batch]."""
         labels = batch["targets"]
         classes = labels.argmax(-1) if labels.ndim == 2 else labels
-        return {**super().outputs(logits, batch), "accuracy": (logits.argmax(-1) == classes).astype(jnp.float32)}
+        return {**super().outputs(logits, batch), "accuracy": losses.correct(classes, logits)}

@@ -32,13 +32,16 @@ def softmax_cross_entropy(
     """Cross-entropy of `logits` [..., classes] with integer `labels` [...] or probabilities [..., classes].
 
     Smoothed targets are (1 - label_smoothing) * target + label_smoothing / classes. Losses have the shape [...].
+    A class that does not exist has the loss NaN, since compiled code cannot raise (PyTorch's loss does).
     """
     labels = jnp.asarray(labels)
     log_probs = jax.nn.log_softmax(logits)
     if labels.shape == logits.shape:
         losses = -(labels * log_probs).sum(-1)
     elif labels.shape == logits.shape[:-1]:
-        losses = -jnp.take_along_axis(log_probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+        chosen = labels.astype(jnp.int32)
+        chosen = jnp.where(chosen < 0, logits.shape[-1], chosen)  # a negative index would count from the end
+        losses = -jnp.take_along_axis(log_probs, chosen[..., None], axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
     else:
         raise ValueError(
             f"labels must have shape {logits.shape[:-1]} (classes) or {logits.shape} (probabilities), "
@@ -47,6 +50,12 @@ def softmax_cross_entropy(
     if not _is_zero(label_smoothing):
         losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(-1)
     return weighted(losses, weights)
+
+
+def correct(labels: Any, logits: jax.Array) -> jax.Array:
+    """1 where the largest of `logits` [..., classes] is the label [...], else 0; NaN where a logit is NaN."""
+    hits = (logits.argmax(-1) == labels).astype(jnp.float32)
+    return jnp.where(jnp.isnan(logits).any(-1), jnp.nan, hits)
 
 
 def sigmoid_cross_entropy(

@@ -48,6 +48,12 @@ def softmax_cross_entropy(
     return weighted(losses.reshape(logits.shape[:-1]), weights)
 
 
+def correct(labels: Tensor, logits: Tensor) -> Tensor:
+    """1 where the largest of `logits` [..., classes] is the label [...], else 0; NaN where a logit is NaN."""
+    hits = (logits.argmax(-1) == labels).float()
+    return hits.masked_fill(logits.isnan().any(-1), float("nan"))
+
+
 def sigmoid_cross_entropy(
     labels: Tensor, logits: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Losses:
