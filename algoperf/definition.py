@@ -65,6 +65,7 @@ class Split(enum.StrEnum):
     TEST = "test"
 
 
+FRAMEWORKS = ("jax", "pytorch")
 EVAL_SPLITS = (Split.EVAL_TRAIN, Split.VALIDATION, Split.TEST)
 
 
@@ -200,7 +201,7 @@ class WorkloadDefinition:
         if self.eval_batch_size < 1:
             raise ValueError(f"{self.name}: eval_batch_size must be positive, got {self.eval_batch_size}")
         for framework, kinds in self.parameter_kinds.items():
-            if framework not in ("jax", "pytorch"):
+            if framework not in FRAMEWORKS:
                 raise ValueError(f"{self.name}: parameter_kinds is keyed by 'jax' and 'pytorch', got {framework!r}")
             unknown = set(kinds) - set(ParameterType.__members__)
             if unknown:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.backends import base
-from algoperf.definition import Direction
+from algoperf.definition import FRAMEWORKS, Direction
 from algoperf.records.columns import GLOBAL_STEP
 from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
 from algoperf.records.trial import TrialRecord
@@ -112,7 +112,7 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--framework", choices=base.FRAMEWORKS, required=True)
+    parser.add_argument("--framework", choices=FRAMEWORKS, required=True)
     parser.add_argument("--workload", default="mnist_mini")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=6000)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from algoperf.definition import FRAMEWORKS
 from algoperf.records import columns, json, layout
 from algoperf.records.files import RecordError
 from algoperf.records.trial import TrialRecord
@@ -301,7 +302,7 @@ class _Walk:
         folders = {(t.submission, t.workload, t.framework) for t in self.trials}
         for submission in sorted(self.submissions):
             mine = [(w, f) for s, w, f in folders if s == submission]
-            main = max(layout.FRAMEWORKS, key=lambda framework: sum(f == framework for _, f in mine))
+            main = max(FRAMEWORKS, key=lambda framework: sum(f == framework for _, f in mine))
             for workload in sorted({w for w, f in mine if f != main} & {w for w, f in mine if f == main}):
                 message = f"{workload} has logs of both frameworks; those of {main}, its main framework, count"
                 self.report_issue(self.root / submission, "two_frameworks", message, Severity.ERROR)

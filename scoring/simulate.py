@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.definition import Direction
+from algoperf.definition import FRAMEWORKS, Direction
 from algoperf.records import columns, json, layout
 from scoring.rules import Rules, TuningRule, WorkloadRule, load_rules
 
@@ -130,9 +130,7 @@ def simulated_field(rules: Rules, tuning: TuningRule, count: int, seed: int) -> 
             name: speed * np.exp(0.2 * random.standard_normal()) * rules.workloads[name].max_runtime_s
             for name in rules.scored_workloads
         }
-        field.append(
-            SimulatedSubmission(name=f"simulated_{i:02d}", median_s=medians, framework=("jax", "pytorch")[i % 2])
-        )
+        field.append(SimulatedSubmission(name=f"simulated_{i:02d}", median_s=medians, framework=FRAMEWORKS[i % 2]))
     return field
 
 

@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from algoperf import spec
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, WorkloadDefinition
 from algoperf.errors import UserError
 
-FRAMEWORKS = ("jax", "pytorch")
 _MODULES = {"jax": "jax", "pytorch": "torch"}
 
 # Values of a weights file that both frameworks read: Flax paths joined by "/", prefixed by "params/" or by the

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from algoperf.definition import FRAMEWORKS
 from algoperf.errors import UserError
 
 DEFAULT_NAME = "run"
 _TIMESTAMP = "%Y-%m-%d-%H-%M-%S"
 _TIMESTAMP_PATTERN = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?"
 
-FRAMEWORKS = ("jax", "pytorch")
 LAYOUT = "<submission>/study_<s>/<workload>_<framework>/trial_<k>/"
 TRIAL_FILE = "trial.json"
 HYPERPARAMETERS_FILE = "hparams.json"

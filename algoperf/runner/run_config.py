@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any, Self
 
-from algoperf.backends.base import FRAMEWORKS
-from algoperf.definition import RULESETS, Ruleset
+from algoperf.definition import FRAMEWORKS, RULESETS, Ruleset
 from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 

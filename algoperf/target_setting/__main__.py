@@ -19,11 +19,11 @@ from typing import Any
 
 from algoperf import target_setting
 from algoperf.cores import usable_cores
-from algoperf.definition import Budget, Split, Tier, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, Budget, Split, Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records import json as records_json
-from algoperf.records.layout import EVALUATIONS, FRAMEWORKS, PROCESS_FILE, trial_folder, workload_folder
+from algoperf.records.layout import EVALUATIONS, PROCESS_FILE, trial_folder, workload_folder
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission

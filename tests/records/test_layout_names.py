@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algoperf.definition import Split
+from algoperf.definition import FRAMEWORKS, Split
 from algoperf.records import columns, layout
 
 numbers = st.integers(0, 10**6)
 workloads = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 
 
-@given(numbers, workloads, st.sampled_from(layout.FRAMEWORKS), numbers)
+@given(numbers, workloads, st.sampled_from(FRAMEWORKS), numbers)
 def test_a_trial_folder_is_read_back(study, workload, framework, number):
     path = layout.trial_path(study, workload, framework, number)
     study_name, workload_name, trial_name = path.parts

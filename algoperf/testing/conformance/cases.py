@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from algoperf.backends.base import FRAMEWORKS
-from algoperf.definition import Tier
+from algoperf.definition import FRAMEWORKS, Tier
 from algoperf.registry import REGISTRY, Registry
 from algoperf.testing.conformance.adapter import missing_framework
 from algoperf.testing.conformance.checks import FRAMEWORK_CHECKS
