@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
 
+from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS
+
 if TYPE_CHECKING:
     from algoperf.runner.run_config import RunConfig
 
@@ -23,7 +25,7 @@ _INTERRUPTED_EXIT_CODE = 128 + 15
 flags.DEFINE_string(
     "workload", None, "Workload, variant, mini or suite to run, for example wmt, wmt_mini, qualification."
 )
-flags.DEFINE_enum("framework", None, ["jax", "pytorch"], "Framework of the submission.")
+flags.DEFINE_enum("framework", None, list(FRAMEWORKS), "Framework of the submission.")
 flags.DEFINE_string(
     "submission_path",
     None,
@@ -33,8 +35,8 @@ flags.DEFINE_string("experiment_dir", "./experiments", "Root folder of results."
 flags.DEFINE_string("experiment_name", None, "Folder under experiment_dir, may contain '/'. Default: a timestamp.")
 flags.DEFINE_enum(
     "tuning_ruleset",
-    "external",
-    ["external", "self"],
+    EXTERNAL.name,
+    list(RULESETS),
     "external: trials over a search space; self: one run, 1.5 x time.",
 )
 flags.DEFINE_string(

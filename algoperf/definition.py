@@ -7,12 +7,12 @@ This module uses the standard library only, so that reading a definition is free
 
 import dataclasses
 import enum
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from algoperf.digest import NOT_IN_DIGEST, digest
 
 
 class LossType(enum.IntEnum):
@@ -45,6 +45,25 @@ class ParameterType(enum.IntEnum):
     ATTENTION_BIAS = 14
 
 
+@dataclass(frozen=True, kw_only=True)
+class Framework:
+    """A framework that models and submissions are written in.
+
+    Attributes:
+      name: as in flags, in the folders of results and in records.
+      package: what is imported. The modules of a framework are named after it: `<package>_model.py` of a workload,
+        `<package>_submission.py` of an algorithm, `algoperf.backends.<package>`; so is the extra that installs it.
+    """
+
+    name: str
+    package: str
+
+
+JAX = Framework(name="jax", package="jax")
+PYTORCH = Framework(name="pytorch", package="torch")
+FRAMEWORKS: Mapping[str, Framework] = MappingProxyType({f.name: f for f in (JAX, PYTORCH)})
+
+
 class Direction(enum.StrEnum):
     MINIMIZE = "minimize"
     MAXIMIZE = "maximize"
@@ -65,7 +84,6 @@ class Split(enum.StrEnum):
     TEST = "test"
 
 
-FRAMEWORKS = ("jax", "pytorch")
 EVAL_SPLITS = (Split.EVAL_TRAIN, Split.VALIDATION, Split.TEST)
 
 
@@ -106,11 +124,11 @@ class SplitSizes:
 
     def get(self, split: str) -> int:
         """Returns the number of examples of `split`; raises LookupError where the workload has no such split."""
-        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        sizes: dict[str, int | None] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         existing = {name: size for name, size in sizes.items() if size is not None}
         if split not in existing:
             raise LookupError(f"there is no split {str(split)!r}; this workload has {', '.join(existing)}")
-        return int(existing[str(split)])
+        return existing[str(split)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +161,40 @@ RULESETS: Mapping[str, Ruleset] = MappingProxyType({r.name: r for r in (EXTERNAL
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConformanceSpec:
+    """What the conformance suite needs to test a workload. It defines neither the task nor a score.
+
+    Attributes:
+      small_model: `model` at test size, with the same switches; None means that `model` is small already.
+      small_data: the same for `data`; None means that `data` serves.
+      parameter_count: number of scalar parameters of `model`, equal in all frameworks.
+      parameter_kinds: for each framework, the number of tensors of `model` of each `ParameterType` name.
+      initial_loss: bounds of the mean training loss of a freshly initialised model at test size.
+      ragged_leaves: names of entries of a batch whose arrays differ between batches on other axes than the first.
+    """
+
+    small_model: Any = None
+    small_data: Any = None
+    parameter_count: int
+    parameter_kinds: Mapping[str, Mapping[str, int]]
+    initial_loss: tuple[float, float]
+    ragged_leaves: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for framework, kinds in self.parameter_kinds.items():
+            if framework not in FRAMEWORKS:
+                raise ValueError(f"parameter_kinds is keyed by {' and '.join(FRAMEWORKS)}, got {framework!r}")
+            unknown = set(kinds) - set(ParameterType.__members__)
+            if unknown:
+                raise ValueError(
+                    f"unknown parameter kinds {sorted(unknown)}; known: {', '.join(ParameterType.__members__)}"
+                )
+        low, high = self.initial_loss
+        if not low < high:
+            raise ValueError(f"initial_loss is (lower bound, upper bound), got {self.initial_loss}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkloadDefinition:
     """One workload, a variant of one, or its mini.
 
@@ -160,12 +212,9 @@ class WorkloadDefinition:
       default_dropout: rate used when a submission passes none; None where the model has no dropout.
       model: frozen dataclass with the model's dimensions and switches.
       data: frozen dataclass with what the pipeline needs (vocabulary size, lengths, generator settings), or None.
-      small_model: the same dataclass at test size and with the same switches; None means `model` is small already.
-      small_data: the same for `data`; None means `data` serves.
-      parameter_count: number of scalar parameters, equal in both frameworks.
-      parameter_kinds: per framework (`jax`, `pytorch`), number of tensors of each `ParameterType` name.
-      initial_loss: bounds of the mean training loss of a freshly initialised model (`shrunk()` size).
-      mini: name of the mini counterpart, if any.
+      checks: what the conformance suite needs.
+      mini_name: name of the mini that stands in where the full dataset is missing, if any.
+      reference_batch_size: global batch size of the reference algorithms.
       batch_size_scale: factor on the base workload's batch size for a submission that knows only the base.
       sources: where each number comes from.
     """
@@ -173,7 +222,7 @@ class WorkloadDefinition:
     name: str
     base: str
     tier: Tier
-    title: str
+    title: str = field(metadata=NOT_IN_DIGEST)
     dataset: str
     loss_type: LossType
     metric: MetricSpec
@@ -186,47 +235,130 @@ class WorkloadDefinition:
     default_dropout: float | None
     model: Any
     data: Any = None
-    small_model: Any = None
-    small_data: Any = None
-    parameter_count: int
-    parameter_kinds: Mapping[str, Mapping[str, int]]
-    initial_loss: tuple[float, float]
-    mini: str | None = None
+    checks: ConformanceSpec = field(metadata=NOT_IN_DIGEST)
+    mini_name: str | None = field(default=None, metadata=NOT_IN_DIGEST)
+    reference_batch_size: int = field(metadata=NOT_IN_DIGEST)
     batch_size_scale: float = 1.0
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or not self.name.islower():
             raise ValueError(f"a workload name is a lower-case identifier, got {self.name!r}")
-        if self.eval_batch_size < 1:
-            raise ValueError(f"{self.name}: eval_batch_size must be positive, got {self.eval_batch_size}")
-        for framework, kinds in self.parameter_kinds.items():
-            if framework not in FRAMEWORKS:
-                raise ValueError(f"{self.name}: parameter_kinds is keyed by 'jax' and 'pytorch', got {framework!r}")
-            unknown = set(kinds) - set(ParameterType.__members__)
-            if unknown:
-                raise ValueError(f"{self.name}: unknown parameter kinds {sorted(unknown)}")
+        for size in ("eval_batch_size", "reference_batch_size"):
+            if getattr(self, size) < 1:
+                raise ValueError(f"{self.name}: {size} must be positive, got {getattr(self, size)}")
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
+        """The target metric and the others."""
         return (self.metric, *self.other_metrics)
 
     def shrunk(self) -> "WorkloadDefinition":
         """The same task with the test-size model and data: what the conformance suite runs."""
-        return dataclasses.replace(self, model=self.small_model or self.model, data=self.small_data or self.data)
+        checks = self.checks
+        return dataclasses.replace(self, model=checks.small_model or self.model, data=checks.small_data or self.data)
 
     def digest(self) -> str:
-        """Hash of everything that defines the task or the scored number (16 hex digits).
+        """Hash of everything that defines the task or the scored number; see `algoperf.digest`.
 
-        A field of `model` or `data` whose metadata say `{"in_digest": False}` (where a file lies, say) does not count.
+        Fields whose metadata are `NOT_IN_DIGEST` do not count, in `model` and `data` (where a file lies, say) as here.
         """
-        fields = _plain(self)
-        for key in ("title", "sources"):
-            fields.pop(key)
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(self)
+
+    def variant(
+        self,
+        name: str,
+        title: str,
+        *,
+        validation_target: float,
+        test_target: float | None,
+        parameter_count: int | None = None,
+        parameter_kinds: Callable[[Any], Mapping[str, Mapping[str, int]]] | None = None,
+        initial_loss: tuple[float, float] | None = None,
+        small_switches: Mapping[str, Any] | None = None,
+        reference_batch_size: int | None = None,
+        eval_batch_size: int | None = None,
+        **model_switches: Any,
+    ) -> "WorkloadDefinition":
+        """Returns a definition of the same data with `model_switches`, fields of `model`, set to other values.
+
+        What is None stays as it is here, and the conformance suite fails if the variant's model does not satisfy it.
+
+        Args:
+          name, title, validation_target, test_target: of the variant.
+          parameter_count, initial_loss: see `ConformanceSpec`.
+          parameter_kinds: gives the kinds of a model; called with the variant's.
+          small_switches: what differs at test size; None means `model_switches`.
+          reference_batch_size, eval_batch_size: where the variant needs others.
+        """
+        model = dataclasses.replace(self.model, **model_switches)
+        small_model = dataclasses.replace(
+            self.checks.small_model or self.model, **(model_switches if small_switches is None else small_switches)
+        )
+        changed = _given(
+            parameter_count=parameter_count,
+            parameter_kinds=None if parameter_kinds is None else parameter_kinds(model),
+            initial_loss=initial_loss,
+        )
+        return dataclasses.replace(
+            self,
+            name=name,
+            title=title,
+            validation_target=validation_target,
+            test_target=test_target,
+            model=model,
+            checks=dataclasses.replace(self.checks, small_model=small_model, **changed),
+            sources={key: source for key, source in self.sources.items() if key not in changed},
+            **_given(reference_batch_size=reference_batch_size, eval_batch_size=eval_batch_size),
+        )
+
+    def mini(
+        self,
+        title: str,
+        *,
+        dataset: str,
+        validation_target: float,
+        test_target: float | None,
+        splits: SplitSizes,
+        budget: Budget,
+        eval_batch_size: int,
+        reference_batch_size: int,
+        model: Any,
+        data: Any,
+        checks: ConformanceSpec,
+        sources: Mapping[str, str],
+        **other_fields: Any,
+    ) -> "WorkloadDefinition":
+        """Returns the definition of `mini_name`: the same kind of task, small, on data that can be generated anywhere.
+
+        Loss, metrics and default dropout are those of the base unless `other_fields` changes them; everything that has
+        to do with size is given anew. `batch_size_scale` is the ratio of the reference batch sizes.
+        """
+        if self.mini_name is None:
+            raise ValueError(f"{self.name}: set mini_name, the name that its mini is to have")
+        return dataclasses.replace(
+            self,
+            name=self.mini_name,
+            tier=Tier.MINI,
+            title=title,
+            dataset=dataset,
+            validation_target=validation_target,
+            test_target=test_target,
+            splits=splits,
+            budget=budget,
+            eval_batch_size=eval_batch_size,
+            reference_batch_size=reference_batch_size,
+            batch_size_scale=reference_batch_size / self.reference_batch_size,
+            model=model,
+            data=data,
+            checks=checks,
+            mini_name=None,
+            sources=sources,
+            **other_fields,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,14 +378,5 @@ class Suite:
     mini: str | None = None
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.metadata.get("in_digest", True)]
-        return {f.name: _plain(getattr(value, f.name)) for f in fields}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, enum.Enum):
-        return value.name
-    return value
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

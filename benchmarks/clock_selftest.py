@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from algoperf.definition import Budget
+from algoperf.definition import FRAMEWORKS, JAX, Budget
 from algoperf.records.layout import EVALUATIONS
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import Registry
@@ -80,7 +80,7 @@ def seconds_of_queued_work() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--framework", choices=("jax", "pytorch"), required=True)
+    parser.add_argument("--framework", choices=tuple(FRAMEWORKS), required=True)
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def main() -> None:
 
 def check(options: argparse.Namespace, root: Path) -> None:
     path = root / "sleeping.py"
-    parts = JAX_PARTS if options.framework == "jax" else TORCH_PARTS
+    parts = JAX_PARTS if options.framework == JAX.name else TORCH_PARTS
     path.write_text(SUBMISSION.format(selection_s=SELECTION_S, update_s=UPDATE_S, prepare_s=PREPARE_S, **parts))
     registry = Registry(("algoperf.testing.toy_workload",)).altered(
         {
@@ -110,7 +110,7 @@ def check(options: argparse.Namespace, root: Path) -> None:
         "data_dir": str(root / "data"),
         "max_global_steps": options.steps,
     }
-    queued_s = seconds_of_queued_work() if options.framework == "jax" else 0.0
+    queued_s = seconds_of_queued_work() if options.framework == JAX.name else 0.0
     started = []
     [result] = driver.run(
         RunConfig.from_flags(values), registry=registry, report=lambda message: started.append(time.monotonic())

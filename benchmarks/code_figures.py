@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf.definition import FRAMEWORKS
+
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = (
     "algoperf",
@@ -29,7 +31,6 @@ PRODUCT = (
     "submission_runner.py",
 )
 LAYERS = ("runner", "harness", "submissions", "records")
-FRAMEWORK_NAMES = frozenset({"jax", "pytorch"})
 MIN_RUN = 6
 
 
@@ -124,7 +125,7 @@ def files_with_framework_names(sources: Mapping[str, str]) -> list[str]:
         name
         for name, source in sources.items()
         if not name.startswith("benchmarks/")
-        and any(isinstance(n, ast.Constant) and n.value in FRAMEWORK_NAMES for n in ast.walk(ast.parse(source)))
+        and any(isinstance(n, ast.Constant) and n.value in FRAMEWORKS for n in ast.walk(ast.parse(source)))
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from algoperf.definition import FRAMEWORKS, JAX, PYTORCH
 from algoperf.registry import REGISTRY
 
 _GIB = 1 << 30
@@ -21,14 +22,14 @@ _RATE = 0.01
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workload", default="criteo1tb")
-    parser.add_argument("--framework", choices=("jax", "pytorch"), default="jax")
+    parser.add_argument("--framework", choices=tuple(FRAMEWORKS), default=JAX.name)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=3)
     arguments = parser.parse_args()
     definition = REGISTRY.get(arguments.workload)
     batch = REGISTRY.module(definition.name, "data").fake_batch(definition, arguments.batch, seed=0)
-    steps = {"jax": _jax_steps, "pytorch": _torch_steps}[arguments.framework]
-    parameters = definition.parameter_count * 4 / _GIB
+    steps = {JAX.name: _jax_steps, PYTORCH.name: _torch_steps}[arguments.framework]
+    parameters = definition.checks.parameter_count * 4 / _GIB
     print(f"{definition.name}, {arguments.framework}: parameters take {parameters:.2f} GiB")
     started, take_step = time.perf_counter(), steps(definition.name, definition, batch)
     print(f"initialised in {time.perf_counter() - started:.1f} s, peak {_peak_gib():.2f} GiB")

@@ -112,7 +112,7 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--framework", choices=FRAMEWORKS, required=True)
+    parser.add_argument("--framework", choices=tuple(FRAMEWORKS), required=True)
     parser.add_argument("--workload", default="mnist_mini")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=6000)

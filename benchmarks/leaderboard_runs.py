@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algoperf.cores import usable_cores
+from algoperf.definition import PYTORCH, SELF_TUNING
 from algoperf.records.layout import study_folder
 from algoperf.runner.run_config import default_submission
 from workloads.suites import SUITES
@@ -32,9 +33,9 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         sys.executable,
         str(ROOT / "submission_runner.py"),
         f"--workload={workload}",
-        "--framework=pytorch",
+        f"--framework={PYTORCH.name}",
         "--tuning_ruleset=self",
-        f"--submission_path={ROOT / 'reference_algorithms' / entrant / default_submission('pytorch').name}",
+        f"--submission_path={ROOT / 'reference_algorithms' / entrant / default_submission(PYTORCH.name).name}",
         f"--experiment_dir={options.experiment_dir}",
         f"--experiment_name={entrant}/{study_folder(study)}",
         f"--study={study}",
@@ -64,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entrants", default=",".join(ENTRANTS))
     parser.add_argument("--workloads", default=",".join(SUITES["mini"].workloads))
-    parser.add_argument("--studies", type=int, default=SUITES["mini"].studies["self"])
+    parser.add_argument("--studies", type=int, default=SUITES["mini"].studies[SELF_TUNING.name])
     parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     options = parser.parse_args()

@@ -25,7 +25,7 @@ from typing import Any
 
 from algoperf.backends import base
 from algoperf.data.pipeline import TrainPipeline
-from algoperf.definition import EXTERNAL, Budget, Split
+from algoperf.definition import EXTERNAL, FRAMEWORKS, Budget, Split
 from algoperf.harness.clock import Clock
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.progress import Progress
@@ -178,7 +178,7 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--framework", choices=("numpy", "jax", "pytorch"), default="numpy")
+    parser.add_argument("--framework", choices=("numpy", *FRAMEWORKS), default="numpy")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())

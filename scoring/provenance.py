@@ -4,9 +4,11 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from algoperf.digest import digest_scheme
 from scoring.logs import LogTree, Trial
 from scoring.rules import Rules
 
+_DEFINITION = "definition_digest"
 # What is compared -> its key in meta_data_<k>.json, of AlgoPerf and of this project alike.
 _KEYS = {
     "GPU": "gpu_model_name",
@@ -18,7 +20,7 @@ _KEYS = {
     "JAX": "package.jax",
     "PyTorch": "package.torch",
     "commit": "git_commit_hash",
-    "workload definition": "definition_digest",
+    "workload definition": _DEFINITION,
 }
 _NOT_RECORDED = "not recorded"
 
@@ -53,8 +55,7 @@ def provenance_rows(tree: LogTree) -> list[ProvenanceRow]:
             counts[trial.submission][_value(trial, key)] += 1
         known = {value for counter in counts.values() for value in counter} - {_NOT_RECORDED}
         if known:
-            per_workload = Counter(value.partition(": ")[0] for value in known)
-            differs = max(per_workload.values()) > 1 if key == "definition_digest" else len(known) > 1
+            differs = _definitions_differ(known) if key == _DEFINITION else len(known) > 1
             rows.append(_row(name, counts, differs))
     frameworks: dict[str, Counter[str]] = {s: Counter() for s in tree.submissions}
     for trial in tree.trials:
@@ -90,4 +91,10 @@ def _value(trial: Trial, key: str) -> str:
     if value in (None, ""):
         return _NOT_RECORDED
     # the definition differs from workload to workload by nature, so it is compared workload by workload
-    return f"{trial.workload}: {value}" if key == "definition_digest" else str(value)
+    return f"{trial.workload}: {value}" if key == _DEFINITION else str(value)
+
+
+def _definitions_differ(values: set[str]) -> bool:
+    """Whether a workload has two digests of one scheme; what is in one scheme says nothing about another."""
+    pairs = [value.split(": ", 1) for value in values]
+    return max(Counter((workload, digest_scheme(digest)) for workload, digest in pairs).values()) > 1

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--submission_directory", required=True, help=f"holds {LAYOUT}")
     add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
     add("--rules", help=f"{', '.join(BUILT_IN)}, or a TOML file; when not given, the set that the logs fit")
-    add("--tuning_ruleset", choices=("external", "self"), help="read from the logs when not given")
+    add("--tuning_ruleset", choices=tuple(RULESETS), help="read from the logs when not given")
     add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
     add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
     add("--strict", action=switch, default=False, help="exit with 1 when anything is missing or unreadable")
@@ -71,7 +72,7 @@ def _score(args: argparse.Namespace) -> int:
     rules = _rules(args).with_counts(studies=args.num_studies, trials=args.num_trials)
     tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
     _check_workloads(tree, rules)
-    tuning = _tuning_rule(tree, rules, "self" if args.self_tuning_ruleset else args.tuning_ruleset)
+    tuning = _tuning_rule(tree, rules, SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset)
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
 
     from scoring.analysis import analyse  # after the cheap checks: this loads SciPy

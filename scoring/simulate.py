@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.definition import FRAMEWORKS, Direction
+from algoperf.definition import EXTERNAL, FRAMEWORKS, JAX, RULESETS, SELF_TUNING, Direction
 from algoperf.records import columns, json, layout
 from scoring.rules import Rules, TuningRule, WorkloadRule, load_rules
 
@@ -29,7 +29,7 @@ class SimulatedSubmission:
     median_s: Mapping[str, float]
     noise: float = 0.1
     config_factors: Sequence[float] = (1.0, 1.3, 1.7, 2.5, 5.0)
-    framework: str = "jax"
+    framework: str = JAX.name
     step_s: float = 0.1
 
 
@@ -83,7 +83,7 @@ def _write_trial(
     meta |= {"python_version": "3.11", "git_commit_hash": "0" * 40, "rng_seed": int(random.integers(2**31))}
     json.write(folder / layout.flags_file(0), flags)
     json.write(folder / layout.meta_data_file(0), meta)
-    if tuning.name == "external":
+    if tuning.name == EXTERNAL.name:
         json.write(folder / layout.HYPERPARAMETERS_FILE, {"learning_rate": 10.0**-number})
 
 
@@ -130,7 +130,8 @@ def simulated_field(rules: Rules, tuning: TuningRule, count: int, seed: int) -> 
             name: speed * np.exp(0.2 * random.standard_normal()) * rules.workloads[name].max_runtime_s
             for name in rules.scored_workloads
         }
-        field.append(SimulatedSubmission(name=f"simulated_{i:02d}", median_s=medians, framework=FRAMEWORKS[i % 2]))
+        framework = tuple(FRAMEWORKS)[i % len(FRAMEWORKS)]
+        field.append(SimulatedSubmission(name=f"simulated_{i:02d}", median_s=medians, framework=framework))
     return field
 
 
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m scoring.simulate", description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", required=True, help="folder to write the result folders to")
     parser.add_argument("--rules", default="mini", help="rule set: a name or a TOML file")
-    parser.add_argument("--tuning_ruleset", choices=("external", "self"), default="self")
+    parser.add_argument("--tuning_ruleset", choices=tuple(RULESETS), default=SELF_TUNING.name)
     parser.add_argument("--submissions", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from algoperf.definition import Suite
+from algoperf.definition import EXTERNAL, SELF_TUNING, Suite
 
 _QUALIFICATION = ("criteo1tb", "ogbg", "wmt")
 _FULL = (
@@ -22,23 +22,26 @@ def _minis(workloads: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}_mini" for name in workloads)
 
 
+_SCORED = {EXTERNAL.name: 3, SELF_TUNING.name: 3}
+_QUALIFYING = {EXTERNAL.name: 1, SELF_TUNING.name: 3}
+
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         suite.name: suite
         for suite in (
-            Suite(name="full", workloads=_FULL, studies={"external": 3, "self": 3}, rules="v0.6", mini="mini"),
+            Suite(name="full", workloads=_FULL, studies=_SCORED, rules="v0.6", mini="mini"),
             Suite(
                 name="qualification",
                 workloads=_QUALIFICATION,
-                studies={"external": 1, "self": 3},
+                studies=_QUALIFYING,
                 rules="qualification",
                 mini="mini_qualification",
             ),
-            Suite(name="mini", workloads=_minis(_FULL), studies={"external": 3, "self": 3}, rules="mini"),
+            Suite(name="mini", workloads=_minis(_FULL), studies=_SCORED, rules="mini"),
             Suite(
                 name="mini_qualification",
                 workloads=_minis(_QUALIFICATION),
-                studies={"external": 1, "self": 3},
+                studies=_QUALIFYING,
                 rules="mini_qualification",
             ),
         )

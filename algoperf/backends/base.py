@@ -12,8 +12,6 @@ from algoperf import spec
 from algoperf.definition import FRAMEWORKS, WorkloadDefinition
 from algoperf.errors import UserError
 
-_MODULES = {"jax": "jax", "pytorch": "torch"}
-
 # Values of a weights file that both frameworks read: Flax paths joined by "/", prefixed by "params/" or by the
 # name of the state collection ("batch_stats/"); arrays in the Flax layout.
 Weights = dict[str, np.ndarray]
@@ -185,15 +183,15 @@ class MissingFrameworkError(UserError, ImportError):
 
 def load(framework: str, **options: Any) -> Backend:
     """Imports one framework's backend and creates it. Nothing of the other framework is imported."""
-    if framework not in _MODULES:
+    if framework not in FRAMEWORKS:
         raise ValueError(f"framework must be one of {', '.join(FRAMEWORKS)}, got {framework!r}")
+    package = FRAMEWORKS[framework].package
     try:
-        module = importlib.import_module(f"algoperf.backends.{_MODULES[framework]}")
+        module = importlib.import_module(f"algoperf.backends.{package}")
     except ImportError as error:
-        extra = _MODULES[framework]
         raise MissingFrameworkError(
             f"--framework={framework} needs a package that is not installed ({error}); "
-            f"install it with: pip install 'algoperf[{extra}]'"
+            f"install it with: pip install 'algoperf[{package}]'"
         ) from error
     backend: Backend = module.create(**options)
     return backend
@@ -201,4 +199,5 @@ def load(framework: str, **options: Any) -> Backend:
 
 def model_module(framework: str) -> str:
     """Name of the module of a workload package that holds the model of `framework` (a test's own framework too)."""
-    return f"{_MODULES.get(framework, framework)}_model"
+    package = FRAMEWORKS[framework].package if framework in FRAMEWORKS else framework
+    return f"{package}_model"

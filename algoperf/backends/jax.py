@@ -18,7 +18,7 @@ from algoperf import jax_sharding_utils, nvidia, spec
 from algoperf.backends import host_memory
 from algoperf.backends.base import Model
 from algoperf.backends.jax_workload import JaxWorkload
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import JAX, WorkloadDefinition
 
 __all__ = ["JaxBackend", "JaxWorkload", "create"]
 
@@ -52,7 +52,7 @@ def _join_processes() -> bool:
 class JaxBackend:
     """See `algoperf.backends.base.Backend`. Keys are JAX's raw ones: uint32 arrays [2]."""
 
-    framework = "jax"
+    framework = JAX.name
 
     def __init__(self, *, joined: bool = False) -> None:
         self._joined = joined
@@ -188,7 +188,7 @@ class JaxBackend:
         devices = jax.local_devices()
         statistics = [device.memory_stats() or {} for device in devices]
         return {
-            "framework": "jax",
+            "framework": JAX.name,
             "framework_version": jax.__version__,
             "platform": devices[0].platform,
             "platform_version": devices[0].client.platform_version,

@@ -19,7 +19,7 @@ from algoperf import nvidia, spec
 from algoperf.backends import host_memory, torch_checkpoint
 from algoperf.backends.base import Model
 from algoperf.backends.torch_workload import TorchWorkload
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import PYTORCH, WorkloadDefinition
 from algoperf.pytorch_utils import pytorch_setup, unwrapped
 
 __all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel"]
@@ -54,7 +54,7 @@ def data_parallel(module: nn.Module, **options: Any) -> nn.parallel.DistributedD
 class TorchBackend:
     """See `algoperf.backends.base.Backend`. Keys are pairs of integers (`torch_random`)."""
 
-    framework = "pytorch"
+    framework = PYTORCH.name
     num_local_devices = 1
 
     def __init__(self, device: torch.device, *, joined: bool = False) -> None:
@@ -219,7 +219,7 @@ class TorchBackend:
 
     def device_report(self) -> dict[str, Any]:
         report: dict[str, Any] = {
-            "framework": "pytorch",
+            "framework": PYTORCH.name,
             "framework_version": torch.__version__,
             "platform": self.device.type,
             "num_devices": self.num_devices,

@@ -54,23 +54,24 @@ def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | No
 def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:
     """The workload to run: the one asked for, or its mini where the full dataset is not at hand and that is allowed."""
     definition = registry.get(config.workload)
-    if definition.tier is Tier.MINI or definition.mini is None:
+    if definition.tier is Tier.MINI or definition.mini_name is None:
         if config.data == "mini" and definition.tier is not Tier.MINI:
             raise ConfigError(f"{definition.name} has no mini version; leave --data=mini out")
         return definition
     if config.data == "mini":
-        return registry.get(definition.mini)
+        return registry.get(definition.mini_name)
     try:
         ensure_prepared(definition, config.data_dir, report=report, registry=registry)
     except MissingDatasetError:
         if config.data == "full":
             raise
         report(
-            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses {definition.mini} "
-            "(generated data, its own target) and is logged under that name; --data=full insists on the full dataset; "
-            f"python -m algoperf.prepare {definition.name} --how_to_get says where it comes from."
+            f"{definition.name}: the full dataset is not under {config.data_dir}, so this run uses "
+            f"{definition.mini_name} (generated data, its own target) and is logged under that name; --data=full "
+            f"insists on the full dataset; python -m algoperf.prepare {definition.name} --how_to_get says where it "
+            "comes from."
         )
-        return registry.get(definition.mini)
+        return registry.get(definition.mini_name)
     return definition
 
 

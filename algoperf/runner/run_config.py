@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any, Self
 
-from algoperf.definition import FRAMEWORKS, RULESETS, Ruleset
+from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS, Ruleset
 from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 
@@ -26,7 +26,7 @@ class RunConfig:
     submission_path: str
     experiment_dir: Path = Path("experiments")
     experiment_name: str | None = None
-    tuning_ruleset: str = "external"
+    tuning_ruleset: str = EXTERNAL.name
     tuning_search_space: str | None = None
     num_tuning_trials: int = 1
     hparam_start_index: int | None = None
@@ -113,5 +113,4 @@ def default_submission(framework: str) -> Path:
     package = importlib.util.find_spec("reference_algorithms")
     if package is None or not package.submodule_search_locations:
         raise ConfigError("no --submission_path was given and the package reference_algorithms is not installed")
-    name = "jax_submission.py" if framework == "jax" else "torch_submission.py"
-    return Path(package.submodule_search_locations[0]) / "nadamw" / name
+    return Path(package.submodule_search_locations[0]) / "nadamw" / f"{FRAMEWORKS[framework].package}_submission.py"

@@ -19,7 +19,7 @@ from typing import Any
 
 from algoperf import target_setting
 from algoperf.cores import usable_cores
-from algoperf.definition import FRAMEWORKS, Budget, Split, Tier, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, JAX, Budget, Split, Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records import json as records_json
@@ -54,7 +54,7 @@ class Run:
     Attributes:
       stage: "tuning", "seeds", "negative_control" or "reference"; the first part of the log folder.
       algorithm: folder under `reference_algorithms`.
-      framework: "jax" or "pytorch".
+      framework: its name, "jax" or "pytorch".
       point: index of the hyperparameter point (tuning), or 0.
       seed: of the run.
       space: search-space file; a list of one point in the later stages.
@@ -366,7 +366,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = (target_setting.__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m algoperf.target_setting", description=summary)
     parser.add_argument("--workload", help="workload whose targets to set")
-    parser.add_argument("--framework", choices=FRAMEWORKS, default="jax", help="of the tuning and seed stages")
+    parser.add_argument(
+        "--framework", choices=tuple(FRAMEWORKS), default=JAX.name, help="of the tuning and seed stages"
+    )
     parser.add_argument("--trials", type=int, default=5, help="points for each of the four algorithms")
     parser.add_argument("--seeds", type=int, default=5, help="repetitions of the best configuration")
     parser.add_argument("--reference_seeds", type=int, default=None, help="of the timed runs (default: as --seeds)")

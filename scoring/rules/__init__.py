@@ -27,8 +27,7 @@ _TOP_LEVEL_KEYS = frozenset(
         "base_workloads",
         "held_out",
         "profile",
-        "external",
-        "self",
+        *RULESETS,
         "workloads",
     }
 )

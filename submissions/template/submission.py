@@ -15,28 +15,17 @@ import jax
 import optax
 
 from algoperf import jax_sharding_utils, spec
-
-# Global batch sizes. The benchmark asks for a workload by name, then, if it gets a ValueError, for its base workload:
-# the variant wmt_post_ln gets that of wmt, and wmt_mini gets it times the mini's factor.
-_BATCH_SIZES = {
-    "criteo1tb": 262_144,
-    "fastmri": 32,
-    "imagenet_resnet": 1024,
-    "imagenet_vit": 1024,
-    "librispeech_conformer": 256,
-    "librispeech_deepspeech": 256,
-    "ogbg": 512,
-    "wmt": 128,
-    "mnist": 16,
-    "cifar": 128,
-}
+from algoperf.registry import REGISTRY
 
 
 def get_batch_size(workload_name):
-    """Returns the global batch size, over all devices; it must divide by their number."""
-    if workload_name not in _BATCH_SIZES:
-        raise ValueError(f"no batch size for {workload_name!r}")
-    return _BATCH_SIZES[workload_name]
+    """Returns the global batch size, over all devices; it must divide by their number.
+
+    This is the size of the reference algorithms; your algorithm may want another. Raise ValueError for a workload that
+    you have no size for: the benchmark then asks for its base workload. The variant wmt_post_ln gets the size of wmt,
+    and wmt_mini gets that size times the mini's factor.
+    """
+    return REGISTRY.get(workload_name).reference_batch_size
 
 
 def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):

@@ -13,26 +13,12 @@ import torch
 import torch.distributed as dist
 
 from algoperf import spec
-
-_BATCH_SIZES = {
-    "criteo1tb": 262_144,
-    "fastmri": 32,
-    "imagenet_resnet": 1024,
-    "imagenet_vit": 1024,
-    "librispeech_conformer": 256,
-    "librispeech_deepspeech": 256,
-    "ogbg": 512,
-    "wmt": 128,
-    "mnist": 16,
-    "cifar": 128,
-}
+from algoperf.registry import REGISTRY
 
 
 def get_batch_size(workload_name):
     """Returns the global batch size, over all processes."""
-    if workload_name not in _BATCH_SIZES:
-        raise ValueError(f"no batch size for {workload_name!r}")
-    return _BATCH_SIZES[workload_name]
+    return REGISTRY.get(workload_name).reference_batch_size
 
 
 def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):

@@ -4,6 +4,7 @@ import numpy as np
 
 from algoperf.definition import (
     Budget,
+    ConformanceSpec,
     Direction,
     LossType,
     MetricSpec,
@@ -29,9 +30,12 @@ DEFINITION = WorkloadDefinition(
     eval_batch_size=4,
     default_dropout=0.25,
     model=None,
-    parameter_count=NUM_FEATURES * NUM_HIDDEN + 2 * NUM_HIDDEN + NUM_HIDDEN * NUM_CLASSES + NUM_CLASSES,
-    parameter_kinds={},
-    initial_loss=(0.5, 5.0),
+    checks=ConformanceSpec(
+        parameter_count=NUM_FEATURES * NUM_HIDDEN + 2 * NUM_HIDDEN + NUM_HIDDEN * NUM_CLASSES + NUM_CLASSES,
+        parameter_kinds={},
+        initial_loss=(0.5, 5.0),
+    ),
+    reference_batch_size=8,
 )
 
 

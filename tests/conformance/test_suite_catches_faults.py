@@ -34,6 +34,11 @@ class BrokenRegistry(Registry):
         return SimpleNamespace(**{**vars(module), **self._parts[part]})
 
 
+def declared(**checks) -> dict:
+    """A change of what the definition declares for the suite."""
+    return {"checks": dataclasses.replace(toy_registry().get("toy_mini").checks, **checks)}
+
+
 def broken_model(framework_module: str, definition: dict | None = None, **methods: Callable) -> BrokenRegistry:
     """Replaces methods of the model; each is called with the original bound method and its arguments."""
     original = toy_registry().module("toy_mini", framework_module)
@@ -58,7 +63,7 @@ def fails(check, registry, match, framework="pytorch"):
 
 
 def test_initial_loss():
-    fails(checks.initial_loss, BrokenRegistry({"initial_loss": (1e6, 2e6)}), "outside the declared")
+    fails(checks.initial_loss, BrokenRegistry(declared(initial_loss=(1e6, 2e6))), "outside the declared")
 
     def not_finite(original, *args):
         losses = original(*args)
@@ -204,9 +209,9 @@ def test_initialisation_without_or_against_the_seed():
 
 
 def test_wrong_declarations():
-    fails(checks.parameter_count, BrokenRegistry({"parameter_count": 5}), "4 parameters in 2 tensors, declared 5")
-    fails(checks.parameter_kinds, BrokenRegistry({"parameter_kinds": {"pytorch": {"WEIGHT": 2}}}), "declared")
-    fails(checks.parameter_kinds, BrokenRegistry({"parameter_kinds": {"jax": {"WEIGHT": 2}}}), "pytorch")
+    fails(checks.parameter_count, BrokenRegistry(declared(parameter_count=5)), "4 parameters in 2 tensors, declared 5")
+    fails(checks.parameter_kinds, BrokenRegistry(declared(parameter_kinds={"pytorch": {"WEIGHT": 2}})), "declared")
+    fails(checks.parameter_kinds, BrokenRegistry(declared(parameter_kinds={"jax": {"WEIGHT": 2}})), "pytorch")
     fails(
         checks.output_parameters,
         broken_model("torch_model", is_output_params=lambda original, name: False),
@@ -249,6 +254,24 @@ def test_frameworks_that_disagree():
     ):
         with pytest.raises(AssertionError, match=match):
             compare(check, broken_model("torch_model", larger, **fault))
+
+
+def test_fake_batches_of_another_shape(tmp_path):
+    original = toy_registry().module("toy_mini", "data").fake_batch
+
+    def more_features(definition, batch_size, seed):
+        model = dataclasses.replace(definition.model, num_features=definition.model.num_features + 5)
+        return original(dataclasses.replace(definition, model=model), batch_size, seed)
+
+    def another_axis(definition, batch_size, seed):
+        batch = original(definition, batch_size, seed)
+        return {**batch, "inputs": batch["inputs"][..., None]}
+
+    ragged = declared(ragged_leaves=("inputs",))
+    for definition, fake_batch in ((None, more_features), (None, another_axis), (ragged, another_axis)):
+        with pytest.raises(AssertionError, match=r"fake_batch differ in \{'inputs'\}"):
+            prepared.prepared_data(BrokenRegistry(definition, data={"fake_batch": fake_batch}), "toy_mini", tmp_path)
+    prepared.prepared_data(BrokenRegistry(ragged, data={"fake_batch": more_features}), "toy_mini", tmp_path)
 
 
 def test_prepared_data(tmp_path):

@@ -32,7 +32,8 @@ def install(site: Path, change: tuple[str, str] | None = None) -> None:
 def run_suite(site: Path) -> subprocess.CompletedProcess:
     project = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(project)))}
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "algoperf.testing.conformance", "-k", "acme"]
+    options = ["-q", "--strict-markers", "-p", "no:cacheprovider", "-k", "acme"]
+    command = ["-m", "pytest", *options, "--pyargs", "algoperf.testing.conformance"]
     return subprocess.run([sys.executable, *command], cwd=site, env=environment, capture_output=True, text=True)
 
 

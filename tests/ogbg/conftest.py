@@ -12,7 +12,7 @@ from workloads.ogbg.definition import MINI
 @pytest.fixture(scope="session")
 def tiny_definition():
     sizes = SplitSizes(train=80, eval_train=20, validation=30, test=25)
-    return dataclasses.replace(MINI, splits=sizes, model=MINI.small_model)
+    return dataclasses.replace(MINI, splits=sizes, model=MINI.checks.small_model)
 
 
 @pytest.fixture(scope="session")

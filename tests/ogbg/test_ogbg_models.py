@@ -91,8 +91,8 @@ def test_size_and_output_layer_in_jax(definition):
 
     model = _jax_model(definition)
     shapes = jax.eval_shape(lambda key: model.init(key)[0], jax.random.key(0))
-    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == definition.parameter_count
-    assert len(jax.tree.leaves(shapes)) == sum(definition.parameter_kinds["jax"].values())
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == definition.checks.parameter_count
+    assert len(jax.tree.leaves(shapes)) == sum(definition.checks.parameter_kinds["jax"].values())
     (output,) = [key for key in shapes if model.is_output_params(key)]
     assert shapes[output]["kernel"].shape == (definition.model.hidden_widths[-1], 128)
 
@@ -106,8 +106,8 @@ def test_size_and_output_layer_in_torch(definition):
     with torch.device("meta"):
         module, _ = model.init(None)
     shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    assert sum(map(math.prod, shapes.values())) == definition.parameter_count
-    assert len(shapes) == sum(definition.parameter_kinds["pytorch"].values())
+    assert sum(map(math.prod, shapes.values())) == definition.checks.parameter_count
+    assert len(shapes) == sum(definition.checks.parameter_kinds["pytorch"].values())
     output = {shapes[name] for name in shapes if model.is_output_params(name)}
     assert output == {(128, definition.model.hidden_widths[-1]), (128,)}
 

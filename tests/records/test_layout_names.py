@@ -13,7 +13,7 @@ numbers = st.integers(0, 10**6)
 workloads = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 
 
-@given(numbers, workloads, st.sampled_from(FRAMEWORKS), numbers)
+@given(numbers, workloads, st.sampled_from(tuple(FRAMEWORKS)), numbers)
 def test_a_trial_folder_is_read_back(study, workload, framework, number):
     path = layout.trial_path(study, workload, framework, number)
     study_name, workload_name, trial_name = path.parts

@@ -4,6 +4,7 @@ import numpy as np
 
 from algoperf.definition import (
     Budget,
+    ConformanceSpec,
     Direction,
     LossType,
     MetricSpec,
@@ -33,9 +34,8 @@ DEFINITION = WorkloadDefinition(
     eval_batch_size=16,
     default_dropout=None,
     model=None,
-    parameter_count=0,
-    parameter_kinds={},
-    initial_loss=(0.0, 10.0),
+    checks=ConformanceSpec(parameter_count=0, parameter_kinds={}, initial_loss=(0.0, 10.0)),
+    reference_batch_size=16,
 )
 
 # Names are JAX paths. Kernels are [in, out], the convolution's [height, width, in, out].

@@ -120,7 +120,7 @@ def test_the_harness_accepts_the_submission(algorithm: str, framework: str):
     submission = load_submission(str(ROOT / algorithm / f"{framework}_submission.py"))
     assert submission.prepare_for_eval is not None
     assert submission.get_batch_size("wmt") == 128
-    with pytest.raises(ValueError, match="no batch size for workload 'unheard_of'"):
+    with pytest.raises(LookupError, match="unknown workload 'unheard_of'"):
         submission.get_batch_size("unheard_of")
     assert resolve_batch_size(submission, small_problem.DEFINITION, 1) == 16  # the base workload's
 

@@ -153,7 +153,7 @@ def test_the_place_of_the_tokenizer_is_no_part_of_the_task():
 
 
 def test_published_parameter_counts_and_definitions():
-    counts = {name: REGISTRY.get(name).parameter_count for name in REGISTRY.names() if "librispeech" in name}
+    counts = {name: REGISTRY.get(name).checks.parameter_count for name in REGISTRY.names() if "librispeech" in name}
     assert counts["librispeech_conformer"] == counts["librispeech_conformer_gelu"] == 32_321_792
     assert counts["librispeech_conformer_layernorm"] == 32_317_696
     assert counts["librispeech_deepspeech"] == 18_381_312

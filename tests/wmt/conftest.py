@@ -11,7 +11,7 @@ from workloads.wmt.definition import MINI, WMT
 from workloads.wmt.language_pair import LanguagePair
 
 # Long enough for nearly all sentences in the short pieces of a small vocabulary.
-_MODEL = dataclasses.replace(WMT.small_model, vocab_size=256, max_length=96)
+_MODEL = dataclasses.replace(WMT.checks.small_model, vocab_size=256, max_length=96)
 REAL_SIZES = SplitSizes(train=600, eval_train=32, validation=25, test=21)
 
 

@@ -19,7 +19,7 @@ _TINY = {"max_length": 10, "vocab_size": 24, "num_layers": 1}
 
 
 def _small(definition, **changes):
-    model = dataclasses.replace(definition.small_model, **(_TINY | changes))
+    model = dataclasses.replace(definition.checks.small_model, **(_TINY | changes))
     return dataclasses.replace(definition, model=model)
 
 

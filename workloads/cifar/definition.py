@@ -3,7 +3,17 @@
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    Direction,
+    LossType,
+    MetricSpec,
+    SplitSizes,
+    Tier,
+    WorkloadDefinition,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +66,14 @@ BASE = WorkloadDefinition(
     default_dropout=None,
     model=CifarConfig(),
     data=CifarData(),
-    small_model=CifarConfig(blocks=(1, 1), width=4),
-    small_data=CifarData(image_size=16),
-    parameter_count=11_173_962,
-    parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
-    initial_loss=(math.log(10) - 0.2, math.log(10) + 0.2),
+    checks=ConformanceSpec(
+        small_model=CifarConfig(blocks=(1, 1), width=4),
+        small_data=CifarData(image_size=16),
+        parameter_count=11_173_962,
+        parameter_kinds=dict.fromkeys(FRAMEWORKS, _KINDS),
+        initial_loss=(math.log(10) - 0.2, math.log(10) + 0.2),
+    ),
+    reference_batch_size=128,
     sources={"targets": "AlgoPerf v0.6", "budget": "AlgoPerf v0.6"},
 )
 

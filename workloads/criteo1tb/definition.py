@@ -4,7 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from algoperf.definition import (
+    FRAMEWORKS,
     Budget,
+    ConformanceSpec,
     Direction,
     LossType,
     MetricSpec,
@@ -84,7 +86,7 @@ def _tensor_kinds(model: DlrmConfig) -> dict[str, dict[str, int]]:
     if model.layer_norm:
         # One after each hidden layer and one on the embeddings.
         kinds |= {"LAYER_NORM_SCALE": dense, "LAYER_NORM_BIAS": dense}
-    return {"jax": kinds, "pytorch": kinds}
+    return dict.fromkeys(FRAMEWORKS, kinds)
 
 
 _SMALL_MODEL = DlrmConfig(table_rows=64, embedding_width=8, bottom_widths=(16, 8, 8), top_widths=(16, 16, 12, 8, 1))
@@ -107,12 +109,15 @@ CRITEO1TB = WorkloadDefinition(
     default_dropout=0.0,
     model=DlrmConfig(),
     data=ClickLogData(),
-    small_model=_SMALL_MODEL,
-    small_data=_SMALL_LOG,
-    parameter_count=539_267_457,
-    parameter_kinds=_tensor_kinds(DlrmConfig()),
-    initial_loss=(0.1, 5.0),
-    mini="criteo1tb_mini",
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=_SMALL_LOG,
+        parameter_count=539_267_457,
+        parameter_kinds=_tensor_kinds(DlrmConfig()),
+        initial_loss=(0.1, 5.0),
+    ),
+    mini_name="criteo1tb_mini",
+    reference_batch_size=262_144,
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
@@ -124,41 +129,40 @@ CRITEO1TB = WorkloadDefinition(
 )
 
 
-def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
-    model = dataclasses.replace(CRITEO1TB.model, **switches)
-    small_switches = switches | ({"bottom_widths": (8, 8, 8), "top_widths": (8, 8, 8, 8, 1)} if model.residual else {})
-    return dataclasses.replace(
-        CRITEO1TB,
-        name=name,
-        title=f"{CRITEO1TB.title}, {title}",
-        validation_target=targets[0],
-        test_target=targets[1],
-        model=model,
-        small_model=dataclasses.replace(_SMALL_MODEL, **small_switches),
-        parameter_count=parameters,
-        parameter_kinds=_tensor_kinds(model),
-    )
-
-
-LAYER_NORM = _variant("criteo1tb_layernorm", "layer norm", (0.123757, 0.126152), 539_275_137, layer_norm=True)
-RESNET = _variant(
+LAYER_NORM = CRITEO1TB.variant(
+    "criteo1tb_layernorm",
+    f"{CRITEO1TB.title}, layer norm",
+    validation_target=0.123757,
+    test_target=0.126152,
+    parameter_count=539_275_137,
+    parameter_kinds=_tensor_kinds,
+    layer_norm=True,
+)
+RESNET = CRITEO1TB.variant(
     "criteo1tb_resnet",
-    "residual layers",
-    (0.12415, 0.12648),
-    538_121_473,
+    f"{CRITEO1TB.title}, residual layers",
+    validation_target=0.12415,
+    test_target=0.12648,
+    parameter_count=538_121_473,
+    small_switches={"residual": True, "bottom_widths": (8, 8, 8), "top_widths": (8, 8, 8, 8, 1)},
     residual=True,
     bottom_widths=(256, 256, 256),
     top_widths=(256, 256, 256, 256, 1),
 )
-EMBED_INIT = _variant(
-    "criteo1tb_embed_init", "large initial embeddings", (0.129657, 0.131967), 539_267_457, embedding_scale=1.0
+EMBED_INIT = CRITEO1TB.variant(
+    "criteo1tb_embed_init",
+    f"{CRITEO1TB.title}, large initial embeddings",
+    validation_target=0.129657,
+    test_target=0.131967,
+    embedding_scale=1.0,
 )
 # The full pipeline at a size that fits small machines, as in AlgoPerf; no suite has it.
-TEST = _variant(
+TEST = CRITEO1TB.variant(
     "criteo1tb_test",
-    "65,536 embeddings",
-    (CRITEO1TB.validation_target, CRITEO1TB.test_target),
-    10_785_153,
+    f"{CRITEO1TB.title}, 65,536 embeddings",
+    validation_target=CRITEO1TB.validation_target,
+    test_target=CRITEO1TB.test_target,
+    parameter_count=10_785_153,
     table_rows=65_536,
 )
 
@@ -166,24 +170,24 @@ _MINI_MODEL = DlrmConfig(
     table_rows=16_384, embedding_width=32, bottom_widths=(128, 64, 32), top_widths=(768, 512, 256, 64, 1)
 )
 
-MINI = dataclasses.replace(
-    CRITEO1TB,
-    name="criteo1tb_mini",
-    tier=Tier.MINI,
-    title="Click-through prediction on generated click logs, DLRM",
+MINI = CRITEO1TB.mini(
+    "Click-through prediction on generated click logs, DLRM",
     dataset="criteo1tb_mini",
     validation_target=0.4379,
     test_target=0.4446,
     splits=SplitSizes(train=512_000, eval_train=8_192, validation=16_384, test=16_384),
     budget=Budget(max_runtime_s=165, eval_period_s=4, step_hint=855),
     eval_batch_size=8_192,
+    reference_batch_size=4_096,
     model=_MINI_MODEL,
     data=ClickLogData(num_days=4, shuffle_block_rows=1, click_seed=29),
-    small_data=dataclasses.replace(_SMALL_LOG, click_seed=29),
-    parameter_count=1_393_633,
-    parameter_kinds=_tensor_kinds(_MINI_MODEL),
-    mini=None,
-    batch_size_scale=1 / 64,
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=dataclasses.replace(_SMALL_LOG, click_seed=29),
+        parameter_count=1_393_633,
+        parameter_kinds=_tensor_kinds(_MINI_MODEL),
+        initial_loss=(0.1, 5.0),
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

@@ -1,9 +1,18 @@
 """U-Net reconstruction of undersampled knee MRI: base, variants and mini."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    Direction,
+    LossType,
+    MetricSpec,
+    SplitSizes,
+    Tier,
+    WorkloadDefinition,
+)
 
 ACTIVATIONS = ("leaky_relu", "tanh")
 NORMS = ("instance", "layer")
@@ -76,12 +85,11 @@ def _kinds(model: UNetConfig) -> dict[str, dict[str, int]]:
     kinds = {"CONV_WEIGHT": 2 * blocks + model.pool_layers + 1, "BIAS": 1}
     if model.norm == "layer":
         kinds |= {"LAYER_NORM_SCALE": 2 * blocks, "LAYER_NORM_BIAS": 2 * blocks}
-    return {"jax": kinds, "pytorch": kinds}
+    return dict.fromkeys(FRAMEWORKS, kinds)
 
 
 _UPSTREAM = "AlgoPerf v0.6"
 _MODEL = UNetConfig()
-_SMALL = UNetConfig(channels=4, pool_layers=2)
 
 BASE = WorkloadDefinition(
     name="fastmri",
@@ -100,12 +108,15 @@ BASE = WorkloadDefinition(
     default_dropout=0.0,
     model=_MODEL,
     data=FastMRIData(),
-    small_model=_SMALL,
-    small_data=FastMRIData(image_size=20),
-    parameter_count=7_756_097,
-    parameter_kinds=_kinds(_MODEL),
-    initial_loss=(0.4, 3.0),
-    mini="fastmri_mini",
+    checks=ConformanceSpec(
+        small_model=UNetConfig(channels=4, pool_layers=2),
+        small_data=FastMRIData(image_size=20),
+        parameter_count=7_756_097,
+        parameter_kinds=_kinds(_MODEL),
+        initial_loss=(0.4, 3.0),
+    ),
+    mini_name="fastmri_mini",
+    reference_batch_size=32,
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
@@ -115,67 +126,52 @@ BASE = WorkloadDefinition(
 )
 
 
-def _variant(
-    name: str, title: str, validation: float, test: float, parameters: int, **switch: object
-) -> WorkloadDefinition:
-    model = dataclasses.replace(_MODEL, **switch)
-    small = {k: v for k, v in switch.items() if k in ("activation", "norm")} or {"channels": 8, "pool_layers": 1}
-    return dataclasses.replace(
-        BASE,
-        name=name,
-        title=title,
-        validation_target=validation,
-        test_target=test,
-        model=model,
-        small_model=dataclasses.replace(_SMALL, **small),
-        parameter_count=parameters,
-        parameter_kinds=_kinds(model),
-        mini=None,
-    )
-
-
-MODEL_SIZE = _variant(
+MODEL_SIZE = BASE.variant(
     "fastmri_model_size",
     "Shallower and wider U-Net on fastMRI knee images",
-    0.723559,
-    0.740726,
-    7_692_929,
+    validation_target=0.723559,
+    test_target=0.740726,
+    parameter_count=7_692_929,
+    parameter_kinds=_kinds,
+    small_switches={"channels": 8, "pool_layers": 1},
     channels=64,
     pool_layers=3,
 )
-TANH = _variant(
-    "fastmri_tanh", "U-Net with tanh on fastMRI knee images", 0.717840, 0.734505, 7_756_097, activation="tanh"
+TANH = BASE.variant(
+    "fastmri_tanh",
+    "U-Net with tanh on fastMRI knee images",
+    validation_target=0.717840,
+    test_target=0.734505,
+    activation="tanh",
 )
-LAYERNORM = _variant(
-    "fastmri_layernorm", "U-Net with layer norm on fastMRI knee images", 0.723284, 0.739996, 7_761_985, norm="layer"
+LAYERNORM = BASE.variant(
+    "fastmri_layernorm",
+    "U-Net with layer norm on fastMRI knee images",
+    validation_target=0.723284,
+    test_target=0.739996,
+    parameter_count=7_761_985,
+    parameter_kinds=_kinds,
+    norm="layer",
 )
 
 _MINI_MODEL = UNetConfig(channels=12, pool_layers=3)
 
-MINI = dataclasses.replace(
-    BASE,
-    name="fastmri_mini",
-    tier=Tier.MINI,
-    title="Small U-Net on generated phantoms",
+MINI = BASE.mini(
+    "Small U-Net on generated phantoms",
     dataset="fastmri_mini",
     validation_target=0.7498,
     test_target=0.7639,
     splits=SplitSizes(train=2560, eval_train=128, validation=128, test=128),
     budget=Budget(max_runtime_s=184, eval_period_s=2.5, step_hint=879),
     eval_batch_size=64,
+    reference_batch_size=32,
     model=_MINI_MODEL,
     data=FastMRIData(
         image_size=48,
         validation_volumes=16,
         generator=PhantomGenerator(seed=2018, slices_per_volume=8, widths=(52, 54, 60), noise=0.02),
     ),
-    small_model=None,
-    small_data=None,
-    parameter_count=270_553,
-    parameter_kinds=_kinds(_MINI_MODEL),
-    initial_loss=(0.4, 3.0),
-    mini=None,
-    batch_size_scale=1.0,
+    checks=ConformanceSpec(parameter_count=270_553, parameter_kinds=_kinds(_MINI_MODEL), initial_loss=(0.4, 3.0)),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

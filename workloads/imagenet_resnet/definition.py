@@ -1,10 +1,9 @@
 """ResNet-50 on ImageNet: base, variants and mini."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -49,11 +48,10 @@ def _kinds(blocks: tuple[int, ...]) -> dict[str, dict[str, int]]:
         "WEIGHT": 1,
         "BIAS": 1,
     }
-    return {"jax": kinds, "pytorch": kinds}
+    return dict.fromkeys(FRAMEWORKS, kinds)
 
 
 _UPSTREAM = "AlgoPerf v0.6"
-_SMALL = ResNetConfig(blocks=(2, 1), width=4)
 _LOG_10 = math.log(10)
 
 BASE = WorkloadDefinition(
@@ -73,12 +71,15 @@ BASE = WorkloadDefinition(
     default_dropout=None,
     model=ResNetConfig(),
     data=ImageNetData(),
-    small_model=_SMALL,
-    small_data=ImageNetData(num_classes=10, image_size=32, resize_size=36),
-    parameter_count=25_557_032,
-    parameter_kinds=_kinds((3, 4, 6, 3)),
-    initial_loss=(_LOG_10 - 0.2, _LOG_10 + 0.2),
-    mini="imagenet_resnet_mini",
+    checks=ConformanceSpec(
+        small_model=ResNetConfig(blocks=(2, 1), width=4),
+        small_data=ImageNetData(num_classes=10, image_size=32, resize_size=36),
+        parameter_count=25_557_032,
+        parameter_kinds=_kinds((3, 4, 6, 3)),
+        initial_loss=(_LOG_10 - 0.2, _LOG_10 + 0.2),
+    ),
+    mini_name="imagenet_resnet_mini",
+    reference_batch_size=1024,
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
@@ -87,53 +88,42 @@ BASE = WorkloadDefinition(
     },
 )
 
-SILU = dataclasses.replace(
-    BASE,
-    name="imagenet_resnet_silu",
-    title="ResNet-50 with SiLU on ImageNet",
+SILU = BASE.variant(
+    "imagenet_resnet_silu",
+    "ResNet-50 with SiLU on ImageNet",
     validation_target=0.75445,
     test_target=0.6323,
-    model=ResNetConfig(activation="silu"),
-    small_model=dataclasses.replace(_SMALL, activation="silu"),
-    mini=None,
+    reference_batch_size=512,
+    activation="silu",
 )
-
-GELU = dataclasses.replace(
-    BASE,
-    name="imagenet_resnet_gelu",
-    title="ResNet-50 with GELU on ImageNet",
+GELU = BASE.variant(
+    "imagenet_resnet_gelu",
+    "ResNet-50 with GELU on ImageNet",
     validation_target=0.76765,
     test_target=0.6519,
-    model=ResNetConfig(activation="gelu"),
-    small_model=dataclasses.replace(_SMALL, activation="gelu"),
-    mini=None,
+    reference_batch_size=512,
+    activation="gelu",
 )
-
-LARGE_BN_INIT = dataclasses.replace(
-    BASE,
-    name="imagenet_resnet_large_bn_init",
-    title="ResNet-50 with large initial batch-norm scales on ImageNet",
+LARGE_BN_INIT = BASE.variant(
+    "imagenet_resnet_large_bn_init",
+    "ResNet-50 with large initial batch-norm scales on ImageNet",
     validation_target=0.76526,
     test_target=0.6423,
-    model=ResNetConfig(last_scale=8.0),
-    small_model=dataclasses.replace(_SMALL, last_scale=8.0),
     initial_loss=(_LOG_10 - 0.5, _LOG_10 + 1.5),
-    mini=None,
+    last_scale=8.0,
 )
 
 _MINI_BLOCKS = (1, 1, 1)
 
-MINI = dataclasses.replace(
-    BASE,
-    name="imagenet_resnet_mini",
-    tier=Tier.MINI,
-    title="Small ResNet on generated images of textured shapes",
+MINI = BASE.mini(
+    "Small ResNet on generated images of textured shapes",
     dataset=MINI_DATASET,
     validation_target=0.9604,
     test_target=0.9687,
     splits=MINI_SPLITS,
     budget=Budget(max_runtime_s=165, eval_period_s=3.5, step_hint=3_029),
     eval_batch_size=256,
+    reference_batch_size=128,
     model=ResNetConfig(blocks=_MINI_BLOCKS, width=16),
     data=ImageNetData(
         num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
@@ -143,13 +133,11 @@ MINI = dataclasses.replace(
         decoded=True,
         generator=MINI_GENERATOR,
     ),
-    small_model=None,
-    small_data=None,
-    parameter_count=131_104,
-    parameter_kinds=_kinds(_MINI_BLOCKS),
-    initial_loss=(math.log(16) - 0.2, math.log(16) + 0.2),
-    mini=None,
-    batch_size_scale=1 / 8,
+    checks=ConformanceSpec(
+        parameter_count=131_104,
+        parameter_kinds=_kinds(_MINI_BLOCKS),
+        initial_loss=(math.log(16) - 0.2, math.log(16) + 0.2),
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

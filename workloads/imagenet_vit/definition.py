@@ -1,10 +1,9 @@
 """Vision transformer on ImageNet: base, variants and mini."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -63,12 +62,11 @@ def _kinds(model: ViTConfig) -> dict[str, dict[str, int]]:
         "LAYER_NORM_SCALE": layer_norms,
         "LAYER_NORM_BIAS": layer_norms,
     }
-    return {"jax": kinds, "pytorch": kinds}
+    return dict.fromkeys(FRAMEWORKS, kinds)
 
 
 _UPSTREAM = "AlgoPerf v0.6"
 _MODEL = ViTConfig()
-_SMALL = ViTConfig(patch_size=8, width=16, depth=2, mlp_width=32, heads=2)
 _LOG_10 = math.log(10)
 
 BASE = WorkloadDefinition(
@@ -88,20 +86,23 @@ BASE = WorkloadDefinition(
     default_dropout=0.0,
     model=_MODEL,
     data=ImageNetData(rand_augment=True, mixup_alpha=0.2),
-    small_model=_SMALL,
-    small_data=ImageNetData(
-        num_classes=10,
-        image_size=32,
-        resize_size=36,
-        rand_augment=True,
-        translate_px=14,
-        cutout_px=6,
-        mixup_alpha=0.2,
+    checks=ConformanceSpec(
+        small_model=ViTConfig(patch_size=8, width=16, depth=2, mlp_width=32, heads=2),
+        small_data=ImageNetData(
+            num_classes=10,
+            image_size=32,
+            resize_size=36,
+            rand_augment=True,
+            translate_px=14,
+            cutout_px=6,
+            mixup_alpha=0.2,
+        ),
+        parameter_count=22_122_472,
+        parameter_kinds=_kinds(_MODEL),
+        initial_loss=(_LOG_10 - 1e-3, _LOG_10 + 1e-3),
     ),
-    parameter_count=22_122_472,
-    parameter_kinds=_kinds(_MODEL),
-    initial_loss=(_LOG_10 - 1e-3, _LOG_10 + 1e-3),
-    mini="imagenet_vit_mini",
+    mini_name="imagenet_vit_mini",
+    reference_batch_size=1024,
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
@@ -111,57 +112,46 @@ BASE = WorkloadDefinition(
 )
 
 
-def _variant(
-    name: str, title: str, validation: float, test: float, parameters: int, **switch: bool
-) -> WorkloadDefinition:
-    model = dataclasses.replace(_MODEL, **switch)
-    return dataclasses.replace(
-        BASE,
-        name=name,
-        title=title,
-        validation_target=validation,
-        test_target=test,
-        model=model,
-        small_model=dataclasses.replace(_SMALL, **switch),
-        parameter_count=parameters,
-        parameter_kinds=_kinds(model),
-        mini=None,
-    )
-
-
-GLU = _variant(
-    "imagenet_vit_glu", "Vision transformer with gated MLPs on ImageNet", 0.75738, 0.6359, 50_452_456, gated_mlp=True
+GLU = BASE.variant(
+    "imagenet_vit_glu",
+    "Vision transformer with gated MLPs on ImageNet",
+    validation_target=0.75738,
+    test_target=0.6359,
+    parameter_count=50_452_456,
+    parameter_kinds=_kinds,
+    reference_batch_size=512,
+    gated_mlp=True,
 )
-POST_LN = _variant(
+POST_LN = BASE.variant(
     "imagenet_vit_post_ln",
     "Vision transformer with layer norm after the residual sums on ImageNet",
-    0.75312,
-    0.6286,
-    22_121_704,
+    validation_target=0.75312,
+    test_target=0.6286,
+    parameter_count=22_121_704,
+    parameter_kinds=_kinds,
     post_layer_norm=True,
 )
-MAP = _variant(
+MAP = BASE.variant(
     "imagenet_vit_map",
     "Vision transformer with attention pooling on ImageNet",
-    0.77113,
-    0.6523,
-    23_896_552,
+    validation_target=0.77113,
+    test_target=0.6523,
+    parameter_count=23_896_552,
+    parameter_kinds=_kinds,
     attention_pooling=True,
 )
 
 _MINI_MODEL = ViTConfig(patch_size=8, width=64, depth=3, mlp_width=128, heads=4)
 
-MINI = dataclasses.replace(
-    BASE,
-    name="imagenet_vit_mini",
-    tier=Tier.MINI,
-    title="Small vision transformer on generated images of textured shapes",
+MINI = BASE.mini(
+    "Small vision transformer on generated images of textured shapes",
     dataset=MINI_DATASET,
     validation_target=0.4038,
     test_target=0.3945,
     splits=MINI_SPLITS,
     budget=Budget(max_runtime_s=100, eval_period_s=3.5, step_hint=5_177),
     eval_batch_size=256,
+    reference_batch_size=64,
     model=_MINI_MODEL,
     data=ImageNetData(
         num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
@@ -175,13 +165,11 @@ MINI = dataclasses.replace(
         decoded=True,
         generator=MINI_GENERATOR,
     ),
-    small_model=None,
-    small_data=None,
-    parameter_count=118_096,
-    parameter_kinds=_kinds(_MINI_MODEL),
-    initial_loss=(math.log(16) - 1e-3, math.log(16) + 1e-3),
-    mini=None,
-    batch_size_scale=1 / 16,
+    checks=ConformanceSpec(
+        parameter_count=118_096,
+        parameter_kinds=_kinds(_MINI_MODEL),
+        initial_loss=(math.log(16) - 1e-3, math.log(16) + 1e-3),
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

@@ -1,9 +1,8 @@
 """Speech recognition with a Conformer: the task, its variants and its mini."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from algoperf.definition import JAX, PYTORCH, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -65,7 +64,7 @@ def _tensor_kinds(model: ConformerConfig) -> dict[str, dict[str, int]]:
     }
     separate = {"ATTENTION_Q": layers, "ATTENTION_K": layers, "ATTENTION_V": layers, "ATTENTION_BIAS": 4 * layers}
     fused = {"ATTENTION_QKV": layers, "ATTENTION_BIAS": 2 * layers}
-    return {"jax": common | separate, "pytorch": common | fused}
+    return {JAX.name: common | separate, PYTORCH.name: common | fused}
 
 
 _SMALL_MODEL = ConformerConfig(vocab_size=16, subsample_channels=8, width=16, ffn_width=32, num_heads=2, num_layers=2)
@@ -87,12 +86,15 @@ CONFORMER = WorkloadDefinition(
     default_dropout=0.1,
     model=ConformerConfig(spec_augment=SpecAugment()),
     data=speech.SpeechData(),
-    small_model=_SMALL_MODEL,
-    small_data=speech.SMALL_DATA,
-    parameter_count=32_321_792,
-    parameter_kinds=_tensor_kinds(ConformerConfig()),
-    initial_loss=(5.0, 40.0),
-    mini="librispeech_conformer_mini",
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=speech.SMALL_DATA,
+        parameter_count=32_321_792,
+        parameter_kinds=_tensor_kinds(ConformerConfig()),
+        initial_loss=(5.0, 40.0),
+    ),
+    mini_name="librispeech_conformer_mini",
+    reference_batch_size=256,
     sources={
         **speech.SOURCES,
         "parameter_count": "7,608,320 subsampling + 4 x 6,046,784 blocks + 526,336 final norm and output",
@@ -101,26 +103,29 @@ CONFORMER = WorkloadDefinition(
 )
 
 
-def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
-    model = dataclasses.replace(CONFORMER.model, **switches)
-    return dataclasses.replace(
-        CONFORMER,
-        name=f"{CONFORMER.name}_{name}",
-        title=f"{CONFORMER.title}, {title}",
-        validation_target=targets[0],
-        test_target=targets[1],
-        model=model,
-        small_model=dataclasses.replace(_SMALL_MODEL, **switches),
-        parameter_count=parameters,
-        parameter_kinds=_tensor_kinds(model),
-    )
-
-
-ATTENTION_TEMPERATURE = _variant(
-    "attention_temperature", "scaled attention", (0.109977, 0.068065), 32_321_792, attention_multiplier=1.6
+ATTENTION_TEMPERATURE = CONFORMER.variant(
+    "librispeech_conformer_attention_temperature",
+    f"{CONFORMER.title}, scaled attention",
+    validation_target=0.109977,
+    test_target=0.068065,
+    attention_multiplier=1.6,
 )
-LAYERNORM = _variant("layernorm", "no norm after blocks", (0.09731, 0.05996), 32_317_696, post_layer_norm=False)
-GELU = _variant("gelu", "GELU", (0.094114, 0.056629), 32_321_792, gelu=True)
+LAYERNORM = CONFORMER.variant(
+    "librispeech_conformer_layernorm",
+    f"{CONFORMER.title}, no norm after blocks",
+    validation_target=0.09731,
+    test_target=0.05996,
+    parameter_count=32_317_696,
+    parameter_kinds=_tensor_kinds,
+    post_layer_norm=False,
+)
+GELU = CONFORMER.variant(
+    "librispeech_conformer_gelu",
+    f"{CONFORMER.title}, GELU",
+    validation_target=0.094114,
+    test_target=0.056629,
+    gelu=True,
+)
 
 _MINI_MODEL = ConformerConfig(
     vocab_size=64,
@@ -134,24 +139,25 @@ _MINI_MODEL = ConformerConfig(
     num_layers=2,
 )
 
-MINI = dataclasses.replace(
-    CONFORMER,
-    name="librispeech_conformer_mini",
-    tier=Tier.MINI,
-    title="Recognition of generated speech, Conformer",
+MINI = CONFORMER.mini(
+    "Recognition of generated speech, Conformer",
     dataset=speech.MINI_DATASET,
     validation_target=0.2048,
     test_target=0.196,
     splits=speech.MINI_SPLITS,
     budget=Budget(max_runtime_s=222, eval_period_s=3.5, step_hint=731),
     eval_batch_size=64,
+    reference_batch_size=64,
+    default_dropout=0.0,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
-    parameter_count=359_760,
-    default_dropout=0.0,
-    parameter_kinds=_tensor_kinds(_MINI_MODEL),
-    mini=None,
-    batch_size_scale=0.25,
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=speech.SMALL_DATA,
+        parameter_count=359_760,
+        parameter_kinds=_tensor_kinds(_MINI_MODEL),
+        initial_loss=(5.0, 40.0),
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

@@ -1,9 +1,8 @@
 """Speech recognition with bidirectional LSTMs (Deep Speech 2): the task, its variants and its mini."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, LossType, Tier, WorkloadDefinition
+from algoperf.definition import JAX, PYTORCH, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -57,8 +56,8 @@ def _tensor_kinds(model: DeepSpeechConfig) -> dict[str, dict[str, int]]:
     }
     common = {"CONV_WEIGHT": 2, **{kind: count for kind, count in norms.items() if count}}
     return {
-        "jax": {**common, "WEIGHT": 2 + ffns + 16 * lstms, "BIAS": 4 + ffns + 8 * lstms},
-        "pytorch": {**common, "WEIGHT": 2 + ffns + 4 * lstms, "BIAS": 4 + ffns + 2 * lstms},
+        JAX.name: {**common, "WEIGHT": 2 + ffns + 16 * lstms, "BIAS": 4 + ffns + 8 * lstms},
+        PYTORCH.name: {**common, "WEIGHT": 2 + ffns + 4 * lstms, "BIAS": 4 + ffns + 2 * lstms},
     }
 
 
@@ -81,12 +80,15 @@ DEEPSPEECH = WorkloadDefinition(
     default_dropout=0.1,
     model=DeepSpeechConfig(spec_augment=SpecAugment()),
     data=speech.SpeechData(),
-    small_model=_SMALL_MODEL,
-    small_data=speech.SMALL_DATA,
-    parameter_count=18_381_312,
-    parameter_kinds=_tensor_kinds(DeepSpeechConfig()),
-    initial_loss=(5.0, 40.0),
-    mini="librispeech_deepspeech_mini",
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=speech.SMALL_DATA,
+        parameter_count=18_381_312,
+        parameter_kinds=_tensor_kinds(DeepSpeechConfig()),
+        initial_loss=(5.0, 40.0),
+    ),
+    mini_name="librispeech_deepspeech_mini",
+    reference_batch_size=256,
     sources={
         **speech.SOURCES,
         "parameter_count": "7,608,320 subsampling + 6 x 1,575,936 LSTM + 3 x 263,680 feed-forward + 526,336 output; "
@@ -96,35 +98,32 @@ DEEPSPEECH = WorkloadDefinition(
 )
 
 
-def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
-    model = dataclasses.replace(DEEPSPEECH.model, **switches)
-    small_switches = {key: value for key, value in switches.items() if key != "spec_augment"}
-    return dataclasses.replace(
-        DEEPSPEECH,
-        name=f"{DEEPSPEECH.name}_{name}",
-        title=f"{DEEPSPEECH.title}, {title}",
-        validation_target=targets[0],
-        test_target=targets[1],
-        model=model,
-        small_model=dataclasses.replace(_SMALL_MODEL, **small_switches),
-        parameter_count=parameters,
-        parameter_kinds=_tensor_kinds(model),
-    )
-
-
-TANH = _variant("tanh", "tanh", (0.150883, 0.098613), 18_381_312, tanh=True)
-NO_RESNET = _variant("no_resnet", "no residual connections", (0.131564, 0.079297), 18_381_312, residual=False)
-NORM_AND_SPEC_AUG = dataclasses.replace(
-    _variant(
-        "norm_and_spec_aug",
-        "layer norm and more masks",
-        (0.14342, 0.090976),
-        18_380_288,
-        layer_norm=True,
-        decoder_layer_norm=False,
-        spec_augment=SpecAugment(time_masks=15, frequency_masks=4),
-    ),
+TANH = DEEPSPEECH.variant(
+    "librispeech_deepspeech_tanh",
+    f"{DEEPSPEECH.title}, tanh",
+    validation_target=0.150883,
+    test_target=0.098613,
+    tanh=True,
+)
+NO_RESNET = DEEPSPEECH.variant(
+    "librispeech_deepspeech_no_resnet",
+    f"{DEEPSPEECH.title}, no residual connections",
+    validation_target=0.131564,
+    test_target=0.079297,
+    residual=False,
+)
+NORM_AND_SPEC_AUG = DEEPSPEECH.variant(
+    "librispeech_deepspeech_norm_and_spec_aug",
+    f"{DEEPSPEECH.title}, layer norm and more masks",
+    validation_target=0.14342,
+    test_target=0.090976,
+    parameter_count=18_380_288,
+    parameter_kinds=_tensor_kinds,
+    small_switches={"layer_norm": True, "decoder_layer_norm": False},
     eval_batch_size=128,
+    layer_norm=True,
+    decoder_layer_norm=False,
+    spec_augment=SpecAugment(time_masks=15, frequency_masks=4),
 )
 
 _MINI_MODEL = DeepSpeechConfig(
@@ -138,24 +137,25 @@ _MINI_MODEL = DeepSpeechConfig(
     num_ffn_layers=1,
 )
 
-MINI = dataclasses.replace(
-    DEEPSPEECH,
-    name="librispeech_deepspeech_mini",
-    tier=Tier.MINI,
-    title="Recognition of generated speech, Deep Speech",
+MINI = DEEPSPEECH.mini(
+    "Recognition of generated speech, Deep Speech",
     dataset=speech.MINI_DATASET,
     validation_target=0.01917,
     test_target=0.005974,
     splits=speech.MINI_SPLITS,
     budget=Budget(max_runtime_s=203, eval_period_s=4, step_hint=1_218),
     eval_batch_size=64,
+    reference_batch_size=32,
+    default_dropout=0.0,
     model=_MINI_MODEL,
     data=speech.MINI_DATA,
-    parameter_count=849_824,
-    default_dropout=0.0,
-    parameter_kinds=_tensor_kinds(_MINI_MODEL),
-    mini=None,
-    batch_size_scale=0.125,
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=speech.SMALL_DATA,
+        parameter_count=849_824,
+        parameter_kinds=_tensor_kinds(_MINI_MODEL),
+        initial_loss=(5.0, 40.0),
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

@@ -1,10 +1,19 @@
 """One hidden layer on handwritten digits: a development workload, not scored, and its mini on scikit-learn's digits."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    Direction,
+    LossType,
+    MetricSpec,
+    SplitSizes,
+    Tier,
+    WorkloadDefinition,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +65,32 @@ BASE = WorkloadDefinition(
     default_dropout=None,
     model=MnistConfig(),
     data=MnistData(),
-    parameter_count=101_770,
-    parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
-    initial_loss=(math.log(10) - 0.3, math.log(10) + 1.0),
-    mini="mnist_mini",
+    checks=ConformanceSpec(
+        parameter_count=101_770,
+        parameter_kinds=dict.fromkeys(FRAMEWORKS, _KINDS),
+        initial_loss=(math.log(10) - 0.3, math.log(10) + 1.0),
+    ),
+    mini_name="mnist_mini",
+    reference_batch_size=16,
     sources={"targets": "AlgoPerf v0.6", "budget": "AlgoPerf v0.6", "splits": "AlgoPerf v0.6"},
 )
 
-MINI = dataclasses.replace(
-    BASE,
-    name="mnist_mini",
-    tier=Tier.MINI,
-    title="One hidden layer on 8x8 digits",
+MINI = BASE.mini(
+    "One hidden layer on 8x8 digits",
     dataset="mnist_mini",
     validation_target=0.965,
     test_target=0.96,
     splits=SplitSizes(train=1_197, eval_train=300, validation=300, test=300),
     budget=Budget(max_runtime_s=60, eval_period_s=0.5, step_hint=1_500),
     eval_batch_size=300,
+    reference_batch_size=16,
     model=MnistConfig(num_inputs=64),
     data=MnistData(image_size=8, train_mean=4.9, train_stddev=6.0),
-    parameter_count=9_610,
-    initial_loss=(math.log(10) - 0.3, math.log(10) + 0.5),
-    mini=None,
+    checks=ConformanceSpec(
+        parameter_count=9_610,
+        parameter_kinds=dict.fromkeys(FRAMEWORKS, _KINDS),
+        initial_loss=(math.log(10) - 0.3, math.log(10) + 0.5),
+    ),
     sources={
         "data": "the 1,797 digits of scikit-learn (UCI optical recognition of handwritten digits, test part)",
         "targets": "NadamW of reference_algorithms, its mnist_mini.json, seeds 0 to 9, PyTorch on CPU, evaluated every "

@@ -1,10 +1,11 @@
 """Prediction of 128 molecular properties (ogbg-molpcba) with a graph network: the task, its variants and its mini."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from algoperf.definition import (
+    FRAMEWORKS,
     Budget,
+    ConformanceSpec,
     Direction,
     LossType,
     MetricSpec,
@@ -67,10 +68,12 @@ def _tensor_kinds(model: GraphNetworkConfig) -> dict[str, dict[str, int]]:
         "LAYER_NORM_SCALE": layers,
         "LAYER_NORM_BIAS": layers,
     }
-    return {"jax": kinds, "pytorch": kinds}
+    return dict.fromkeys(FRAMEWORKS, kinds)
 
 
 _SMALL_MODEL = GraphNetworkConfig(latent_width=8, hidden_widths=(8,), num_steps=2)
+# Room for the nodes and edges of a batch depends on the sizes of the graphs in the split.
+_RAGGED_LEAVES = ("nodes", "edges", "senders", "receivers")
 _PUBLISHED = "AlgoPerf v0.6 workload properties"
 
 OGBG = WorkloadDefinition(
@@ -94,11 +97,15 @@ OGBG = WorkloadDefinition(
     default_dropout=0.1,
     model=GraphNetworkConfig(),
     data=MoleculeData(),
-    small_model=_SMALL_MODEL,
-    parameter_count=3_554_176,
-    parameter_kinds=_tensor_kinds(GraphNetworkConfig()),
-    initial_loss=(0.55, 1.2),
-    mini="ogbg_mini",
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        parameter_count=3_554_176,
+        parameter_kinds=_tensor_kinds(GraphNetworkConfig()),
+        initial_loss=(0.55, 1.2),
+        ragged_leaves=_RAGGED_LEAVES,
+    ),
+    mini_name="ogbg_mini",
+    reference_batch_size=512,
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
@@ -108,29 +115,20 @@ OGBG = WorkloadDefinition(
 )
 
 
-def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
-    model = dataclasses.replace(OGBG.model, **switches)
-    small_switches = switches | ({"latent_width": 6, "hidden_widths": (8, 8)} if len(model.hidden_widths) > 1 else {})
-    return dataclasses.replace(
-        OGBG,
-        name=name,
-        title=f"{OGBG.title}, {title}",
-        validation_target=targets[0],
-        test_target=targets[1],
-        model=model,
-        small_model=dataclasses.replace(_SMALL_MODEL, **small_switches),
-        parameter_count=parameters,
-        parameter_kinds=_tensor_kinds(model),
-    )
-
-
-GELU = _variant("ogbg_gelu", "GELU", (0.27771, 0.262926), 3_554_176, activation="gelu")
-SILU = _variant("ogbg_silu", "SiLU", (0.282178, 0.272144), 3_554_176, activation="silu")
-MODEL_SIZE = _variant(
+GELU = OGBG.variant(
+    "ogbg_gelu", f"{OGBG.title}, GELU", validation_target=0.27771, test_target=0.262926, activation="gelu"
+)
+SILU = OGBG.variant(
+    "ogbg_silu", f"{OGBG.title}, SiLU", validation_target=0.282178, test_target=0.272144, activation="silu"
+)
+MODEL_SIZE = OGBG.variant(
     "ogbg_model_size",
-    "three steps of two hidden layers",
-    (0.269446, 0.253051),
-    2_571_648,
+    f"{OGBG.title}, three steps of two hidden layers",
+    validation_target=0.269446,
+    test_target=0.253051,
+    parameter_count=2_571_648,
+    parameter_kinds=_tensor_kinds,
+    small_switches={"latent_width": 6, "hidden_widths": (8, 8), "num_steps": 3},
     latent_width=128,
     hidden_widths=(256, 256),
     num_steps=3,
@@ -138,24 +136,25 @@ MODEL_SIZE = _variant(
 
 _MINI_MODEL = GraphNetworkConfig(latent_width=64, hidden_widths=(64,), num_steps=3)
 
-MINI = dataclasses.replace(
-    OGBG,
-    name="ogbg_mini",
-    tier=Tier.MINI,
-    title="Properties of generated molecules, graph network",
+MINI = OGBG.mini(
+    "Properties of generated molecules, graph network",
     dataset="ogbg_mini",
     validation_target=0.5672,
     test_target=0.5584,
     splits=SplitSizes(train=12_000, eval_train=1_024, validation=2_000, test=2_000),
     budget=Budget(max_runtime_s=172, eval_period_s=4, step_hint=2_818),
     eval_batch_size=1_024,
+    reference_batch_size=128,
+    default_dropout=0.0,
     model=_MINI_MODEL,
     data=MoleculeData(molecule_seed=31),
-    parameter_count=158_400,
-    default_dropout=0.0,
-    parameter_kinds=_tensor_kinds(_MINI_MODEL),
-    mini=None,
-    batch_size_scale=0.25,
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        parameter_count=158_400,
+        parameter_kinds=_tensor_kinds(_MINI_MODEL),
+        initial_loss=(0.55, 1.2),
+        ragged_leaves=_RAGGED_LEAVES,
+    ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )
 

@@ -4,7 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from algoperf.definition import (
+    JAX,
+    PYTORCH,
     Budget,
+    ConformanceSpec,
     Direction,
     LossType,
     MetricSpec,
@@ -87,7 +90,7 @@ def _tensor_kinds(model: TransformerConfig) -> dict[str, dict[str, int]]:
     }
     separate = {"ATTENTION_Q": attentions, "ATTENTION_K": attentions, "ATTENTION_V": attentions}
     fused = {"ATTENTION_QKV": encoder + decoder, "ATTENTION_Q": decoder, "ATTENTION_KV": decoder}
-    return {"jax": common | separate, "pytorch": common | fused}
+    return {JAX.name: common | separate, PYTORCH.name: common | fused}
 
 
 _SMALL_MODEL = TransformerConfig(vocab_size=128, max_length=24, width=16, mlp_width=24, num_heads=2, num_layers=2)
@@ -114,12 +117,15 @@ WMT = WorkloadDefinition(
     default_dropout=0.1,
     model=TransformerConfig(),
     data=TextData(),
-    small_model=_SMALL_MODEL,
-    small_data=_SMALL_TEXT,
-    parameter_count=133_521_408,
-    parameter_kinds=_tensor_kinds(TransformerConfig()),
-    initial_loss=(4.5, 6.5),
-    mini="wmt_mini",
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=_SMALL_TEXT,
+        parameter_count=133_521_408,
+        parameter_kinds=_tensor_kinds(TransformerConfig()),
+        initial_loss=(4.5, 6.5),
+    ),
+    mini_name="wmt_mini",
+    reference_batch_size=128,
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
@@ -130,49 +136,53 @@ WMT = WorkloadDefinition(
 )
 
 
-def _variant(name: str, title: str, targets: tuple[float, float], parameters: int, **switches) -> WorkloadDefinition:
-    model = dataclasses.replace(WMT.model, **switches)
-    return dataclasses.replace(
-        WMT,
-        name=name,
-        title=f"{WMT.title}, {title}",
-        validation_target=targets[0],
-        test_target=targets[1],
-        model=model,
-        small_model=dataclasses.replace(_SMALL_MODEL, **switches),
-        parameter_count=parameters,
-        parameter_kinds=_tensor_kinds(model),
-    )
-
-
-POST_LN = _variant("wmt_post_ln", "norm after residual", (30.0779, 29.8982), 133_517_312, pre_norm=False)
-ATTENTION_TEMP = _variant(
-    "wmt_attention_temp", "attention temperature", (29.3379, 29.4143), 133_521_408, query_scale=4.0
+POST_LN = WMT.variant(
+    "wmt_post_ln",
+    f"{WMT.title}, norm after residual",
+    validation_target=30.0779,
+    test_target=29.8982,
+    parameter_count=133_517_312,
+    parameter_kinds=_tensor_kinds,
+    pre_norm=False,
 )
-GLU_TANH = _variant("wmt_glu_tanh", "gated tanh", (29.5779, 29.0515), 146_116_608, gated_tanh=True)
+ATTENTION_TEMP = WMT.variant(
+    "wmt_attention_temp",
+    f"{WMT.title}, attention temperature",
+    validation_target=29.3379,
+    test_target=29.4143,
+    query_scale=4.0,
+)
+GLU_TANH = WMT.variant(
+    "wmt_glu_tanh",
+    f"{WMT.title}, gated tanh",
+    validation_target=29.5779,
+    test_target=29.0515,
+    parameter_count=146_116_608,
+    parameter_kinds=_tensor_kinds,
+    gated_tanh=True,
+)
 
 _MINI_MODEL = TransformerConfig(vocab_size=1_000, max_length=36, width=128, mlp_width=256, num_heads=4, num_layers=2)
 
-MINI = dataclasses.replace(
-    WMT,
-    name="wmt_mini",
-    base="wmt",
-    tier=Tier.MINI,
-    title="Translation of a generated language pair, Transformer",
+MINI = WMT.mini(
+    "Translation of a generated language pair, Transformer",
     dataset="wmt_mini",
     validation_target=85.92,
     test_target=80.35,
     splits=SplitSizes(train=40_000, eval_train=64, validation=128, test=64),
     budget=Budget(max_runtime_s=215, eval_period_s=5.5, step_hint=2_786),
     eval_batch_size=64,
+    reference_batch_size=32,
+    default_dropout=0.0,
     model=_MINI_MODEL,
     data=TextData(tokenizer_bytes=1_000_000, pair_seed=17),
-    small_data=dataclasses.replace(_SMALL_TEXT, pair_seed=17),
-    parameter_count=787_968,
-    default_dropout=0.0,
-    parameter_kinds=_tensor_kinds(_MINI_MODEL),
-    mini=None,
-    batch_size_scale=0.25,
+    checks=ConformanceSpec(
+        small_model=_SMALL_MODEL,
+        small_data=dataclasses.replace(_SMALL_TEXT, pair_seed=17),
+        parameter_count=787_968,
+        parameter_kinds=_tensor_kinds(_MINI_MODEL),
+        initial_loss=(4.5, 6.5),
+    ),
     sources={
         "targets": "docs/target_setting.md",
         "budget": "docs/target_setting.md",

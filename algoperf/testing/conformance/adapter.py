@@ -11,11 +11,10 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.backends.base import Weights
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, WorkloadDefinition
 from algoperf.spec import Batch
 
 Outputs = dict[str, np.ndarray]
-_PACKAGES = {"jax": "jax", "pytorch": "torch"}
 
 
 class State(NamedTuple):
@@ -85,13 +84,13 @@ class FrameworkAdapter(Protocol):
 
 def missing_framework(framework: str) -> str | None:
     """Why `framework` cannot be checked here, or None."""
-    package = _PACKAGES[framework]
+    package = FRAMEWORKS[framework].package
     return None if importlib.util.find_spec(package) else f"{package} is not installed"
 
 
 def load_adapter(framework: str, model: Any) -> FrameworkAdapter:
     """Imports one framework and wraps `model`."""
-    module = importlib.import_module(f"algoperf.testing.conformance.{_PACKAGES[framework]}_adapter")
+    module = importlib.import_module(f"algoperf.testing.conformance.{FRAMEWORKS[framework].package}_adapter")
     adapter: FrameworkAdapter = module.make_adapter(model)
     return adapter
 

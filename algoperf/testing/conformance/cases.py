@@ -57,7 +57,7 @@ def _cases_of(registry: Registry, name: str) -> list[Case]:
         def run_both(data_dir: Path, compare: Callable[..., None] = compare) -> None:
             compare(*(workload_fixture(registry, name, framework) for framework in FRAMEWORKS))
 
-        cases.append(_case(name, compare, FRAMEWORKS, run_both))
+        cases.append(_case(name, compare, tuple(FRAMEWORKS), run_both))
     if registry.get(name).tier is Tier.MINI:
         dataset = f"{registry.get(name).dataset}-data"
         cases.append(_case(name, prepared_data, (), lambda data_dir: prepared_data(registry, name, data_dir), dataset))

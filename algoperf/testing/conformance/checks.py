@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from algoperf.backends.base import load
-from algoperf.definition import Split
+from algoperf.definition import PYTORCH, Split
 from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import Outputs, State, arrays_of, map_arrays
 from algoperf.testing.conformance.workload_fixture import BATCH_SIZE, WorkloadFixture
@@ -20,7 +20,7 @@ SAME_PROGRAM_TOLERANCE = 1e-5
 
 def initial_loss(fixture: WorkloadFixture) -> None:
     """A fresh model's training loss, the mean over five seeds, is within the declared bounds."""
-    low, high = fixture.definition.initial_loss
+    low, high = fixture.definition.checks.initial_loss
     losses = []
     for seed in range(5):
         batch = fixture.data.fake_batch(fixture.definition, BATCH_SIZE, seed)
@@ -189,13 +189,13 @@ def parameter_count(fixture: WorkloadFixture) -> None:
     """The declared model, at its full size, has the declared number of parameters."""
     shapes = arrays_of(fixture.declared_workload.param_shapes)
     count = sum(math.prod(shape.shape_tuple) for shape in shapes)
-    declared = fixture.declared.parameter_count
+    declared = fixture.declared.checks.parameter_count
     assert count == declared, f"{count} parameters in {len(shapes)} tensors, declared {declared}"
 
 
 def parameter_kinds(fixture: WorkloadFixture) -> None:
     """Every parameter of the declared model has a shape and a kind, and the kinds are as declared."""
-    declared = fixture.declared.parameter_kinds.get(fixture.framework)
+    declared = fixture.declared.checks.parameter_kinds.get(fixture.framework)
     assert declared is not None, f"parameter_kinds does not say anything about {fixture.framework}"
     workload = fixture.declared_workload
     names = [map_arrays(lambda leaf: None, tree) for tree in (workload.param_shapes, workload.model_params_types)]
@@ -208,7 +208,7 @@ def output_parameters(fixture: WorkloadFixture) -> None:
     """The model names its output layer, and not everything."""
     answers = fixture.adapter.is_output_parameter()
     assert any(answers.values()), f"is_output_params is False for all of {sorted(answers)}"
-    single = len(answers) == 1 or (fixture.framework == "pytorch" and len(answers) <= 2)
+    single = len(answers) == 1 or (fixture.framework == PYTORCH.name and len(answers) <= 2)
     assert single or not all(answers.values()), f"is_output_params is True for all of {sorted(answers)}"
 
 

@@ -1,5 +1,6 @@
 """What a workload's prepared data must satisfy; run on minis, whose data can be generated anywhere."""
 
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 from algoperf.prepare import ensure_prepared
 from algoperf.registry import Registry
 from algoperf.spec import Batch
+from algoperf.testing.conformance.adapter import map_arrays
 
 _RANKS = 2
 _TRAIN_BATCH_SIZE = 8
@@ -39,7 +41,7 @@ def _check_evaluation_split(definition: WorkloadDefinition, split: Split, source
     structures, counted = set(), 0
     for rank in range(_RANKS):
         for batch in EvalPipeline(source, batch_size=batch_size, rank=rank, world_size=_RANKS):
-            structures.add(repr(structure(batch, with_rows=True)))
+            structures.add(repr(map_arrays(lambda array: (str(array.dtype), array.shape), batch)))
             weights = batch["weights"]
             counted += int(weights.reshape(len(weights), -1).any(axis=1).sum())
     assert counted == len(source), f"{split}: {counted} examples with weight in {len(source)}"
@@ -60,19 +62,29 @@ def _check_training(definition: WorkloadDefinition, data: ModuleType, source: An
     for expected, actual in ((first[0], again[0]), (first[1], again[1]), (first[1], resumed)):
         assert equal(expected, actual), "the same batch was read twice and differs"
     assert not equal(first[0], first[1]), "two training batches are the same"
-    fake = structure(data.fake_batch(definition, _TRAIN_BATCH_SIZE, 0))
-    real = structure(first[0])
+    ragged = definition.checks.ragged_leaves
+    fake = structure(data.fake_batch(definition, _TRAIN_BATCH_SIZE, 0), ragged=ragged)
+    real = structure(first[0], ragged=ragged)
     different = {name for name in real if name not in fake or real[name] != fake[name]}
     assert not different, f"training batches and fake_batch differ in {different}: {real} and {fake}"
 
 
-def structure(tree: Any, *, with_rows: bool = False) -> Any:
-    """Dtype and shape of every array; without the first axis, which packed batches size as they need."""
+def structure(tree: Any, *, ragged: Collection[str] = ()) -> Any:
+    """Dtype and shape of every array without the first axis, which packed batches size as they need.
+
+    Args:
+      ragged: names of entries of which only the number of axes is given.
+    """
     if isinstance(tree, dict):
-        return {name: structure(leaf, with_rows=with_rows) for name, leaf in sorted(tree.items())}
-    if isinstance(tree, (tuple, list)):
-        return [structure(leaf, with_rows=with_rows) for leaf in tree]
-    return str(tree.dtype), tree.shape if with_rows else tree.ndim
+        return {
+            name: map_arrays(_dtype_and_axes, leaf) if name in ragged else structure(leaf, ragged=ragged)
+            for name, leaf in sorted(tree.items())
+        }
+    return map_arrays(lambda array: (str(array.dtype), array.shape[1:]), tree)
+
+
+def _dtype_and_axes(array: np.ndarray) -> tuple[str, int]:
+    return str(array.dtype), array.ndim
 
 
 def equal(first: Batch, second: Batch) -> bool:

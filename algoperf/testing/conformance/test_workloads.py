@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from algoperf.definition import FRAMEWORKS
 from algoperf.registry import REGISTRY
 from algoperf.testing.conformance.cases import Case, conformance_cases
 
-_MARKS = {"jax": "jax", "pytorch": "torch"}
 CASES = conformance_cases(REGISTRY)
 
 
 def as_parameter(case: Case) -> Any:
-    marks = [getattr(pytest.mark, _MARKS[framework]) for framework in case.frameworks]
+    marks = [getattr(pytest.mark, FRAMEWORKS[framework].package) for framework in case.frameworks]
     if case.skip_reason is not None:
         marks.append(pytest.mark.skip(reason=case.skip_reason))
     if importlib.util.find_spec("xdist"):

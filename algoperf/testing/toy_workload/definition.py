@@ -3,7 +3,17 @@
 import dataclasses
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    Direction,
+    LossType,
+    MetricSpec,
+    SplitSizes,
+    Tier,
+    WorkloadDefinition,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +52,13 @@ MINI = WorkloadDefinition(
     default_dropout=None,
     model=ToyConfig(),
     data=ToyData(),
-    parameter_count=4,
-    parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
-    initial_loss=(0.5, 20.0),
+    checks=ConformanceSpec(
+        parameter_count=4, parameter_kinds=dict.fromkeys(FRAMEWORKS, _KINDS), initial_loss=(0.5, 20.0)
+    ),
+    reference_batch_size=8,
     sources={"targets": "twice the variance of the noise, which no model can beat"},
 )
 
-BASE = dataclasses.replace(MINI, name="toy", tier=Tier.FULL, dataset="toy", mini="toy_mini", small_model=ToyConfig())
+BASE = dataclasses.replace(MINI, name="toy", tier=Tier.FULL, dataset="toy", mini_name="toy_mini")
 
 DEFINITIONS = (BASE, MINI)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from algoperf.definition import Direction, MetricSpec, SplitSizes
+from algoperf.digest import NOT_IN_DIGEST
 
 WER = MetricSpec(name="wer", direction=Direction.MINIMIZE)
 OTHER_METRICS = (
@@ -73,7 +74,7 @@ class SpeechData:
     test_folders: tuple[str, ...] = ("test-clean",)
     folder_sizes: tuple[int, ...] = (28_539, 104_014, 148_688, 2_703, 2_864, 2_620)
     tokenizer_folder: str = "train-clean-100"
-    tokenizer_vocab_path: str | None = field(default=None, metadata={"in_digest": False})
+    tokenizer_vocab_path: str | None = field(default=None, metadata=NOT_IN_DIGEST)
     generator: SyntheticSpeech | None = None
 
     def __post_init__(self) -> None:
