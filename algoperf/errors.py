@@ -1,5 +1,5 @@
-"""The base of every error that a user can mend. Its message is one line: expected, got, what to do."""
+"""`UserError`: the base of errors that a user can fix. The message is one line: expected, got, what to do."""
 
 
 class UserError(Exception):
-    """Shown without a traceback; the command ends with a non-zero exit status."""
+    """An error that a user can fix. Commands print its message without a traceback and exit with a non-zero status."""

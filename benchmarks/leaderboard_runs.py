@@ -3,7 +3,7 @@
   python benchmarks/leaderboard_runs.py [--entrants=nadamw,muon] [--studies=3] [--experiment_dir=DIR] [--data_dir=DIR]
 
 Self-tuning rules in PyTorch, seed = study. Studies come one after the other, so that a board that is stopped early has
-whole studies. What is finished is not run again, and what was cut off goes on. The exit status is 1 when a run failed;
+whole studies. What is finished is not run again, and the rest is resumed. The exit status is 1 when a run failed;
 missing a target is no failure.
 """
 

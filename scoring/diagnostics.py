@@ -19,8 +19,8 @@ class WorkloadDiagnostics:
     """Of one submission on one workload; medians over its trials, NaN where the logs do not tell.
 
     Attributes:
-      steps_to_target: global steps at the first passage, of trials on target. Submissions that hide several optimizer
-        steps in one call count calls.
+      steps_to_target: global steps when the target was first reached, of trials that reached it. Submissions that hide
+        several optimizer steps in one call count calls.
       step_s: seconds of submission time per step, start-up (up to the first evaluation) left out.
       step_s_spread: median absolute deviation of the step time between evaluations, over its median.
       evaluation_share: share of wall time spent in evaluation.
@@ -124,7 +124,7 @@ def _share(trial: Trial, seconds: np.ndarray) -> float:
 
 
 def _sustained(trial: Trial, rule: WorkloadRule) -> bool | None:
-    """Whether the metric stays on target after the first passage; None without one."""
+    """Whether the metric never falls behind the target once it has reached it; None if it never did."""
     first = first_reached(trial, rule)
     if first is None:
         return None

@@ -25,7 +25,7 @@ from scoring.log_issues import LogIssue, Severity
 from scoring.rules import WorkloadRule
 
 _DATE_SUFFIX = re.compile(r"(?P<name>.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}")
-# Codes of findings about what lies beside the folders of submissions.
+# Codes of issues about entries next to the folders of submissions.
 _STRAY_FILE, _NO_STUDY = "stray_file", "no_study"
 _BESIDE_SUBMISSIONS = {_STRAY_FILE, _NO_STUDY}
 _PLAIN_COLUMNS = (
@@ -119,7 +119,11 @@ class LogTree:
     findings: tuple[LogIssue, ...]
 
     def keeping(self, submissions: set[str], *, only_asked_for: bool = False) -> "LogTree":
-        """Those submissions alone; where they were asked for by name, what else lies beside them is no finding."""
+        """The part of the tree that belongs to `submissions`.
+
+        With `only_asked_for`, the user named the submissions: issues about other entries next to their folders are
+        left out.
+        """
         findings = tuple(f for f in self.findings if not (only_asked_for and f.code in _BESIDE_SUBMISSIONS))
         return dataclasses.replace(
             self,
@@ -152,6 +156,12 @@ def read_logs(directory: Path | str, workloads: Mapping[str, WorkloadRule]) -> L
 
 
 class _Walk:
+    """One pass over the folders of logs. Fills `submissions`, `trials` and `findings` from what it meets.
+
+    Folders are matched level by level: submission, study, workload and framework, trial. An entry that matches no
+    level is reported as an issue and skipped.
+    """
+
     def __init__(self, root: Path, workloads: Mapping[str, WorkloadRule]) -> None:
         self.root = root
         self.workloads = workloads

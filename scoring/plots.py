@@ -9,7 +9,7 @@ from scoring.board import Board
 from scoring.log_issues import printable
 from scoring.profiles import profile
 
-# Okabe and Ito's palette, told apart by all kinds of colour vision; line styles tell further submissions apart.
+# Okabe and Ito's palette, distinguishable with all kinds of colour vision; line styles distinguish further ones.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
 _STYLES = ("-", "--", "-.", ":")
 _STEPS = 1200

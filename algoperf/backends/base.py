@@ -136,7 +136,7 @@ class Backend(Protocol):
         """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile).
 
         `sample_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
-        `compile_model`, PyTorch tries to compile and train a copy of the model on it and goes on uncompiled, with a
+        `compile_model`, PyTorch tries to compile and train a copy of the model on it and continues uncompiled, with a
         warning, where that fails; under DDP it finds out in the same way whether parameters are unused. JAX ignores
         both."""
         ...

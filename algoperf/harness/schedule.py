@@ -36,9 +36,13 @@ class EvaluationSchedule:
 class DeviceSyncSchedule:
     """Steps at which to wait for the device, so that evaluations and the end of the budget come when they are due.
 
-    Dispatch may run ahead of the device by many steps, and the clock does not see how far. Each sounding is taken half
-    way to the next event, as predicted from the time per step since the last one; so a period takes about log2(steps)
-    of them, and dispatch is free to run ahead in between.
+    Steps are dispatched asynchronously: the host clock may be many steps ahead of the device. Waiting at every step
+    would be exact but slow. The next wait is placed half way, in steps, to the next event (an evaluation or the end of
+    the budget), whose step is extrapolated from the time per step between the last two waits. The distance halves each
+    time, so that a period of n steps has about log2(n) waits, and the event is met within a step or two.
+
+    Args:
+      step, submission_time_s: where the schedule starts; the device is idle.
     """
 
     def __init__(self, step: int, submission_time_s: float) -> None:

@@ -63,7 +63,7 @@ class Stopping:
         self.nonfinite_evaluations = state["nonfinite_evaluations"]
 
     def outcome(self, *, complete: bool, out_of_time: bool) -> Outcome | None:
-        """The typed end of the run, or None when it goes on."""
+        """The typed end of the run, or None while the run continues."""
         if self.validation_goal_reached and (self.test_goal_reached or self.stop_at_validation_target):
             return Outcome.REACHED
         if self.nonfinite_evaluations >= NONFINITE_EVALUATIONS_UNTIL_DIVERGED and (

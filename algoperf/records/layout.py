@@ -150,7 +150,7 @@ def prepare_experiment_dir(
       experiment_name: may contain `/`; None means `run` and a timestamp.
       workload, framework: of the run.
       overwrite: delete what is there; goes before `resume`.
-      resume: go on with what is there. Where the name gets a timestamp, that is the newest experiment of this
+      resume: continue what is there. Where the name gets a timestamp, that is the newest experiment of this
         name, workload and framework.
       append_timestamp: append `-YYYY-MM-DD-HH-MM-SS` to the name.
       trials: numbers of the trials that will run; None means any. Others are neither in the way nor deleted, so
@@ -175,7 +175,7 @@ def prepare_experiment_dir(
                 _delete(path)
         elif taken and not resume:
             raise ExperimentExistsError(
-                f"{taken[0]} exists; --resume_last_run goes on with it, --overwrite deletes it, "
+                f"{taken[0]} exists; --resume_last_run continues it, --overwrite deletes it, "
                 "another --experiment_name leaves it alone"
             )
         paths.workload_dir.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ class Outcome(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the trial is finished: it is not run again. An interrupted or crashed trial can go on."""
+        """Whether the trial is finished: it is not run again. An interrupted or crashed trial can be resumed."""
         return self not in (Outcome.INTERRUPTED, Outcome.CRASHED)
 
     @property

@@ -112,7 +112,7 @@ def _search_space_beside(submission: Submission, definition: WorkloadDefinition)
         if path.is_file():
             return path
     raise ConfigError(
-        "--tuning_ruleset=external needs --tuning_search_space, a JSON file; none lies beside "
+        "--tuning_ruleset=external needs --tuning_search_space, a JSON file; there is none next to "
         f"{submission.path} either ({candidates[-1].name})"
     )
 
@@ -204,7 +204,7 @@ def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
 def _write_trial_inputs(plan: TrialPlan, report: Report) -> None:
     """Records what the trial starts with before its first step, so that a resumed process continues the same trial.
 
-    A submission may be mended in between; what changed is reported and stays on record.
+    A submission may be fixed in between; what changed is reported and recorded.
     """
     plan.trial_dir.mkdir(parents=True, exist_ok=True)
     json.write(plan.trial_dir / SEED_FILE, {_SEED: plan.seed})
@@ -214,7 +214,7 @@ def _write_trial_inputs(plan: TrialPlan, report: Report) -> None:
     if changed:
         report(
             f"warning: {', '.join(changed)} changed since {plan.trial_dir} was started or last resumed; "
-            "it goes on with the submission as it is now, and trial.json tells of both"
+            "it continues with the submission as it is now, and trial.json records both"
         )
 
 

@@ -167,7 +167,7 @@ class SuiteRun:
             )
             status = signals.wait_for(subprocess.Popen(self._command(trial)))
             if signals.received or status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
-                self._report(f"stopped at {trial.label}; the same command goes on from here")
+                self._report(f"stopped at {trial.label}; the same command continues from here")
                 return None
             if not trial.is_finished:
                 failed.append(trial)

@@ -14,7 +14,7 @@ Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training
    `max_runtime_s` is three times the median time to the validation target in the slower framework, `step_hint` the
    steps that it takes within that.
 
-Every run is a process of its own whose logs are kept; the same command goes on where it was stopped, and ends by
+Every run is a process of its own whose logs are kept; the same command resumes, and ends by
 writing `<work_dir>/<workload>.json`, with the evaluations of all runs, and a table for review,
 `<work_dir>/<workload>.md`. `--check=FOLDER` computes everything again from such files and compares the definitions.
 """

@@ -134,7 +134,10 @@ class Procedure:
         )
 
     def _reference_over_the_run(self) -> Path:
-        """The reference's own point without `schedule_steps`: runs of this stage have the length of their schedule."""
+        """Search space with the first point of the reference algorithm's own space alone, without `schedule_steps`.
+
+        The learning-rate schedule then spans the whole run, whose length this stage sets.
+        """
         point = json.loads(self._reference_space(self.framework).read_text())[0]
         return self._single_point("own", {name: value for name, value in point.items() if name != "schedule_steps"})
 
@@ -263,7 +266,10 @@ class Procedure:
 
 
 def search_space(algorithm: str, framework: str, tier: Tier) -> Path:
-    """The space that an algorithm is tuned over: `mini.json` for minis, `broad.json`, `default.json`, whichever is."""
+    """The search space that an algorithm is tuned over, from its folder `search_spaces`.
+
+    The first that exists of `mini.json` (minis only), `broad.json` and `default.json`.
+    """
     folder = _algorithm_folder(algorithm, framework) / "search_spaces"
     names = [*(["mini.json"] if tier is Tier.MINI else []), "broad.json", "default.json"]
     return next(folder / name for name in names if (folder / name).is_file())

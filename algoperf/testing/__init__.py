@@ -1,4 +1,5 @@
-"""What tests build on: fakes of the slow and heavy parts, a toy workload, and the suite every workload must pass."""
+"""Test support: a NumPy backend and a manual clock in place of a framework and real time, the toy workload, the
+conformance suite that every workload must pass."""
 
 from algoperf.registry import Registry
 from algoperf.testing.fake_backend import FakeBackend, FakeWorkload

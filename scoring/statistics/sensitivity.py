@@ -58,7 +58,7 @@ def leave_one_submission_out(board: Board) -> list[Scenario]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReachedTimes:
-    """First passages of every trial at several targets, whatever the budget: `trial_s` is [p, n, w, S, T], inf: never.
+    """When each trial first reached several targets, without the budget: `trial_s` [p, n, w, S, T], inf for never.
 
     A share of 0.9 means 90 % of the target for a metric to maximise, and the target over 0.9 for one to minimise.
     """

@@ -134,7 +134,7 @@ def prepare_for_eval(
     global_step,
     rng,
 ):
-    """Returns the triple that is evaluated, and from which training goes on. Timed. You may leave this function out.
+    """Returns the triple that is evaluated, and from which training continues. Timed. You may leave this function out.
 
     An algorithm that evaluates averaged parameters returns them here, keeps the others in its optimizer state, and
     takes them up again in the next `update_params`.

@@ -116,5 +116,5 @@ def prepare_for_eval(
     global_step,
     rng,
 ):
-    """Returns the triple that is evaluated, and from which training goes on. Timed. You may leave this function out."""
+    """Returns the triple that is evaluated, and from which training continues. Timed. Optional."""
     return optimizer_state, current_param_container, model_state

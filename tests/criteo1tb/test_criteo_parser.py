@@ -101,8 +101,8 @@ def test_empty_and_minus_one_are_missing(missing):
     [
         (b"\t".join([b"1"] * 5), 5, "the line ends here, expected 40"),
         (b"", 1, "the line ends here, expected 40"),
-        (line() + b"\t", 40, "the line goes on, expected 40"),
-        (line() + b"\t1", 40, "the line goes on, expected 40"),
+        (line() + b"\t", 40, "the line continues, expected 40"),
+        (line() + b"\t1", 40, "the line continues, expected 40"),
         (line(label=b"2"), 1, "label 0 or 1, or nothing; got '2'"),
         (line(label=b"yes"), 1, "label 0 or 1, or nothing; got 'yes'"),
         (line(integers=(b"7", b"1.5", *(b"",) * 11)), 3, "whole number, or nothing; got '1.5'"),

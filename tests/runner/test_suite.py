@@ -1,4 +1,4 @@
-"""A suite runs trial by trial, skips what is finished, goes on where it was stopped, and ends with a score."""
+"""A suite runs trial by trial, skips what is finished, resumes where it was stopped, and ends with a score."""
 
 import json
 import os

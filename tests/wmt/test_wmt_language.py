@@ -27,7 +27,7 @@ def test_held_out_sentences_combine_words_that_training_never_combines():
 
 
 def test_the_finite_verb_decides_between_she_and_they():
-    """One source pronoun has two translations, told apart by agreement alone."""
+    """One source pronoun has two translations, distinguished by agreement alone."""
     pairs = [(s.split(), t.split()) for s, t in _pairs(1, "train", False, 4000) if "." in s and "," not in s]
     pronoun = {subject: {s[0] for s, t in pairs if t[0] == subject} for subject in ("She", "They")}
     assert pronoun["She"] & pronoun["They"]

@@ -92,14 +92,14 @@ class ClickSource:
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> ClickSource:
     """Opens a split of the store that `workloads.criteo1tb.prepare` wrote.
 
-    Training is all days but the last. The last day begins with the test split and goes on with the validation split.
+    Training is all days but the last. The last day begins with the test split and continues with the validation split.
     `eval_train` is whole evaluation batches, evenly spread over the training days.
     """
     root = data_dir / definition.dataset
     index = Store(root)
     if index.meta["generator"] != generator_facts(definition):
         raise StoreError(
-            f"{root} holds other generated clicks than {definition.name} has now; delete it, it is made again"
+            f"{root} holds other generated clicks than {definition.name} has now; delete it, it is generated anew"
         )
     last_day = definition.data.num_days - 1
     try:

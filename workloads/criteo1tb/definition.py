@@ -69,7 +69,7 @@ class ClickLogData:
 
     Attributes:
       num_days: day files 0 ... num_days - 1. All but the last are training data; the last day begins with the test
-        split and goes on with the validation split.
+        split and continues with the validation split.
       shuffle_block_rows: training visits blocks of so many consecutive rows in random order, and the rows of a block in
         their order (the raw data comes in pieces of 5,000,000 lines and batches are consecutive lines).
       click_seed: seed of the generated click logs; None means the real ones.

@@ -21,7 +21,7 @@ _LOG_TABLE_SIZE = 1 << 16
 _OK, _SHORT_LINE, _LONG_LINE, _BAD_LABEL, _BAD_INTEGER, _BAD_CATEGORY = range(6)
 PROBLEMS = {
     _SHORT_LINE: f"the line ends here, expected {NUM_FIELDS} tab-separated fields",
-    _LONG_LINE: f"the line goes on, expected {NUM_FIELDS} tab-separated fields",
+    _LONG_LINE: f"the line continues, expected {NUM_FIELDS} tab-separated fields",
     _BAD_LABEL: "expected a label 0 or 1, or nothing",
     _BAD_INTEGER: "expected a whole number, or nothing",
     _BAD_CATEGORY: f"expected {CATEGORY_BYTES} hexadecimal digits, or nothing",

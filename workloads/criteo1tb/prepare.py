@@ -1,6 +1,6 @@
 """Click-log day files to a memory-mapped store; the mini's generated days to the same files first.
 
-The store lists its parts by day, one for each raw file; until all are there, they lie beside it. A part holds `labels`
+The store lists its parts by day, one for each raw file; until all are there, they are next to it. A part holds `labels`
 uint8 [n], `integers` float32 [n, 13] and `ids` int32 [n, 26]: 157 bytes for each line of about 250.
 """
 

@@ -158,7 +158,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     store = Store(data_dir / definition.dataset)
     if store.meta["generator"] != generator_facts(definition):
         raise StoreError(
-            f"{store.path} holds other generated molecules than {definition.name} has now; delete it, it is made again"
+            f"{store.path} holds other generated molecules than {definition.name} has now; delete it, and run again"
         )
     stored = Split.TRAIN if split is Split.EVAL_TRAIN else split
     first, last = store.meta["splits"][stored]

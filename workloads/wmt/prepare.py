@@ -1,7 +1,7 @@
 """Sentence pairs in the TFDS layout -> tokenizer -> packed rows in a store; also generates the raw data of the mini.
 
 The corpus is worked through in chunks whose results are kept until the store is complete, so that an interrupted
-preparation goes on where it was.
+preparation resumes.
 """
 
 import functools
