@@ -1,5 +1,6 @@
 """docs/examples/regression_workload, from an installed package to a conforming workload and trained runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,3 +46,10 @@ def test_it_passes_the_conformance_suite(run) -> None:
     printed = run(*command)
     assert " passed" in printed
     assert "skipped" not in printed
+
+
+@pytest.mark.parametrize("framework", ["jax", "pytorch"])
+def test_the_default_submission_reaches_its_target(run, tmp_path: Path, framework: str) -> None:
+    run(str(ROOT / "submission_runner.py"), f"--workload={NAME}", f"--framework={framework}", "--experiment_name=test")
+    record = tmp_path / f"experiments/test/{NAME}_{framework}/trial_1/trial.json"
+    assert json.loads(record.read_text())["outcome"] == "reached"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from algoperf.definition import Budget, Direction, LossType, MetricSpec, SplitSizes, Tier, WorkloadDefinition
+from algoperf import definition as d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,27 +19,28 @@ class WaveData:
     seed: int = 0
 
 
-_KINDS = {"WEIGHT": 2, "BIAS": 2}
-
-WAVES = WorkloadDefinition(
+WAVES = d.WorkloadDefinition(
     name="waves_mini",
     base="waves_mini",
-    tier=Tier.MINI,
+    tier=d.Tier.MINI,
     title="Regression of a periodic function",
     dataset="waves_mini",
-    loss_type=LossType.MEAN_SQUARED_ERROR,
-    metric=MetricSpec(name="loss", direction=Direction.MINIMIZE),
+    loss_type=d.LossType.MEAN_SQUARED_ERROR,
+    metric=d.MetricSpec(name="loss", direction=d.Direction.MINIMIZE),
     validation_target=0.06,
     test_target=0.06,
-    splits=SplitSizes(train=4_000, eval_train=400, validation=400, test=400),
-    budget=Budget(max_runtime_s=60.0, eval_period_s=0.5, step_hint=2_000),
+    splits=d.SplitSizes(train=4_000, eval_train=400, validation=400, test=400),
+    budget=d.Budget(max_runtime_s=60.0, eval_period_s=0.5, step_hint=2_000),
     eval_batch_size=200,
     default_dropout=None,
     model=WaveConfig(),
     data=WaveData(),
-    parameter_count=385,
-    parameter_kinds={"jax": _KINDS, "pytorch": _KINDS},
-    initial_loss=(0.2, 3.0),
+    reference_batch_size=64,
+    checks=d.ConformanceSpec(
+        parameter_count=385,
+        parameter_kinds={name: {"WEIGHT": 2, "BIAS": 2} for name in d.FRAMEWORKS},
+        initial_loss=(0.2, 3.0),
+    ),
     sources={"targets": "six times the variance of the noise, which no model can beat"},
 )
 

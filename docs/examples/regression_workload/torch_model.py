@@ -7,14 +7,12 @@ from workloads.common.torch import weights
 from workloads.common.torch.initializers import lecun_normal_modules_
 from workloads.common.torch.model import TorchModel
 
-from .definition import WaveConfig
-
 
 class Network(nn.Module):
-    def __init__(self, model: WaveConfig) -> None:
+    def __init__(self, num_features: int, num_hidden: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(model.num_features, model.num_hidden)
-        self.output = nn.Linear(model.num_hidden, 1)
+        self.hidden = nn.Linear(num_features, num_hidden)
+        self.output = nn.Linear(num_hidden, 1)
         lecun_normal_modules_(self)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -27,4 +25,5 @@ class Network(nn.Module):
 
 
 def build(definition: WorkloadDefinition) -> TorchModel:
-    return TorchModel(definition, lambda: Network(definition.model), output_layer="output")
+    sizes = definition.model.num_features, definition.model.num_hidden
+    return TorchModel(definition, lambda: Network(*sizes), output_layer="output")
