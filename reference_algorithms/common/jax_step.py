@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from algoperf import jax_sharding_utils, spec
+from reference_algorithms.common.hooks import WithHooks
 from reference_algorithms.common.hyperparameters import resolve
 from reference_algorithms.common.scalars import LOG_EVERY_STEPS, DelayedScalars
 from reference_algorithms.common.schedules import Schedule
@@ -24,7 +25,7 @@ MakeOptimizer = Callable[[Any, spec.Workload], optax.GradientTransformation]
 Prepare = Callable[[Any, Any], tuple[Any, Any]]
 
 
-class Algorithm:
+class Algorithm(WithHooks):
     """The hooks of a submission, around one optimizer.
 
     Args:
@@ -58,20 +59,6 @@ class Algorithm:
         optimizer = optax.with_extra_args_support(self._make_optimizer(hyperparameters, workload))
         state = jax.jit(optimizer.init, out_shardings=jax_sharding_utils.get_replicate_sharding())(model_params)
         return state, optimizer.update
-
-    def data_selection(
-        self,
-        workload: Any,
-        input_queue: Any,
-        optimizer_state: Any,
-        current_param_container: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.Batch:
-        """Takes the next batch as it comes."""
-        return next(input_queue)
 
     def update_params(
         self,

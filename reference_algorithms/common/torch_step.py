@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from algoperf import spec
+from reference_algorithms.common.hooks import WithHooks
 from reference_algorithms.common.hyperparameters import resolve
 from reference_algorithms.common.scalars import LOG_EVERY_STEPS, DelayedScalars
 from reference_algorithms.common.schedules import Schedule
@@ -26,7 +27,7 @@ class Losses(NamedTuple):
     n_valid: torch.Tensor
 
 
-class Algorithm:
+class Algorithm(WithHooks):
     """The hooks of a submission, around one optimizer.
 
     Args:
@@ -55,20 +56,6 @@ class Algorithm:
         self._scalars = DelayedScalars()
         hyperparameters = resolve(hyperparameters, self._self_tuning_file)
         return {"optimizer": self._make_optimizer(model_params, hyperparameters, workload)}
-
-    def data_selection(
-        self,
-        workload: Any,
-        input_queue: Any,
-        optimizer_state: Any,
-        current_param_container: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.Batch:
-        """Takes the next batch as it comes."""
-        return next(input_queue)
 
     def update_params(
         self,

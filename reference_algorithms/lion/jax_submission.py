@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from reference_algorithms.common import batch_sizes, jax_step, schedules
+from reference_algorithms.common import jax_step, schedules
 
 
 def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
@@ -23,9 +23,4 @@ def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransfo
 
 
 _algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
-
-get_batch_size = batch_sizes.get_batch_size
-init_optimizer_state = _algorithm.init_optimizer_state
-data_selection = _algorithm.data_selection
-update_params = _algorithm.update_params
-prepare_for_eval = _algorithm.prepare_for_eval
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks

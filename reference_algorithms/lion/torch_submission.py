@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_optimizer
 import torch
 
-from reference_algorithms.common import batch_sizes, schedules, torch_step
+from reference_algorithms.common import schedules, torch_step
 
 
 def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) -> torch.optim.Optimizer:
@@ -24,9 +24,4 @@ _algorithm = torch_step.Algorithm(
     make_schedule=schedules.cosine,
     self_tuning_file=Path(__file__).with_name("self_tuning.json"),
 )
-
-get_batch_size = batch_sizes.get_batch_size
-init_optimizer_state = _algorithm.init_optimizer_state
-data_selection = _algorithm.data_selection
-update_params = _algorithm.update_params
-prepare_for_eval = _algorithm.prepare_for_eval
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks

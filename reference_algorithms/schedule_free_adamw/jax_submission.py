@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from reference_algorithms.common import batch_sizes, jax_step, schedules
+from reference_algorithms.common import jax_step, schedules
 
 
 class State(NamedTuple):
@@ -65,9 +65,4 @@ _algorithm = jax_step.Algorithm(
     to_eval=to_eval,
     to_train=to_train,
 )
-
-get_batch_size = batch_sizes.get_batch_size
-init_optimizer_state = _algorithm.init_optimizer_state
-data_selection = _algorithm.data_selection
-update_params = _algorithm.update_params
-prepare_for_eval = _algorithm.prepare_for_eval
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks
