@@ -1,7 +1,8 @@
 """Finds workloads: folders of the `workloads` package and entry points of the group `algoperf.workloads`.
 
-A workload package holds `definition.py` with `DEFINITIONS`, and beside it `prepare.py`, `data.py`, `metrics.py`,
-`jax_model.py` and `torch_model.py`, which are imported only when asked for.
+A workload package holds `definition.py` with `DEFINITIONS`, and its components, which are imported only when asked
+for: `prepare.py`, `data.py`, `jax_model.py`, `torch_model.py` and, where the declared metrics are more than means of
+the model's outputs, `metrics.py`. `definition.py` may name modules that stand in for some of them, under `COMPONENTS`.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from algoperf.errors import UserError
 
 ENTRY_POINT_GROUP = "algoperf.workloads"
 _NOT_WORKLOADS = frozenset({"common"})
+_DEFAULT_COMPONENTS = MappingProxyType({"metrics": "algoperf.metrics.declared"})
 
 
 def suites() -> Mapping[str, Suite]:
@@ -29,6 +31,10 @@ def suites() -> Mapping[str, Suite]:
 
 class UnknownWorkloadError(UserError, LookupError):
     """No workload has the requested name."""
+
+
+class MissingComponentError(UserError, ImportError):
+    """A workload package lacks one of its modules."""
 
 
 class DuplicateWorkloadError(ValueError):
@@ -92,8 +98,25 @@ class Registry:
         return self._entry(name)[1]
 
     def module(self, name: str, component: str) -> ModuleType:
-        """Imports a component (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of the workload's package."""
-        return importlib.import_module(f"{self.package(name)}.{component}")
+        """Imports a component (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of workload `name`.
+
+        Raises:
+          MissingComponentError: its package has no such module and names none.
+        """
+        package = self.package(name)
+        named = getattr(importlib.import_module(f"{package}.definition"), "COMPONENTS", {})
+        module_name = named.get(component, f"{package}.{component}")
+        try:
+            return importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            if component in _DEFAULT_COMPONENTS and component not in named:
+                return importlib.import_module(_DEFAULT_COMPONENTS[component])
+            raise MissingComponentError(
+                f"workload {name!r} needs the module {module_name}, which does not exist; write it, or name another "
+                f"in COMPONENTS of {package}.definition"
+            ) from error
 
 
 def _installed_packages() -> tuple[str, ...]:

@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import log_loss
 
 from algoperf.definition import Split
+from algoperf.metrics.declared import make_metrics
 from workloads.criteo1tb.data import fake_batch
 from workloads.criteo1tb.definition import CRITEO1TB, DEFINITIONS, DlrmConfig
-from workloads.criteo1tb.metrics import make_metrics
 
 _by_name = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.name)
 _MODE = {"train": True, "update_batch_norm": True, "rng": None, "dropout_rate": 0.0}

@@ -142,3 +142,5 @@ MINI = BASE.mini(
 )
 
 DEFINITIONS = (BASE, SILU, GELU, LARGE_BN_INIT, MINI)
+
+COMPONENTS = {"data": "workloads.common.imagenet.source", "prepare": "workloads.common.imagenet.prepare"}

@@ -174,3 +174,5 @@ MINI = BASE.mini(
 )
 
 DEFINITIONS = (BASE, GLU, POST_LN, MAP, MINI)
+
+COMPONENTS = {"data": "workloads.common.imagenet.source", "prepare": "workloads.common.imagenet.prepare"}

@@ -160,3 +160,5 @@ MINI = DEEPSPEECH.mini(
 )
 
 DEFINITIONS = (DEEPSPEECH, TANH, NO_RESNET, NORM_AND_SPEC_AUG, MINI)
+
+COMPONENTS = {name: f"workloads.common.librispeech.{name}" for name in ("data", "prepare", "metrics")}
