@@ -9,16 +9,16 @@ import numpy as np
 
 from algoperf import jax_sharding_utils, spec
 from algoperf.backends.base import Model
-from algoperf.definition import LossType, WorkloadDefinition
+from algoperf.backends.model_workload import ModelWorkload
+from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
 
 
-class JaxWorkload(spec.Workload):
+class JaxWorkload(ModelWorkload):
     """A workload with parameters in a nested dict, whole on every device, and batches split over the devices."""
 
     def __init__(self, definition: WorkloadDefinition, model: Model) -> None:
-        super().__init__(definition)
-        self._model = model
+        super().__init__(definition, model, softmax=jax.nn.softmax, sigmoid=jax.nn.sigmoid)
 
     @functools.cached_property
     def _abstract_params(self) -> Any:
@@ -34,7 +34,7 @@ class JaxWorkload(spec.Workload):
 
     def _param_type(self, path: tuple[Any, ...], _: Any) -> spec.ParameterType:
         names = [str(entry.key) for entry in path]
-        chosen = self._model.param_type("/".join(names)) if hasattr(self._model, "param_type") else None
+        chosen = self.declared_kind("/".join(names))
         return chosen if chosen is not None else parameter_type(names)
 
     def init_model_fn(self, rng: spec.RandomState) -> spec.ModelInitState:
@@ -72,34 +72,15 @@ class JaxWorkload(spec.Workload):
                 stacklevel=2,
             )
             train = False
-        return self._model.forward(
+        return self.forward(
             params,
             augmented_and_preprocessed_input_batch,
             model_state,
             train=train,
             rng=rng,
             update_batch_norm=update_batch_norm,
-            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
+            dropout_rate=dropout_rate,
         )
-
-    def loss_fn(
-        self,
-        label_batch: Any,
-        logits_batch: Any,
-        mask_batch: spec.Tensor | None = None,
-        label_smoothing: float = 0.0,
-    ) -> dict[str, spec.Tensor]:
-        return self._model.loss(label_batch, logits_batch, mask_batch, label_smoothing)
-
-    def output_activation_fn(self, logits_batch: spec.Tensor) -> spec.Tensor:
-        if self.loss_type in (LossType.SOFTMAX_CROSS_ENTROPY, LossType.CTC_LOSS):
-            return jax.nn.softmax(logits_batch, axis=-1)
-        if self.loss_type is LossType.SIGMOID_CROSS_ENTROPY:
-            return jax.nn.sigmoid(logits_batch)
-        return logits_batch
-
-    def is_output_params(self, param_key: spec.ParameterKey) -> bool:
-        return self._model.is_output_params(param_key)
 
     @functools.cached_property
     def evaluate_batch(self) -> Any:

@@ -9,18 +9,17 @@ from torch import nn
 from algoperf import spec
 from algoperf.backends import torch_random
 from algoperf.backends.base import Model
-from algoperf.definition import LossType, WorkloadDefinition
+from algoperf.backends.model_workload import ModelWorkload
+from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
 
 
-class TorchWorkload(spec.Workload):
+class TorchWorkload(ModelWorkload):
     """A workload whose parameters are an `nn.Module` on `device` and whose batches are this process's share."""
 
     def __init__(self, definition: WorkloadDefinition, model: Model, device: torch.device) -> None:
-        super().__init__(definition)
+        super().__init__(definition, model, softmax=functools.partial(torch.softmax, dim=-1), sigmoid=torch.sigmoid)
         self.device = device
-        self._model = model
-        self._loss = model.loss
 
     @functools.cached_property
     def _abstract_module(self) -> nn.Module:
@@ -78,37 +77,18 @@ class TorchWorkload(spec.Workload):
           update_batch_norm: in training, whether running statistics change.
           dropout_rate: None is the workload's default.
         """
-        return self._model.forward(
+        return self.forward(
             params,
             augmented_and_preprocessed_input_batch,
             model_state,
             train=mode == spec.ForwardPassMode.TRAIN,
             rng=rng,
             update_batch_norm=update_batch_norm,
-            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
+            dropout_rate=dropout_rate,
         )
-
-    def loss_fn(
-        self,
-        label_batch: Any,
-        logits_batch: Any,
-        mask_batch: spec.Tensor | None = None,
-        label_smoothing: float = 0.0,
-    ) -> dict[str, spec.Tensor]:
-        return self._loss(label_batch, logits_batch, mask_batch, label_smoothing)
 
     def compile_loss(self) -> None:
         self._loss = torch.compile(self._model.loss)
-
-    def output_activation_fn(self, logits_batch: spec.Tensor) -> spec.Tensor:
-        if self.loss_type in (LossType.SOFTMAX_CROSS_ENTROPY, LossType.CTC_LOSS):
-            return logits_batch.softmax(-1)
-        if self.loss_type is LossType.SIGMOID_CROSS_ENTROPY:
-            return logits_batch.sigmoid()
-        return logits_batch
-
-    def is_output_params(self, param_key: spec.ParameterKey) -> bool:
-        return self._model.is_output_params(param_key)
 
     @torch.no_grad()
     def evaluate_batch(self, module: nn.Module, batch: spec.Batch, model_state: Any) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.backends.base import Model, UnsavableStateError
+from algoperf.backends.model_workload import ModelWorkload
 from algoperf.definition import ParameterType, WorkloadDefinition
 
 _STATE_FILE = "state.pickle"
@@ -124,11 +125,11 @@ class FakeBackend:
         self.events.append("close")
 
 
-class FakeWorkload(spec.Workload):
+class FakeWorkload(ModelWorkload):
     """The workload of a NumPy model; `model` also offers `gradient(params, batch)` to test submissions."""
 
     def __init__(self, definition: WorkloadDefinition, model: Any) -> None:
-        super().__init__(definition)
+        super().__init__(definition, model, softmax=_softmax, sigmoid=_sigmoid)
         self.model = model
 
     @property
@@ -155,28 +156,24 @@ class FakeWorkload(spec.Workload):
         update_batch_norm: bool,
         dropout_rate: float | None = None,
     ) -> tuple[Any, Any]:
-        logits, new_state = self.model.forward(
+        return self.forward(
             params,
             augmented_and_preprocessed_input_batch,
             model_state,
             train=mode is spec.ForwardPassMode.TRAIN,
             rng=rng,
             update_batch_norm=update_batch_norm,
-            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
+            dropout_rate=dropout_rate,
         )
-        return logits, new_state
 
-    def loss_fn(
-        self, label_batch: Any, logits_batch: Any, mask_batch: Any | None = None, label_smoothing: float = 0.0
-    ) -> dict[str, Any]:
-        losses: dict[str, Any] = self.model.loss(label_batch, logits_batch, mask_batch, label_smoothing)
-        return losses
 
-    def output_activation_fn(self, logits_batch: Any) -> Any:
-        return logits_batch
+def _softmax(logits: Any) -> Any:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
-    def is_output_params(self, param_key: str) -> bool:
-        return bool(self.model.is_output_params(param_key))
+
+def _sigmoid(logits: Any) -> Any:
+    return 1 / (1 + np.exp(-logits))
 
 
 def _map_leaves(function: Callable[[str, Any], Any], tree: Any, name: str = "") -> Any:
