@@ -30,26 +30,11 @@ class ModelWorkload(spec.Workload):
         self._sigmoid = sigmoid
 
     def forward(
-        self,
-        params: Any,
-        batch: spec.Batch,
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float | None,
+        self, params: Any, batch: spec.Batch, model_state: Any, *, dropout_rate: float | None, **mode: Any
     ) -> tuple[Any, Any]:
         """`Model.forward`, in which a dropout rate of None is the workload's default."""
-        return self._model.forward(
-            params,
-            batch,
-            model_state,
-            train=train,
-            rng=rng,
-            update_batch_norm=update_batch_norm,
-            dropout_rate=(self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate,
-        )
+        rate = (self.definition.default_dropout or 0.0) if dropout_rate is None else dropout_rate
+        return self._model.forward(params, batch, model_state, dropout_rate=rate, **mode)
 
     def loss_fn(
         self, label_batch: Any, logits_batch: Any, mask_batch: Any | None = None, label_smoothing: float = 0.0

@@ -1,6 +1,5 @@
 """Adafactor in JAX."""
 
-from pathlib import Path
 from typing import Any
 
 import optax
@@ -31,5 +30,6 @@ def _bias_corrected_decay(count: Any, decay: float) -> Any:
     return decay * (1.0 - decay**count) / (1.0 - decay ** (count + 1.0))
 
 
-_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = jax_step.hooks(
+    make_optimizer, __file__
+)

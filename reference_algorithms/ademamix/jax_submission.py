@@ -1,7 +1,6 @@
 """AdEMAMix in JAX."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -34,5 +33,6 @@ def _beta3(progress: Any, start: float, end: float) -> Any:
     return jnp.exp(log_start * log_end / ((1.0 - progress) * log_end + progress * log_start))
 
 
-_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = jax_step.hooks(
+    make_optimizer, __file__
+)

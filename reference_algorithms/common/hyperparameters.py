@@ -11,11 +11,11 @@ def resolve(hyperparameters: Any, self_tuning_file: Path | None) -> Any:
     """Returns `hyperparameters`, or the point in `self_tuning_file` (a flat JSON object) where they are None.
 
     Raises:
-      ValueError: both are None.
+      ValueError: `hyperparameters` is None and there is no such file.
     """
     if hyperparameters is not None:
         return hyperparameters
-    if self_tuning_file is None:
+    if self_tuning_file is None or not self_tuning_file.is_file():
         raise ValueError("this submission has no self_tuning_file; run it with --tuning_ruleset=external")
     return _fixed_point(self_tuning_file)
 

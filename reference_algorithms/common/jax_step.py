@@ -13,10 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from algoperf import jax_sharding_utils, spec
-from reference_algorithms.common.hooks import WithHooks
-from reference_algorithms.common.hyperparameters import resolve
-from reference_algorithms.common.scalars import LOG_EVERY_STEPS, DelayedScalars
 from reference_algorithms.common.schedules import Schedule
+from reference_algorithms.common.step import AlgorithmHooks, Hooks, Step
 
 # (hyperparameters, workload) -> optimizer. Its `update` may ask for `grad_fn(params, i)`, the gradient of the same
 # batch at other parameters with the running batch statistics left alone (as `optax.contrib.sam` does).
@@ -25,12 +23,14 @@ MakeOptimizer = Callable[[Any, spec.Workload], optax.GradientTransformation]
 Prepare = Callable[[Any, Any], tuple[Any, Any]]
 
 
-class Algorithm(WithHooks):
-    """The hooks of a submission, around one optimizer.
+class Algorithm(AlgorithmHooks):
+    """The hooks of a submission, around one optimizer. Steps donate parameters, model state and optimizer state.
+
+    The optimizer state is (state pytree, update function); the latter is a static part of the compiled step.
 
     Args:
       make_optimizer: builds the update rule; clipping to `hyperparameters.grad_clip` is put before it by `clipped`.
-      self_tuning_file: JSON object with the hyperparameters of a self-tuning run; None allows tuned runs only.
+      self_tuning_file: see `AlgorithmHooks`.
       to_eval: moves to the parameters that are evaluated; None evaluates those that are trained.
       to_train: moves back, at the start of every step; must change nothing if `to_eval` was not called before.
     """
@@ -43,76 +43,44 @@ class Algorithm(WithHooks):
         to_eval: Prepare | None = None,
         to_train: Prepare | None = None,
     ) -> None:
+        super().__init__(self_tuning_file)
         self._make_optimizer = make_optimizer
-        self._self_tuning_file = self_tuning_file
         self._to_eval = to_eval
         self._to_train = to_train
-        self._scalars = DelayedScalars()
 
-    def init_optimizer_state(
-        self, workload: Any, model_params: Any, model_state: Any, hyperparameters: Any, rng: Any
-    ) -> tuple[Any, Any]:
-        """Returns (state pytree, update function); the update function is a static part of the compiled step."""
-        del model_state, rng
-        self._scalars = DelayedScalars()
-        hyperparameters = resolve(hyperparameters, self._self_tuning_file)
+    def initial_state(self, workload: Any, params: Any, hyperparameters: Any) -> tuple[Any, Any]:
         optimizer = optax.with_extra_args_support(self._make_optimizer(hyperparameters, workload))
-        state = jax.jit(optimizer.init, out_shardings=jax_sharding_utils.get_replicate_sharding())(model_params)
+        state = jax.jit(optimizer.init, out_shardings=jax_sharding_utils.get_replicate_sharding())(params)
         return state, optimizer.update
 
-    def update_params(
-        self,
-        workload: Any,
-        current_param_container: Any,
-        current_params_types: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        batch: spec.Batch,
-        loss_type: Any,
-        optimizer_state: Any,
-        eval_results: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.UpdateReturn:
-        """One update. The given parameters, model state and optimizer state are donated: use the returned ones."""
-        hyperparameters = resolve(hyperparameters, self._self_tuning_file)
-        state, update_fn = optimizer_state
+    def train(self, step: Step) -> tuple[spec.UpdateReturn, dict[str, Any]]:
+        state, update_fn = step.optimizer_state
         state, params, model_state, loss, grad_norm = _compiled_step()(
-            workload,
+            step.workload,
             update_fn,
             self._to_train,
-            getattr(hyperparameters, "label_smoothing", 0.0),
-            getattr(hyperparameters, "dropout_rate", None),
+            getattr(step.hyperparameters, "label_smoothing", 0.0),
+            getattr(step.hyperparameters, "dropout_rate", None),
             state,
-            current_param_container,
-            model_state,
-            batch,
-            rng,
+            step.params,
+            step.model_state,
+            step.batch,
+            step.rng,
         )
-        if global_step % LOG_EVERY_STEPS == 0 and workload.metrics_logger is not None:
-            self._scalars.log(workload.metrics_logger, global_step, {"loss": loss, "grad_norm": grad_norm})
-        return (state, update_fn), params, model_state
+        return ((state, update_fn), params, model_state), {"loss": loss, "grad_norm": grad_norm}
 
-    def prepare_for_eval(
-        self,
-        workload: Any,
-        current_param_container: Any,
-        current_params_types: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        loss_type: Any,
-        optimizer_state: Any,
-        eval_results: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.UpdateReturn:
-        """Writes the held scalars and moves to the parameters that are evaluated."""
-        self._scalars.flush()
+    def to_eval(self, optimizer_state: Any, params: Any) -> tuple[Any, Any]:
         if self._to_eval is None:
-            return optimizer_state, current_param_container, model_state
+            return optimizer_state, params
         state, update_fn = optimizer_state
-        state, params = _compiled_prepare()(self._to_eval, state, current_param_container)
-        return (state, update_fn), params, model_state
+        state, params = _compiled_prepare()(self._to_eval, state, params)
+        return (state, update_fn), params
+
+
+def hooks(make_optimizer: MakeOptimizer, submission_file: str, **options: Prepare) -> Hooks:
+    """The hooks of an `Algorithm` whose `self_tuning.json` is in the folder of `submission_file`."""
+    self_tuning_file = Path(submission_file).with_name("self_tuning.json")
+    return Algorithm(make_optimizer, self_tuning_file=self_tuning_file, **options).hooks
 
 
 def traced(schedule: Schedule) -> optax.Schedule:

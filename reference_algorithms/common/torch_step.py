@@ -11,10 +11,8 @@ import torch
 import torch.distributed as dist
 
 from algoperf import spec
-from reference_algorithms.common.hooks import WithHooks
-from reference_algorithms.common.hyperparameters import resolve
-from reference_algorithms.common.scalars import LOG_EVERY_STEPS, DelayedScalars
 from reference_algorithms.common.schedules import Schedule
+from reference_algorithms.common.step import AlgorithmHooks, Hooks, Step
 
 MakeOptimizer = Callable[[torch.nn.Module, Any, spec.Workload], torch.optim.Optimizer]
 MakeSchedule = Callable[[Any, int], Schedule]
@@ -27,8 +25,10 @@ class Losses(NamedTuple):
     n_valid: torch.Tensor
 
 
-class Algorithm(WithHooks):
-    """The hooks of a submission, around one optimizer.
+class Algorithm(AlgorithmHooks):
+    """The hooks of a submission, around one optimizer. Steps change the model in place.
+
+    The optimizer state is {"optimizer": ...}.
 
     Args:
       make_optimizer: (model, hyperparameters, workload) -> optimizer. Its `step` is called with a closure that computes
@@ -37,84 +37,51 @@ class Algorithm(WithHooks):
         before an evaluation.
       make_schedule: (hyperparameters, number of steps) -> schedule. The rate of a parameter group is that times the
         group's `lr_factor`, 1 where it has none.
-      self_tuning_file: JSON object with the hyperparameters of a self-tuning run; None allows tuned runs only.
+      self_tuning_file: see `AlgorithmHooks`.
     """
 
     def __init__(
         self, make_optimizer: MakeOptimizer, *, make_schedule: MakeSchedule, self_tuning_file: Path | None = None
     ) -> None:
+        super().__init__(self_tuning_file)
         self._make_optimizer = make_optimizer
         self._make_schedule = make_schedule
-        self._self_tuning_file = self_tuning_file
-        self._scalars = DelayedScalars()
 
-    def init_optimizer_state(
-        self, workload: Any, model_params: torch.nn.Module, model_state: Any, hyperparameters: Any, rng: Any
-    ) -> dict[str, Any]:
-        """Returns {"optimizer": ...}."""
-        del model_state, rng
-        self._scalars = DelayedScalars()
-        hyperparameters = resolve(hyperparameters, self._self_tuning_file)
-        return {"optimizer": self._make_optimizer(model_params, hyperparameters, workload)}
+    def initial_state(self, workload: Any, params: torch.nn.Module, hyperparameters: Any) -> dict[str, Any]:
+        return {"optimizer": self._make_optimizer(params, hyperparameters, workload)}
 
-    def update_params(
-        self,
-        workload: Any,
-        current_param_container: torch.nn.Module,
-        current_params_types: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        batch: spec.Batch,
-        loss_type: Any,
-        optimizer_state: dict[str, Any],
-        eval_results: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.UpdateReturn:
-        """One update, in place."""
-        hyperparameters = resolve(hyperparameters, self._self_tuning_file)
-        model, optimizer = current_param_container, optimizer_state["optimizer"]
+    def train(self, step: Step) -> tuple[spec.UpdateReturn, dict[str, Any]]:
+        params, optimizer = step.params, step.optimizer_state["optimizer"]
         if hasattr(optimizer, "train"):
             optimizer.train()
-        schedule = self._make_schedule(hyperparameters, workload.step_hint)
-        set_learning_rate(optimizer, float(schedule(global_step)))
-        logs_this_step = global_step % LOG_EVERY_STEPS == 0
-        max_norm = getattr(hyperparameters, "grad_clip", None)
+        schedule = self._make_schedule(step.hyperparameters, step.workload.step_hint)
+        set_learning_rate(optimizer, float(schedule(step.number)))
+        max_norm = getattr(step.hyperparameters, "grad_clip", None)
         first: dict[str, Any] = {}
 
         def closure(update_batch_norm: bool = True) -> None:
             optimizer.zero_grad(set_to_none=True)
-            losses, new_model_state = _backward(
-                workload, model, model_state, batch, rng, hyperparameters, update_batch_norm
-            )
-            norm = clip_gradients(model.parameters(), max_norm) if logs_this_step or max_norm is not None else None
+            losses, new_model_state = _backward(step, update_batch_norm)
+            norm = clip_gradients(params.parameters(), max_norm) if step.logs or max_norm is not None else None
             if not first:
                 first.update(losses=losses, grad_norm=norm, model_state=new_model_state)
 
         optimizer.step(closure)
-        if logs_this_step and workload.metrics_logger is not None:
-            loss = first["losses"].summed / first["losses"].n_valid
-            self._scalars.log(workload.metrics_logger, global_step, {"loss": loss, "grad_norm": first["grad_norm"]})
-        return optimizer_state, model, first["model_state"]
+        scalars = {}
+        if step.logs:
+            scalars = {"loss": first["losses"].summed / first["losses"].n_valid, "grad_norm": first["grad_norm"]}
+        return (step.optimizer_state, params, first["model_state"]), scalars
 
-    def prepare_for_eval(
-        self,
-        workload: Any,
-        current_param_container: torch.nn.Module,
-        current_params_types: Any,
-        model_state: Any,
-        hyperparameters: Any,
-        loss_type: Any,
-        optimizer_state: dict[str, Any],
-        eval_results: Any,
-        global_step: int,
-        rng: Any,
-    ) -> spec.UpdateReturn:
-        """Writes the held scalars and moves to the parameters that are evaluated."""
-        self._scalars.flush()
+    def to_eval(self, optimizer_state: dict[str, Any], params: torch.nn.Module) -> tuple[Any, Any]:
         if hasattr(optimizer_state["optimizer"], "eval"):
             optimizer_state["optimizer"].eval()
-        return optimizer_state, current_param_container, model_state
+        return optimizer_state, params
+
+
+def hooks(make_optimizer: MakeOptimizer, submission_file: str, *, make_schedule: MakeSchedule) -> Hooks:
+    """The hooks of an `Algorithm` whose `self_tuning.json` is in the folder of `submission_file`."""
+    self_tuning_file = Path(submission_file).with_name("self_tuning.json")
+    return Algorithm(make_optimizer, make_schedule=make_schedule, self_tuning_file=self_tuning_file).hooks
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -133,30 +100,22 @@ def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float | N
     return norm
 
 
-def _backward(
-    workload: Any,
-    model: torch.nn.Module,
-    model_state: Any,
-    batch: spec.Batch,
-    rng: Any,
-    hyperparameters: Any,
-    update_batch_norm: bool,
-) -> tuple[Losses, Any]:
+def _backward(step: Step, update_batch_norm: bool) -> tuple[Losses, Any]:
     """Adds the gradient of the mean loss over the global batch; returns (losses, model state)."""
-    logits, new_model_state = workload.model_fn(
-        params=model,
-        augmented_and_preprocessed_input_batch=batch,
-        model_state=model_state,
+    logits, new_model_state = step.workload.model_fn(
+        params=step.params,
+        augmented_and_preprocessed_input_batch=step.batch,
+        model_state=step.model_state,
         mode=spec.ForwardPassMode.TRAIN,
-        rng=rng,
+        rng=step.rng,
         update_batch_norm=update_batch_norm,
-        dropout_rate=getattr(hyperparameters, "dropout_rate", None),
+        dropout_rate=getattr(step.hyperparameters, "dropout_rate", None),
     )
-    loss = workload.loss_fn(
-        label_batch=batch["targets"],
+    loss = step.workload.loss_fn(
+        label_batch=step.batch["targets"],
         logits_batch=logits,
-        mask_batch=batch.get("weights"),
-        label_smoothing=getattr(hyperparameters, "label_smoothing", 0.0),
+        mask_batch=step.batch.get("weights"),
+        label_smoothing=getattr(step.hyperparameters, "label_smoothing", 0.0),
     )
     losses = _sum_over_processes(loss["summed"].detach(), loss["n_valid_examples"])
     # DistributedDataParallel averages gradients over the processes; the factor turns that into a sum.

@@ -1,6 +1,5 @@
 """LAMB in JAX."""
 
-from pathlib import Path
 from typing import Any
 
 import optax
@@ -23,5 +22,6 @@ def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransfo
     )
 
 
-_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = jax_step.hooks(
+    make_optimizer, __file__
+)

@@ -1,6 +1,5 @@
 """Heavy-ball momentum in PyTorch."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +18,6 @@ def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) 
     )
 
 
-_algorithm = torch_step.Algorithm(
-    make_optimizer,
-    make_schedule=schedules.linear,
-    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = torch_step.hooks(
+    make_optimizer, __file__, make_schedule=schedules.linear
 )
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks

@@ -1,6 +1,5 @@
 """SAM around AdamW in JAX."""
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,5 +36,6 @@ def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransfo
     return optax.contrib.sam(jax_step.clipped(hyperparameters, adamw), ascent, opaque_mode=True)
 
 
-_algorithm = jax_step.Algorithm(make_optimizer, self_tuning_file=Path(__file__).with_name("self_tuning.json"))
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = jax_step.hooks(
+    make_optimizer, __file__
+)

@@ -1,6 +1,5 @@
 """Schedule-Free AdamW in JAX."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -59,10 +58,6 @@ def _where(condition: jax.Array, first: Any, second: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
 
 
-_algorithm = jax_step.Algorithm(
-    make_optimizer,
-    self_tuning_file=Path(__file__).with_name("self_tuning.json"),
-    to_eval=to_eval,
-    to_train=to_train,
+get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = jax_step.hooks(
+    make_optimizer, __file__, to_eval=to_eval, to_train=to_train
 )
-get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for_eval = _algorithm.hooks

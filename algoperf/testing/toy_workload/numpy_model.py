@@ -26,17 +26,7 @@ class NumpyModel:
         kernel = generator.normal(size=(self._num_features, 1)) / np.sqrt(self._num_features)
         return {"Dense_0": {"kernel": kernel.astype(np.float32), "bias": np.zeros(1, np.float32)}}, None
 
-    def forward(
-        self,
-        params: Any,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
-    ) -> tuple[Any, Any]:
+    def forward(self, params: Any, batch: Mapping[str, Any], model_state: Any, **mode: Any) -> tuple[Any, Any]:
         layer = params["Dense_0"]
         return (batch["inputs"] @ layer["kernel"] + layer["bias"])[:, 0], model_state
 
@@ -56,7 +46,7 @@ class NumpyModel:
 
     def _outputs(self, params: Any, batch: Mapping[str, Any]) -> np.ndarray:
         outputs: np.ndarray
-        outputs, _ = self.forward(params, batch, None, train=False, rng=None, update_batch_norm=False, dropout_rate=0.0)
+        outputs, _ = self.forward(params, batch, None)
         return outputs
 
     def is_output_params(self, param_key: str) -> bool:

@@ -50,26 +50,11 @@ class FlaxModel:
         return params, model_state
 
     def forward(
-        self,
-        params: Any,
-        batch: Mapping[str, Any],
-        model_state: Any,
-        *,
-        train: bool,
-        rng: Any,
-        update_batch_norm: bool,
-        dropout_rate: float,
+        self, params: Any, batch: Mapping[str, Any], model_state: Any, *, dropout_rate: float, **mode: Any
     ) -> tuple[Any, Any]:
-        return forward.apply(
-            self.module,
-            params,
-            model_state,
-            *self.arguments(batch),
-            train=train,
-            update_batch_norm=update_batch_norm,
-            rng=rng,
-            **self._options(dropout_rate),
-        )
+        """As `Model.forward` says; `mode` is `train`, `rng` and `update_batch_norm`."""
+        options = self._options(dropout_rate)
+        return forward.apply(self.module, params, model_state, *self.arguments(batch), **mode, **options)
 
     def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
         """`evaluate_batch`, jitted."""
@@ -92,5 +77,5 @@ class FlaxModel:
     def import_weights(self, weights_: Weights, params: Any, model_state: Any) -> tuple[Any, Any]:
         return weights.import_weights(weights_, params, model_state)
 
-    def _options(self, dropout_rate: float) -> dict[str, float]:
+    def _options(self, dropout_rate: float) -> dict[str, Any]:
         return {} if self.definition.default_dropout is None else {"dropout_rate": dropout_rate}
