@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
+from algoperf.background import THREAD_PREFIX
+
 
 class _Item(NamedTuple):
     value: Any
@@ -60,7 +62,9 @@ class Prefetcher:
         """Begins to read ahead; does nothing the second time."""
         if self._thread is None and self._end is None:
             items = iter(self._open_at(self.batches_taken))
-            self._thread = threading.Thread(target=self._fill, args=(items,), name="prefetch", daemon=True)
+            self._thread = threading.Thread(
+                target=self._fill, args=(items,), name=f"{THREAD_PREFIX}prefetch", daemon=True
+            )
             self._thread.start()
 
     def _fill(self, items: Iterator[Any]) -> None:

@@ -21,6 +21,8 @@ class Item(enum.StrEnum):
     EVALUATION = "evaluation"
     CHECKPOINT = "checkpoint"
     LOGGING = "logging"
+    IMPORT_SUBMISSION = "import_submission"
+    INIT_OPTIMIZER_STATE = "init_optimizer_state"
     OTHER = "other"
 
 
@@ -38,6 +40,7 @@ class Clock:
       fence: waits until the device is idle; called at the end of every charged segment with what it should wait for.
       max_over_ranks: largest value over processes; the identity for one process.
       now: seconds of a monotonic clock.
+      earlier_s: seconds per item that this process spent for the run before the clock was made.
     """
 
     def __init__(
@@ -46,11 +49,12 @@ class Clock:
         fence: Callable[..., None],
         max_over_ranks: Callable[[float], float] = float,
         now: Callable[[], float] = time.monotonic,
+        earlier_s: Mapping[Item, float] | None = None,
     ) -> None:
         self.now = now
         self._fence = fence
         self._max_over_ranks = max_over_ranks
-        self._seconds = dict.fromkeys(Item, 0.0)
+        self._seconds = {**dict.fromkeys(Item, 0.0), **(earlier_s or {})}
         self._charged_s = 0.0  # of ended segments: the sum is read at every step
         self._item = Item.OTHER
         self._mark = now()
@@ -60,15 +64,15 @@ class Clock:
         return {"ledger_s": self.ledger_s()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues the ledger of an earlier process; what this process did before now is not in it.
+        """Adds the ledger of the earlier processes of this run to what this process has spent so far.
 
         Raises:
           ClockError: a segment is running.
         """
         self._require_pause("load_state_dict")
-        self._seconds = {item: float(state["ledger_s"].get(item, 0.0)) for item in Item}
+        for item in Item:
+            self._seconds[item] += float(state["ledger_s"].get(item, 0.0))
         self._charged_s = self._sum_charged()
-        self._mark = self.now()
 
     def start_steps(self) -> None:
         """Begins a charged segment of training steps."""

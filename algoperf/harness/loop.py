@@ -106,6 +106,7 @@ class TrainingLoop:
         self._budget_s = stopping.budget_s
         self._max_steps = plan.max_global_steps
         self._saved_step = state.global_step if state.global_step else -1
+        self._eval_results = state.copied_eval_results()
         self._rank_clock = RankClockSync(
             world_size=backend.world_size,
             max_over_ranks=backend.max_over_ranks,
@@ -214,7 +215,7 @@ class TrainingLoop:
                 batch=batch,
                 loss_type=workload.loss_type,
                 optimizer_state=state.optimizer_state,
-                eval_results=state.eval_results,
+                eval_results=self._eval_results,
                 global_step=state.global_step,
                 rng=keys.update,
                 **requested,
@@ -236,14 +237,15 @@ class TrainingLoop:
         out_of_time = submission_time_s >= self._budget_s
         self._train_state["is_time_remaining"] = not out_of_time
         self._train_state[columns.SUBMISSION_TIME] = submission_time_s
-        if due and not stopped and not out_of_time:
-            self._evaluate_and_record(submission_time_s)
-        outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
-        self._train_state["training_complete"] = outcome is not None
-        if outcome is None and stopped:
-            outcome = Outcome.INTERRUPTED
-        if due or outcome is not None:
-            self._save_checkpoint()
+        with self.run_state.pauses.watching():
+            if due and not stopped and not out_of_time:
+                self._evaluate_and_record(submission_time_s)
+            outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
+            self._train_state["training_complete"] = outcome is not None
+            if outcome is None and stopped:
+                outcome = Outcome.INTERRUPTED
+            if due or outcome is not None:
+                self._save_checkpoint()
         self._rank_clock.restart(state.global_step, clock.submission_time_s())
         return outcome
 
@@ -262,7 +264,7 @@ class TrainingLoop:
                 hyperparameters=self._hyperparameters,
                 loss_type=workload.loss_type,
                 optimizer_state=state.optimizer_state,
-                eval_results=state.eval_results,
+                eval_results=self._eval_results,
                 global_step=state.global_step,
                 rng=self._seeds.step(last_step).prepare_for_eval,
             )
@@ -284,6 +286,7 @@ class TrainingLoop:
         }
         state.eval_results.append((state.global_step, dict(row)))
         with clock.paused_for(Item.LOGGING):
+            self._eval_results = state.copied_eval_results()
             self.run_state.recorder.append_evaluation(row, state.global_step)
             self._ports.observer.evaluation(state.global_step, submission_time_s, metrics)
         self._train_state |= {

@@ -10,6 +10,7 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.harness.clock import Clock
+from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.stopping import Stopping
 from algoperf.records.run_state import COMPONENTS, RunStateRecord, Stateful
@@ -51,11 +52,15 @@ class TrainingState:
         self.model_state = state["model_state"]
         self.optimizer_state = state["optimizer_state"]
 
+    def copied_eval_results(self) -> list[tuple[int, dict[str, float]]]:
+        """What hooks are given: changing it changes nothing here."""
+        return [(step, dict(row)) for step, row in self.eval_results]
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "global_step": self.global_step,
             "complete": self.complete,
-            "eval_results": [(step, dict(row)) for step, row in self.eval_results],
+            "eval_results": self.copied_eval_results(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -114,6 +119,7 @@ class RunState:
     input_queue: BatchQueue
     recorder: EvaluationLog
     host_random: HostRandom = field(default_factory=HostRandom)
+    pauses: PauseMonitor = field(default_factory=PauseMonitor)
     preemption_count: int = 0
 
     def record(self) -> RunStateRecord:

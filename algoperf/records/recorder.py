@@ -8,7 +8,7 @@ rows are only buffered; the slow consumers get them between steps that count.
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -146,6 +146,18 @@ class Recorder:
         if self._wandb_run is not None:
             for numbers, step, _ in waiting:
                 self._wandb_run.log(numbers, step=step)
+
+
+class ScalarLogger:
+    """What a submission gets of a recorder: `append_scalar_metrics` and nothing else."""
+
+    __slots__ = ("append_scalar_metrics",)
+
+    def __init__(self, append: Callable[[Mapping[str, Any], int], None]) -> None:
+        def append_scalar_metrics(metrics: Mapping[str, Any], global_step: int) -> None:
+            append(metrics, global_step)
+
+        self.append_scalar_metrics = append_scalar_metrics
 
 
 class NullRecorder:

@@ -1,13 +1,14 @@
 """The file `run.json` of a checkpoint: what the harness knows about a run, next to the state on the devices."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 from algoperf.errors import UserError
+from algoperf.records.pauses import PauseSummary
 
 RUN_STATE_FILE = "run.json"
-RUN_STATE_SCHEMA_VERSION = 2
+RUN_STATE_SCHEMA_VERSION = 3
 
 # What `state_dict` of each component of a run holds. Components read and write their own entries by these names.
 COMPONENTS: Mapping[str, frozenset[str]] = {
@@ -18,6 +19,7 @@ COMPONENTS: Mapping[str, frozenset[str]] = {
     "input_queue": frozenset({"batches_taken"}),
     "recorder": frozenset({"rows"}),
     "host_random": frozenset({"python", "python_version", "numpy"}),
+    "pauses": frozenset(entry.name for entry in fields(PauseSummary)),
 }
 
 
@@ -54,6 +56,7 @@ class RunStateRecord:
     input_queue: Mapping[str, Any]
     recorder: Mapping[str, Any]
     host_random: Mapping[str, Any]
+    pauses: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         for component, expected in COMPONENTS.items():
@@ -66,7 +69,7 @@ class RunStateRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, source: str) -> "RunStateRecord":
-        """Reads the present schema, and the one before it, which had no `schema_version`.
+        """Reads the present schema and those before it: the first had no `schema_version`, the second no pauses.
 
         Args:
           content: the JSON object.
@@ -77,20 +80,24 @@ class RunStateRecord:
           ValueError: entries are missing or unknown.
         """
         version = content.get("schema_version", 1)
-        if version not in (1, RUN_STATE_SCHEMA_VERSION):
+        if version not in range(1, RUN_STATE_SCHEMA_VERSION + 1):
             raise RunStateSchemaError(
                 f"{source} has the run state schema {version}, expected at most {RUN_STATE_SCHEMA_VERSION}; resume "
                 "with the version of algoperf that wrote it, or start again with --overwrite"
             )
         try:
-            fields = _upgrade(content) if version == 1 else content
-            return cls(**{name: value for name, value in fields.items() if name != "schema_version"})
+            entries = {name: value for name, value in content.items() if name != "schema_version"}
+            if version == 1:
+                entries = _nested(entries)
+            if version < RUN_STATE_SCHEMA_VERSION:
+                entries["pauses"] = PauseSummary().as_json()
+            return cls(**entries)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{RUN_STATE_FILE}: {error}") from error
 
 
-def _upgrade(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """From version 1, in which the entries of all components stood side by side."""
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1, in which the entries of all components stood side by side, in the form of version 2."""
     return {
         "seed": flat["seed"],
         "preemption_count": flat["preemption_count"],

@@ -11,8 +11,9 @@ from algoperf.records import json
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE
 from algoperf.records.outcome import Outcome
+from algoperf.records.pauses import PauseSummary
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Keys, at any depth, that name folders of a machine or may quote them: left out where records are published.
 PRIVATE_KEYS = frozenset({"submission", "error", "command", "environment"})
 
@@ -37,7 +38,11 @@ class BestValidation:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """Seconds of a trial's wall time by what they went to; the first three are charged to the submission."""
+    """Seconds of a trial's wall time by what they went to; the first three are charged to the submission.
+
+    Records up to version 2 have the import and `init_optimizer_state` in `other_s`, and lack the set-up of resumed
+    processes.
+    """
 
     data_selection_s: float
     update_s: float
@@ -45,6 +50,8 @@ class Ledger:
     evaluation_s: float
     checkpoint_s: float
     logging_s: float
+    import_submission_s: float = 0.0
+    init_optimizer_state_s: float = 0.0
     other_s: float
 
     def __post_init__(self) -> None:
@@ -85,6 +92,7 @@ class TrialRecord:
       submission_time_s: seconds charged to the submission.
       best_validation: None where no evaluation gave a finite value.
       ledger: where the wall time went.
+      pauses: what ran beside the benchmark while the clock was paused; None in records up to version 2.
       provenance: hardware, software and code; see `algoperf.records.provenance`.
     """
 
@@ -104,6 +112,7 @@ class TrialRecord:
     submission_time_s: float
     best_validation: BestValidation | None
     ledger: Ledger
+    pauses: PauseSummary | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,6 +167,8 @@ class TrialRecord:
         fields = {name: value for name, value in values.items() if name != "schema_version"}
         fields["outcome"] = Outcome(fields["outcome"])
         fields["ledger"] = Ledger(**fields["ledger"])
+        if fields.get("pauses") is not None:
+            fields["pauses"] = PauseSummary.from_json(fields["pauses"])
         best = fields["best_validation"]
         if best is not None:
             fields["best_validation"] = BestValidation(**{**best, "value": _number(best["value"])})

@@ -2,12 +2,14 @@
 
 import dataclasses
 import sys
+import time
 from pathlib import Path
 
 from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.harness import seeds
+from algoperf.harness.pauses import OwnWork
 from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.records import json
 from algoperf.records.layout import HYPERPARAMETERS_FILE, SEED_FILE, ExperimentPaths, prepare_experiment_dir
@@ -24,6 +26,15 @@ from algoperf.submissions.tuning import Hyperparameters, SearchSpace
 _SEED = "seed"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Imported:
+    """A submission, the seconds that its import took, and what the benchmark had started before."""
+
+    submission: Submission
+    seconds: float
+    own_work: OwnWork
+
+
 def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | None = None) -> list[TrialResult]:
     """Runs every selected trial that is not finished yet and returns the results of all selected trials.
 
@@ -35,7 +46,9 @@ def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | No
     registry.get(config.workload)
     backend = base.load(config.framework)
     try:
+        own_work, begun_s = OwnWork(), time.monotonic()
         submission = load_submission(config.submission_path)
+        imported = _Imported(submission=submission, seconds=time.monotonic() - begun_s, own_work=own_work)
         definition = choose_definition(config, registry, report if backend.rank == 0 else _silent)
         definition = _with_tokenizer(definition, config)
         points = _hyperparameters(config, definition, submission)
@@ -46,7 +59,7 @@ def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | No
                 f"({definition.eval_batch_size} for {definition.name})"
             )
         _prepare_data(definition, config, registry, backend, report)
-        return _run_trials(config, registry, backend, definition, submission, points, batch_size, report)
+        return _run_trials(config, registry, backend, definition, imported, points, batch_size, report)
     finally:
         backend.close()
 
@@ -122,7 +135,7 @@ def _run_trials(
     registry: Registry,
     backend: Backend,
     definition: WorkloadDefinition,
-    submission: Submission,
+    imported: _Imported,
     points: list[Hyperparameters | None],
     batch_size: int,
     report: Report,
@@ -130,6 +143,7 @@ def _run_trials(
     paths = _open_experiment(config, backend, definition)
     run_seed = config.rng_seed if config.rng_seed is not None else backend.broadcast_object(seeds.fresh_seed())
     first, last = config.trial_range
+    import_s = imported.seconds  # in the ledger of the first trial that runs
     results = []
     for index in range(first, last):
         trial_dir = paths.trial_dir(index + 1)
@@ -143,12 +157,15 @@ def _run_trials(
             config=config,
             registry=registry,
             definition=definition,
-            submission=submission,
+            submission=imported.submission,
             hyperparameters=points[index],
             batch_size=batch_size,
             seed=_trial_seed(trial_dir, seeds.trial_seed(run_seed, index), backend),
             trial_dir=trial_dir,
+            import_submission_s=import_s,
+            own_work=imported.own_work,
         )
+        import_s = 0.0
         if backend.rank == 0:
             _write_trial_inputs(plan, report)
             report(

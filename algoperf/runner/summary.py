@@ -40,4 +40,4 @@ def _show_ledger(result: TrialResult, stream: TextIO) -> None:
     ledger = result.record.ledger
     total = ledger.total_s or 1.0
     for item, value in ledger.seconds().items():
-        print(f"  {item.removesuffix('_s'):18s} {value:10.2f} s {value / total:6.1%}", file=stream)
+        print(f"  {item.removesuffix('_s'):20s} {value:10.2f} s {value / total:6.1%}", file=stream)

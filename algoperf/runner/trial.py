@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from algoperf.data.pipeline import TrainPipeline
 from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 from algoperf.harness.checkpoint import Checkpointer
-from algoperf.harness.clock import Clock
+from algoperf.harness.clock import Clock, Item
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
 from algoperf.harness.loop import LoopPlan, LoopPorts, LoopResult, TrainingLoop
+from algoperf.harness.pauses import OwnWork, PauseMonitor
 from algoperf.harness.progress import Progress
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
@@ -27,7 +28,8 @@ from algoperf.records.best import best_of
 from algoperf.records.columns import SCORE, metric_column
 from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
-from algoperf.records.recorder import NullRecorder, Recorder, start_wandb
+from algoperf.records.pauses import PauseSummary
+from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
 from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
 from algoperf.reporting import Report
@@ -38,7 +40,12 @@ from algoperf.submissions.loading import Submission
 
 @dataclass(frozen=True, kw_only=True)
 class TrialPlan:
-    """Everything that is decided before a trial starts."""
+    """Everything that is decided before a trial starts.
+
+    Attributes:
+      import_submission_s: seconds of this process that the import took and no other trial's ledger has.
+      own_work: made before the import of the submission, to know the benchmark's own threads and processes.
+    """
 
     config: RunConfig
     registry: Registry
@@ -48,6 +55,8 @@ class TrialPlan:
     batch_size: int
     seed: int
     trial_dir: Path
+    import_submission_s: float = 0.0
+    own_work: OwnWork = field(default_factory=OwnWork)
 
     @property
     def data_dirs(self) -> dict[Split, Path]:
@@ -77,7 +86,11 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
     Failures of the submission (crash, divergence, out of memory) end up in the outcome; mistakes that concern the
     whole command (full disk, unreadable data) are raised.
     """
-    clock = Clock(fence=backend.fence, max_over_ranks=backend.max_over_ranks)
+    clock = Clock(
+        fence=backend.fence,
+        max_over_ranks=backend.max_over_ranks,
+        earlier_s={Item.IMPORT_SUBMISSION: plan.import_submission_s},
+    )
     backend.reset_memory()
     seeds = Seeds(backend, plan.seed)
     with contextlib.ExitStack() as cleanup:
@@ -89,10 +102,11 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
                 raise
             return _finish(plan, backend, clock, LoopResult(outcome=Outcome.OUT_OF_MEMORY, error=str(error)), None, 0)
         recorder, preemptions = setup.recorder, setup.run_state.preemption_count
-        wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
-        recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
+        with plan.own_work.starting():
+            wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
+            recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
         cleanup.callback(recorder.close)
-        setup.workload.metrics_logger = recorder
+        setup.workload.metrics_logger = ScalarLogger(recorder.append_scalar_metrics)
         _write_metadata(plan, backend, setup.workload, preemptions)
         setup.input_queue.start()
         cleanup.callback(setup.input_queue.close)
@@ -104,7 +118,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
         training = setup.run_state.training
         if result.outcome is not Outcome.INTERRUPTED:
             recorder.append_final(clock.submission_time_s(), training.global_step)
-        return _finish(plan, backend, clock, result, training, preemptions)
+        return _finish(plan, backend, clock, result, training, preemptions, setup.run_state.pauses.summary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +142,7 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Se
     input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
     run_state = RunState(
         seed=plan.seed,
-        training=_initial_training_state(plan, backend, seeds, workload),
+        training=_initial_training_state(plan, backend, seeds, workload, clock),
         clock=clock,
         stopping=Stopping(
             definition=plan.definition,
@@ -138,6 +152,7 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Se
         schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
         input_queue=input_queue,
         recorder=recorder,
+        pauses=PauseMonitor(plan.own_work),
     )
     return _Setup(
         workload=workload,
@@ -152,7 +167,9 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Se
     )
 
 
-def _initial_training_state(plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload) -> TrainingState:
+def _initial_training_state(
+    plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload, clock: Clock
+) -> TrainingState:
     params, model_state = workload.init_model_fn(seeds.model_init)
     rank_batch_size = plan.batch_size // backend.world_size
     params = backend.prepare_model(
@@ -161,13 +178,15 @@ def _initial_training_state(plan: TrialPlan, backend: Backend, seeds: Seeds, wor
         compile_model=plan.config.torch_compile,
         sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
     )
-    optimizer_state = plan.submission.init_optimizer_state(
-        workload=workload,
-        model_params=params,
-        model_state=model_state,
-        hyperparameters=plan.hyperparameters,
-        rng=seeds.optimizer_init,
-    )
+    with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
+        optimizer_state = plan.submission.init_optimizer_state(
+            workload=workload,
+            model_params=params,
+            model_state=model_state,
+            hyperparameters=plan.hyperparameters,
+            rng=seeds.optimizer_init,
+        )
+        backend.fence(optimizer_state)
     return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
 
 
@@ -254,6 +273,7 @@ def _finish(
     result: LoopResult,
     state: TrainingState | None,
     preemptions: int,
+    pauses: PauseSummary | None = None,
 ) -> TrialResult:
     """Writes `trial.json`, the typed end of the trial."""
     definition = plan.definition
@@ -274,6 +294,7 @@ def _finish(
         submission_time_s=clock.submission_time_s(),
         best_validation=_best(definition, state.eval_results if state else []),
         ledger=Ledger.of(clock.ledger_s()),
+        pauses=pauses,
         provenance=provenance.collect(
             device_report=backend.device_report(),
             definition=definition,

@@ -55,7 +55,7 @@ def test_reads_at_most_depth_ahead():
 
 def test_works_in_another_thread():
     with Prefetcher(lambda start: iter([None]), lambda _: threading.current_thread().name) as prefetcher:
-        assert next(prefetcher) == "prefetch"
+        assert next(prefetcher) == "algoperf-prefetch"
 
 
 @pytest.mark.parametrize("where", ["iterator", "transform"])

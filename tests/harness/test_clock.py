@@ -136,16 +136,33 @@ def test_items_add_up_to_wall_time(segments):
     assert min(ledger.values()) >= 0
 
 
-@given(segments=SEGMENTS, cut=st.integers(0, 20))
-def test_a_resumed_clock_continues_the_ledger(segments, cut):
+def test_seconds_before_the_clock_was_made_are_in_the_ledger():
+    clock = make_clock(FakeClock(start_s=100.0), earlier_s={Item.IMPORT_SUBMISSION: 3.0})
+    assert clock.ledger_s()["import_submission"] == sum(clock.ledger_s().values()) == 3.0
+    assert clock.submission_time_s() == 0.0
+
+
+@given(
+    segments=SEGMENTS, cuts=st.sets(st.integers(0, 20), max_size=3), set_ups_s=st.lists(st.floats(0, 100), min_size=3)
+)
+def test_items_add_up_to_the_wall_time_of_all_processes(segments, cuts, set_ups_s):
+    """Each process sets up before it takes over what the one before it saved last."""
     time = FakeClock(start_s=100.0)
     clock = make_clock(time)
+    set_ups = iter(set_ups_s)
+    charged = set_up_s = 0.0
     for index, (_, seconds, _, _) in enumerate(segments):
-        if index == cut:
+        if index in cuts:
             saved = clock.state_dict()
             clock = make_clock(time)
+            set_up_s += (now_s := next(set_ups))
+            with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
+                time.advance(now_s)
             clock.load_state_dict(saved)
         clock.start_steps()
         time.advance(seconds)
         clock.stop_steps()
-    assert clock.submission_time_s() == pytest.approx(sum(s for _, s, _, _ in segments), abs=1e-6)
+        charged += seconds
+    assert clock.submission_time_s() == pytest.approx(charged, abs=1e-6)
+    assert clock.seconds(Item.INIT_OPTIMIZER_STATE) == pytest.approx(set_up_s, abs=1e-6)
+    assert sum(clock.ledger_s().values()) == pytest.approx(time.now_s - 100.0, abs=1e-6)

@@ -334,6 +334,25 @@ def test_submissions_get_the_results_of_all_evaluations():
     assert [(step, metrics["validation/loss"]) for step, metrics in seen][:3] == [(1, 0.9), (11, 0.8), (21, 0.7)]
 
 
+def test_results_that_a_submission_changes_are_changed_for_nobody_else():
+    bench = Bench(losses=[0.9, 0.8, 0.7, 0.6], limits={"max_global_steps": 25})
+    update = bench.submission.update_params
+
+    def meddle(**arguments):
+        results = arguments["eval_results"]
+        for _, row in results:
+            row["validation/loss"] = 0.0
+        results.append((0, {}))
+        return update(**arguments)
+
+    bench.submission.update_params = meddle
+    bench.run()
+    recorded = [(step, row["validation/loss"]) for step, row in bench.state.eval_results]
+    assert [loss for _, loss in recorded] == [0.9, 0.8, 0.7, 0.6]
+    assert [row["validation/loss"] for _, row in bench.rows.evaluations] == [0.9, 0.8, 0.7, 0.6]
+    assert bench.run_state.record().training["eval_results"] == bench.state.eval_results
+
+
 def test_step_keys_depend_on_seed_and_step_only():
     backend = FakeBackend()
     one, other = Seeds(backend, 7), Seeds(backend, 7)

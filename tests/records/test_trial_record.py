@@ -15,6 +15,7 @@ from algoperf.harness.clock import Item
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE, trial_path
 from algoperf.records.outcome import Outcome
+from algoperf.records.pauses import PauseSummary
 from algoperf.records.trial import SCHEMA_VERSION, BestValidation, Ledger, TrialRecord
 from algoperf.runner import driver
 from scoring.logs import LogStatus, read_logs
@@ -22,6 +23,7 @@ from scoring.outcomes import ending
 from scoring.rules import load_rules
 
 ROOT = Path(__file__).parents[2]
+PAUSES = PauseSummary().with_pause(seconds=0.5).with_pause(seconds=2.0, threads=["worker"], cpu_s=0.25)
 GOLDEN = Path(__file__).parent / "golden"
 RECORD = TrialRecord(
     outcome=Outcome.OUT_OF_TIME,
@@ -47,6 +49,7 @@ RECORD = TrialRecord(
         logging_s=0.25,
         other_s=2.25,
     ),
+    pauses=PAUSES,
     provenance={"seed": 7, "hardware": {"cpu_model": "A processor", "devices": {"platform": "cpu"}}},
 )
 
@@ -106,7 +109,7 @@ def test_every_record_of_the_kept_board_is_read():
 
 def test_what_is_no_record_is_none_and_a_later_version_is_refused(tmp_path):
     assert TrialRecord.read(tmp_path) is None
-    values = json.loads((golden(2) / TRIAL_FILE).read_text())
+    values = json.loads((golden(SCHEMA_VERSION) / TRIAL_FILE).read_text())
     for damage in ("{broken", "[]", "{}", json.dumps({**values, "outcome": "unheard of"}), b"\xff".decode("latin-1")):
         (tmp_path / TRIAL_FILE).write_text(damage)
         assert TrialRecord.read(tmp_path) is None
@@ -114,7 +117,7 @@ def test_what_is_no_record_is_none_and_a_later_version_is_refused(tmp_path):
         (tmp_path / TRIAL_FILE).write_text(json.dumps({key: entry for key, entry in values.items() if key != name}))
         assert TrialRecord.read(tmp_path) is None
     (tmp_path / TRIAL_FILE).write_text(json.dumps({**values, "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(RecordError, match=r"schema version 3, expected at most 2; install a later version"):
+    with pytest.raises(RecordError, match=r"schema version 4, expected at most 3; install a later version"):
         TrialRecord.read(tmp_path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf.background import THREAD_PREFIX
 from algoperf.cores import usable_cores
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, pad_batch
 from algoperf.data.shards import part_name
@@ -21,7 +22,7 @@ _MAX_THREADS = 8
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_MAX_THREADS, len(usable_cores())), thread_name_prefix="slices")
+    return ThreadPoolExecutor(min(_MAX_THREADS, len(usable_cores())), thread_name_prefix=f"{THREAD_PREFIX}slices")
 
 
 class SliceSource:

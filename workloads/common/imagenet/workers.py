@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 import loky
 import numpy as np
 
+from algoperf.background import PROCESS_MARK
 from algoperf.cores import usable_cores
 from algoperf.errors import UserError
 from workloads.common.imagenet.worker import Task, initialise, perform
 
 NUM_WORKERS_VARIABLE = "ALGOPERF_DATA_WORKERS"
 _WORKER_ENVIRONMENT = {
+    PROCESS_MARK: "1",
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18",  # bytes; memory maps of stores grow, and loky would take them for a leak
 }

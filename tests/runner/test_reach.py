@@ -1,0 +1,83 @@
+"""What a submission can reach: what it changes there changes no measurement and no record."""
+
+import time
+
+import pytest
+import toy_runs
+from toy_runs import config, endless, run, trial_dir
+
+FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
+NUM_STEPS = 30
+
+
+def submission(tmp_path, framework, addition: str) -> str:
+    """Path of the plain submission with `addition` at its end, where `original` is its `update_params`."""
+    path = tmp_path / f"{framework}_submission.py"
+    source = toy_runs.SUBMISSIONS[framework].read_text()
+    path.write_text(f"{source}\noriginal = update_params\noriginal_init = init_optimizer_state\n{addition}")
+    return str(path)
+
+
+def record_of(tmp_path, framework, addition: str = "", registry=None, **flags):
+    """The record of a short run with the addition."""
+    flags = {"max_global_steps": NUM_STEPS, **flags}
+    tmp_path.mkdir(parents=True, exist_ok=True)
+    path = submission(tmp_path, framework, addition)
+    [result], _ = run(config(tmp_path, framework, submission_path=path, **flags), registry or endless())
+    return result.record
+
+
+@pytest.mark.torch
+def test_the_ledger_of_a_resumed_run_has_the_set_up_of_every_process(tmp_path):
+    slow = """
+import time
+time.sleep(0.2)
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    time.sleep(0.3)
+    return original_init(workload, model_params, model_state, hyperparameters, rng)
+"""
+    wall_s = 0.0
+    for number, steps in enumerate((10, 20, 30)):
+        (trial_dir(tmp_path, "pytorch") / "trial.json").unlink(missing_ok=True)
+        begun_s = time.monotonic()
+        addition = f"# process {number}\n{slow}"  # a module of this name would not be imported anew
+        folder = tmp_path / f"process_{number}"
+        folder.mkdir()
+        path = submission(folder, "pytorch", addition)
+        settings = config(tmp_path, "pytorch", submission_path=path, max_global_steps=steps, resume_last_run=True)
+        [result], _ = run(settings, endless())
+        wall_s += time.monotonic() - begun_s
+    ledger = result.record.ledger
+    assert result.record.preemption_count == 2
+    assert ledger.import_submission_s >= 0.6
+    assert ledger.init_optimizer_state_s >= 0.9
+    assert ledger.other_s < wall_s - 1.5
+    assert wall_s * 0.5 < ledger.total_s <= wall_s
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_metrics_logger_offers_one_method(framework, tmp_path):
+    curious = """
+def update_params(*, workload, global_step, **arguments):
+    names = [name for name in dir(workload.metrics_logger) if not name.startswith("__")]
+    assert names == ["append_scalar_metrics"], names
+    return original(workload=workload, global_step=global_step, **arguments)
+"""
+    assert record_of(tmp_path, framework, curious).outcome == "completed"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_results_that_a_hook_changes_stay_as_they_are_on_record(framework, tmp_path):
+    liar = """
+def update_params(*, eval_results, **arguments):
+    for _, row in eval_results:
+        row.update({name: 0.0 for name in row})
+    result = original(eval_results=eval_results, **arguments)
+    eval_results.clear()
+    return result
+"""
+    honest, changed = (record_of(tmp_path / name, framework, text) for name, text in [("a", ""), ("b", liar)])
+    assert changed.outcome == "completed"
+    assert changed.best_validation.value == honest.best_validation.value
+    assert changed.best_validation.global_step == honest.best_validation.global_step
+    assert changed.best_validation.submission_time_s > 0
