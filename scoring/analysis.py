@@ -7,7 +7,7 @@ import numpy as np
 
 from algoperf.records.layout import study_folder
 from algoperf.records.outcome import Outcome
-from scoring.board import Board, make_board, score_times
+from scoring.board import Board, make_board, score_times, workload_scores
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue, Severity
@@ -25,10 +25,10 @@ from scoring.statistics.best_of_k import (
     resample_best,
     tuning_curve,
 )
-from scoring.statistics.bootstrap import LEVEL, interval, probability_of_beating, resample_studies
+from scoring.statistics.bootstrap import resample_studies, score_intervals
 from scoring.statistics.head_to_head import PairwiseComparison, comparisons
 from scoring.statistics.power import what_studies_can_show
-from scoring.statistics.ranking import Separation, rank_intervals, separate, tie_groups
+from scoring.statistics.ranking import Separation, rank_sets, separate, tie_groups
 from scoring.statistics.sensitivity import Scenario
 from scoring.statistics.survival import TimeToTargetDistribution, survival_curve
 from scoring.times import Mode, outside_the_rules
@@ -38,7 +38,10 @@ DEFAULT_REPLICATES = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderboardRow:
-    """One submission. Limits are 95 % confidence limits of the score by the written rules."""
+    """One submission. Limits are 95 % confidence limits of the score by the written rules.
+
+    The sets of ranks of all rows hold together at 95 %; members of different tie groups are resolved from each other.
+    """
 
     submission: str
     score: float
@@ -60,7 +63,7 @@ class LeaderboardRow:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadResult:
-    """One submission on one workload; times in seconds, inf for a miss."""
+    """One submission on one workload; times in seconds, inf for a miss. Limits are the fastest and slowest study."""
 
     submission: str
     workload: str
@@ -97,7 +100,6 @@ class Analysis:
     algoperf_board: Board
     leaderboard: list[LeaderboardRow]
     results: list[WorkloadResult]
-    p_beats: np.ndarray
     separation: Separation
     comparisons: list[PairwiseComparison]
     sensitivity: Sensitivity
@@ -129,22 +131,20 @@ def analyse(
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
     draws = resample_studies(board.times, seed=seed, replicates=replicates)
-    score_draws = score_times(draws, board.times.workloads, rules)
-    shape = {"studies": tuning.studies, "strata": len(rules.base_workloads)}
+    drawn_shares = workload_scores(draws, board.times.workloads, rules)
     grouped = _group(tree)
     runs = _all_runs(board, grouped)
     reference = reference or _default_reference(board)
-    separation = separate(score_draws, board.scores, **shape)
+    separation = separate(board.times, drawn_shares, rules, seed=seed)
     return Analysis(
         tree=tree,
         board=boards[mode],
         rules_board=board,
         algoperf_board=boards[Mode.ALGOPERF],
-        leaderboard=_leaderboard(boards, mode, score_draws, separation, runs, grouped, seed, replicates),
-        results=_results(board, draws, runs, grouped),
-        p_beats=probability_of_beating(score_draws),
+        leaderboard=_leaderboard(boards, mode, drawn_shares, separation, runs, grouped, seed, replicates),
+        results=_results(board, runs, grouped),
         separation=separation,
-        comparisons=comparisons(board.times, draws, rules),
+        comparisons=comparisons(board.times, separation, rules),
         sensitivity=_sensitivity(tree, board),
         diagnostics=diagnose(tree, board),
         provenance=provenance_rows(tree),
@@ -152,7 +152,7 @@ def analyse(
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
         findings=sorted([*tree.findings, *outside_the_rules(tree, tuning), *_gaps(board)]),
-        statements=what_studies_can_show(tuning.studies, len(rules.base_workloads)),
+        statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,
     )
@@ -199,7 +199,7 @@ def _runs(board: Board, i: int, j: int, trials: list[Trial]) -> Runs:
 def _leaderboard(
     boards: dict[Mode, Board],
     mode: Mode,
-    score_draws: np.ndarray,
+    drawn_shares: np.ndarray,
     separation: Separation,
     runs: list[list[Runs]],
     grouped: Grouped,
@@ -207,10 +207,9 @@ def _leaderboard(
     replicates: int,
 ) -> list[LeaderboardRow]:
     board, shown = boards[Mode.RULES], boards[mode]
-    shape = {"studies": board.tuning.studies, "strata": len(board.rules.base_workloads)}
-    low, high = interval(score_draws, board.scores, **shape, bounds=(0.0, 1.0))
-    rank_low, rank_high = rank_intervals(score_draws, board.scores, **shape)
-    groups = tie_groups(shown.ranking(), separation.better)
+    low, high = score_intervals(drawn_shares, board.scores, studies=board.tuning.studies)
+    rank_low, rank_high = rank_sets(separation.better)
+    groups = tie_groups(board.ranking(), separation.better)
     best, best_low, best_high = _best_of_k_scores(board, runs, seed, replicates)
     ranks = shown.ranks()
     rows = []
@@ -261,17 +260,13 @@ def _best_of_k_scores(
         ],
         axis=1,
     )
-    drawn = score_times(draws, times.workloads, board.rules)
-    strata = len(board.rules.base_workloads)
-    low, high = interval(drawn, scores, studies=board.tuning.studies, strata=strata, bounds=(0.0, 1.0))
+    drawn_shares = workload_scores(draws, times.workloads, board.rules)
+    low, high = score_intervals(drawn_shares, scores, studies=board.tuning.studies)
     return scores, low, high
 
 
-def _results(board: Board, draws: np.ndarray, runs: list[list[Runs]], grouped: Grouped) -> list[WorkloadResult]:
+def _results(board: Board, runs: list[list[Runs]], grouped: Grouped) -> list[WorkloadResult]:
     times, base = board.times, board.rules.base_workloads
-    tail = (1 - LEVEL) / 2
-    # order statistics, not interpolation: a limit may lie among the misses
-    low, high = (np.quantile(draws, q, axis=0, method="inverted_cdf") for q in (tail, 1 - tail))
     results = []
     for i, submission in enumerate(times.submissions):
         for j, workload in enumerate(times.workloads):
@@ -283,8 +278,8 @@ def _results(board: Board, draws: np.ndarray, runs: list[list[Runs]], grouped: G
                     submission=submission,
                     workload=workload,
                     time_s=float(times.workload_s[i, j]),
-                    time_low_s=float(low[i, j]),
-                    time_high_s=float(high[i, j]),
+                    time_low_s=float(times.study_s[i, j].min()),
+                    time_high_s=float(times.study_s[i, j].max()),
                     ratio=ratio,
                     counts=None if ratio is None else bool(np.isfinite(ratio)),
                     study_times_s=tuple(map(float, times.study_s[i, j])),

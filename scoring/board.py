@@ -7,7 +7,7 @@ import numpy as np
 
 from scoring.logs import LogsError, LogTree
 from scoring.matrix import performance_ratios, qualified_times
-from scoring.profiles import exact_score, grid_score
+from scoring.profiles import exact_score, exact_shares, grid_score
 from scoring.rules import Rules, TuningRule
 from scoring.times import Mode, TimeTable, algoperf_times, rules_times
 
@@ -89,7 +89,13 @@ def held_out(workloads: Sequence[str], rules: Rules) -> Mapping[str, str]:
     return {extra: guarded for extra, guarded in base_of.items() if guarded in base}
 
 
+def workload_scores(workload_s: np.ndarray, workloads: Sequence[str], rules: Rules) -> np.ndarray:
+    """Shares [..., n, b] of the exact scores, whose mean over base workloads is the score, of times [..., n, w]."""
+    qualified = qualified_times(workload_s, workloads, rules.base_workloads, rules.held_out, rules.cutoff_factor)
+    return exact_shares(performance_ratios(qualified), rules.tau_max)
+
+
 def score_times(workload_s: np.ndarray, workloads: Sequence[str], rules: Rules) -> np.ndarray:
     """Exact scores [..., n] of times [..., n, w] by the written rules; leading axes are independent boards."""
-    qualified = qualified_times(workload_s, workloads, rules.base_workloads, rules.held_out, rules.cutoff_factor)
-    return exact_score(performance_ratios(qualified), rules.tau_max)
+    scores: np.ndarray = workload_scores(workload_s, workloads, rules).mean(axis=-1)
+    return scores

@@ -126,7 +126,6 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "results": plain(analysis.results),
         "times_s": plain(board.times.workload_s),
         "profile": {"taus": plain(taus), "shares": plain(profile(board.ratios, taus))},
-        "p_beats": plain(analysis.p_beats),
         "separation": plain(analysis.separation),
         "head_to_head": plain(analysis.comparisons),
         "sensitivity": plain(analysis.sensitivity),
@@ -172,10 +171,10 @@ def leaderboard_markdown(analysis: Analysis) -> str:
         f"# Leaderboard, rules {markdown(board.rules.name)} ({board.tuning.name} tuning)",
         "",
         f"Studies: {board.tuning.studies}, trials per study: {board.tuning.trials_per_study}, workloads: "
-        f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}. Intervals hold at 95 %; "
-        "entries of one tie group are not resolved from its best.",
+        f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}. Each interval holds at "
+        "95 %; sets of ranks and tie groups hold together at 95 %. Members of different tie groups are distinguished.",
         "",
-        "| rank | rank interval | tie group | submission | score | 95 % interval | best-of-k score | workloads |",
+        "| rank | ranks it may have | tie group | submission | score | 95 % interval | best-of-k score | workloads |",
         "|---:|:---:|:---:|:---|---:|:---:|---:|---:|",
     ]
     for row in analysis.leaderboard:
@@ -184,11 +183,23 @@ def leaderboard_markdown(analysis: Analysis) -> str:
             f"| {row.score:.4f} | {limits(row.score_low, row.score_high)} | {row.score_best_of_k:.4f} "
             f"| {row.workloads_solved}/{len(board.rules.base_workloads)} |"
         )
+    lines += ["", "## Who is better than whom", "", *_verdicts(analysis)]
     lines += ["", "## What this board can and cannot show", ""]
     lines += [f"- {statement}" for statement in analysis.statements]
     lines += ["", f"Findings and differences between scoring modes: {len(analysis.findings)} and "]
     lines[-1] += f"{len(analysis.differences)}, listed in `notes.md`."
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(analysis: Analysis) -> list[str]:
+    """A line for each submission that is better than another beyond doubt."""
+    names, better = analysis.rules_board.submissions, analysis.separation.better
+    lines = []
+    for row in analysis.leaderboard:
+        beaten = [names[j] for j in np.flatnonzero(better[names.index(row.submission)])]
+        if beaten:
+            lines.append(f"- {markdown(row.submission)} is better than {', '.join(map(markdown, beaten))}.")
+    return lines or ["No two submissions are distinguished."]
 
 
 def notes_markdown(analysis: Analysis) -> str:

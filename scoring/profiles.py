@@ -15,12 +15,18 @@ def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
     return shares
 
 
-def exact_score(ratios: np.ndarray, tau_max: float) -> np.ndarray:
-    """Area under each profile from 1 to `tau_max` over its width, in closed form. [..., n, w] gives [..., n].
+def exact_shares(ratios: np.ndarray, tau_max: float) -> np.ndarray:
+    """What each workload adds to the exact score, as a share of the most that it can: [..., n, w], in [0, 1].
 
     A workload with ratio r <= tau_max lies under the step function from r on, hence adds tau_max - r.
     """
-    areas: np.ndarray = np.clip(tau_max - ratios, 0.0, tau_max - 1.0).mean(axis=-1) / (tau_max - 1.0)
+    shares: np.ndarray = np.clip(tau_max - ratios, 0.0, tau_max - 1.0) / (tau_max - 1.0)
+    return shares
+
+
+def exact_score(ratios: np.ndarray, tau_max: float) -> np.ndarray:
+    """Area under each profile from 1 to `tau_max` over its width, in closed form. [..., n, w] gives [..., n]."""
+    areas: np.ndarray = exact_shares(ratios, tau_max).mean(axis=-1)
     return areas
 
 

@@ -35,6 +35,9 @@ class WeightedMeans:
         self._weight = 0.0
 
     def update(self, outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> None:
+        missing = sorted(self._sums.keys() - outputs.keys())
+        if missing:
+            raise ValueError(f"the model's evaluate must return {missing}, got {sorted(outputs)}")
         weights = np.asarray(batch["weights"], np.float64)
         self._weight += float(weights.sum())
         real = weights > 0

@@ -16,12 +16,12 @@ function leaderboardSection() {
       { text: String(row.trials_missing + row.trials_unreadable), class: "optional" },
     ];
   });
-  const head = ["rank", { text: "ranks", title: "95 % confidence set of the rank", class: "optional" }, { text: "tie group", class: "optional" }, { text: "submission", class: "text" }, "score",
+  const head = ["rank", { text: "ranks", title: "ranks that the comparison of all pairs leaves open", class: "optional" }, { text: "tie group", class: "optional" }, { text: "submission", class: "text" }, "score",
     { text: "95 % interval", class: "text" }, { text: "best-of-k", class: "optional", title: "score from all trials instead of one deal into studies" },
     { text: "workloads", class: "optional" }, { text: "trials lost", class: "optional" }];
   const by = DATA.mode === "rules" ? "the written rules" : "AlgoPerf's scorer; intervals are those of the score by the written rules";
   return [
-    paragraph(`Scores by ${by}. A heavy line starts a new tie group: within a group, nobody is resolved from its best.`, "lead"),
+    paragraph(`Scores by ${by}. A heavy line starts a new tie group: everybody above it is distinguished from everybody below. Sets of ranks hold together at 95 %.`, "lead"),
     table(head, rows, { wide: true, rowClass: (k) => (k > 0 && groups[k] !== groups[k - 1] ? "group-start" : "") }),
     element("h3", {}, "What this board can and cannot show"),
     element("ul", { class: "plain" }, DATA.statements.map((s) => element("li", {}, s))),
@@ -55,24 +55,31 @@ function timesSection() {
   ];
 }
 
+function studiesNeeded(d) {
+  if (d.verdict !== null) return "enough";
+  if (d.studies_needed_low === null) return RULES.tuning.studies < 2 ? "–" : "over 1000";
+  return d.studies_needed_high === null ? `${d.studies_needed_low} or more` : `${d.studies_needed_low} to ${d.studies_needed_high}`;
+}
+
 function beatsSection() {
   if (NAMES.length < 2) return [paragraph("There is nobody to compare with.")];
   const head = [{ text: "", class: "text" }, ...ORDER.map((_, place) => ({ text: String(place + 1), title: NAMES[ORDER[place]] }))];
+  const { difference, p_adjusted: p, better } = DATA.separation;
   const rows = ORDER.map((i, place) => [{ node: element("span", {}, `${place + 1}  `, link(NAMES[i], pageOf(i))), class: "name" }, ...ORDER.map((j) => (i === j ? { text: "·", class: "cell" } : {
-    text: number(DATA.p_beats[i][j], 2), class: "cell", style: diverging(DATA.p_beats[i][j], 0.5, 0.5), title: `${NAMES[i]} beats ${NAMES[j]}`,
+    text: `${difference[i][j] > 0 ? "+" : ""}${number(difference[i][j], 3)}`, class: "cell", style: better[i][j] ? diverging(1, 0, 1) : better[j][i] ? diverging(-1, 0, 1) : "",
+    title: `${NAMES[i]} minus ${NAMES[j]}: ${better[i][j] ? "better" : better[j][i] ? "worse" : "not distinguished"}, adjusted p ${number(p[i][j], 4)}`,
   }))]);
   const comparisons = DATA.head_to_head.map((d) => [
     { text: d.a, class: d.verdict === d.a ? "name" : "name plain", title: d.a }, { text: d.b, class: d.verdict === d.b ? "name" : "name plain", title: d.b },
-    { node: d.verdict === null ? element("span", { class: "badge" }, "not resolved") : d.verdict === d.a ? "A" : "B", class: "text" },
-    `${number(d.score_a, 3)} : ${number(d.score_b, 3)}`, `${number(d.low, 2)} to ${number(d.high, 2)}`, `${d.wins_a}:${d.wins_b}`, number(d.time_ratio, 3),
-    d.studies_needed === null ? "over 1000" : d.studies_needed > RULES.tuning.studies ? `${d.studies_needed - RULES.tuning.studies} more` : "enough",
+    { node: d.verdict === null ? element("span", { class: "badge" }, "not distinguished") : d.verdict === d.a ? "A" : "B", class: "text" },
+    number(d.difference, 3), number(d.p_adjusted, 4), `${d.wins_a}:${d.wins_b}`, number(d.time_ratio, 3), studiesNeeded(d),
   ]);
-  const comparisonTable = table([{ text: "A", class: "text" }, { text: "B", class: "text" }, { text: "better", class: "text" }, "scores", "A − B, 95 %", "wins", "time A / B", "studies"], comparisons, { wide: true });
+  const comparisonTable = table([{ text: "A", class: "text" }, { text: "B", class: "text" }, { text: "better", class: "text" }, { text: "A − B", title: "difference of the scores" }, "adjusted p", "wins", "time A / B", { text: "studies needed", title: "10 to 90 % range" }], comparisons, { wide: true });
   return [
-    paragraph("Chance that the row beats the column when the studies are drawn anew (bootstrap of the whole board).", "lead"),
+    paragraph("Score of the row minus score of the column. Coloured where the two are distinguished; the chance of any false claim on a board is at most 5 %.", "lead"),
     table(head, rows),
-    element("h3", {}, "Head to head"),
-    paragraph("Each pair on a board of two, which no third entrant can change. The last column tells how many more studies per submission would resolve the difference with a power of 80 %.", "lead"),
+    element("h3", {}, "Every pair"),
+    paragraph("Verdicts, ranks and tie groups come from one comparison, adjusted for all pairs of the board. The last column: how many studies per submission, in all, would distinguish a pair with a power of 80 %.", "lead"),
     comparisons.length > 30 ? element("details", {}, element("summary", {}, `All ${comparisons.length} pairs`), comparisonTable) : comparisonTable,
   ];
 }

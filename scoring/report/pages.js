@@ -14,25 +14,25 @@ function resultRow(i, workload, first) {
     r.ratio === null ? "–" : r.ratio.toFixed(3), duration(r.best_of_k_s, budget), duration(r.law.restricted_mean_s, budget),
     `${r.law.reached}/${r.law.trials}`, `${percent(r.law.success_low)} to ${percent(r.law.success_high)}`];
 }
-const RESULT_HEAD = ["time", "95 % interval", { text: "ratio", title: "over the fastest, after the filters" }, "best of k", { text: "restricted mean", title: "a miss counts as the budget" }, "on target", "success, 95 %"];
+const RESULT_HEAD = ["time", { text: "studies", title: "fastest and slowest study" }, { text: "ratio", title: "over the fastest, after the filters" }, "best of k", { text: "restricted mean", title: "a miss counts as the budget" }, "on target", "success, 95 %"];
 
 function submissionPage(i) {
   const row = DATA.leaderboard[ORDER.indexOf(i)];
   const rows = DATA.rules_workloads.map((w) => resultRow(i, w, { node: link(w, pageOf(null, w)), class: "text" }));
   const rivals = DATA.head_to_head.filter((d) => d.a === NAMES[i] || d.b === NAMES[i]).map((d) => {
     const mine = d.a === NAMES[i];
-    const verdict = d.verdict === null ? "not resolved" : d.verdict === NAMES[i] ? "better" : "worse";
+    const verdict = d.verdict === null ? "not distinguished" : d.verdict === NAMES[i] ? "better" : "worse";
     const rival = NAMES.indexOf(mine ? d.b : d.a);
-    return [nameCell(rival), { text: verdict, class: "text" }, number(mine ? d.p_a_beats_b : 1 - d.p_a_beats_b, 2), mine ? `${d.wins_a}:${d.wins_b}` : `${d.wins_b}:${d.wins_a}`,
-      d.time_ratio === null ? "–" : number(mine ? d.time_ratio : 1 / d.time_ratio, 3)];
+    return [nameCell(rival), { text: verdict, class: "text" }, number(mine ? d.difference : -d.difference, 3), number(d.p_adjusted, 4), mine ? `${d.wins_a}:${d.wins_b}` : `${d.wins_b}:${d.wins_a}`,
+      d.time_ratio === null ? "–" : number(mine ? d.time_ratio : 1 / d.time_ratio, 3), studiesNeeded(d)];
   });
   return [
     element("h2", {}, breakable(NAMES[i])),
     element("div", { class: "tiles" }, tile(row.score.toFixed(4), "score"), tile(row.score_low === null ? "–" : `${row.score_low.toFixed(3)}–${row.score_high.toFixed(3)}`, "95 % interval"),
-      tile(`${row.rank} (${row.rank_low}–${row.rank_high})`, "rank and its 95 % set"), tile(`${row.workloads_solved}/${RULES.base_workloads.length}`, "workloads that count"),
+      tile(`${row.rank} (${row.rank_low}–${row.rank_high})`, "rank and the ranks it may have"), tile(`${row.workloads_solved}/${RULES.base_workloads.length}`, "workloads that count"),
       tile(row.score_best_of_k.toFixed(3), "best-of-k score"), tile(String(row.trials_missing + row.trials_unreadable), "trials lost")),
     element("h3", {}, "Workloads"), table([{ text: "workload", class: "text" }, ...RESULT_HEAD], rows, { wide: true }),
-    element("h3", {}, "Against each rival alone"), table([{ text: "rival", class: "text" }, { text: "verdict", class: "text" }, "chance to win", "workloads won", "time ratio"], rivals),
+    element("h3", {}, "Against each rival"), table([{ text: "rival", class: "text" }, { text: "verdict", class: "text" }, "score difference", "adjusted p", "workloads won", "time ratio", "studies needed"], rivals),
   ];
 }
 

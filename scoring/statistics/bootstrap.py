@@ -3,20 +3,22 @@
 Each submission and workload is a stratum with its own random stream, keyed by their names and the seed. Hence the
 resampled times of a submission do not depend on who else is on the board, nor on the order of anything.
 
-Sources: Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapters 8 and 13; the expansion for small
-samples is that of Hesterberg, "What teachers should know about the bootstrap" (2015), section 4.1; stratified
-resampling of runs for benchmarks as in Agarwal et al., "Deep reinforcement learning at the edge of the statistical
-precipice" (2021).
+Sources: Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapters 6 and 13; Satterthwaite, "An
+approximate distribution of estimates of variance components" (1946); stratified resampling of runs for benchmarks as
+in Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice" (2021).
 """
 
 import hashlib
-from statistics import NormalDist
+from dataclasses import dataclass
 
 import numpy as np
 
 from scoring.times import TimeTable, median_of_studies
 
 LEVEL = 0.95
+# Standard deviation of a median of S normal values over what resampling finds on average, and 3 % more.
+_STANDARD_ERROR_FACTORS = {2: 1.45, 3: 0.95, 4: 0.96, 5: 0.89, 6: 0.93, 7: 0.90, 8: 0.93, 9: 0.91, 10: 0.94}
+_BIAS_FACTOR = 4.0
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
@@ -41,44 +43,53 @@ def resample_studies(times: TimeTable, *, seed: int, replicates: int) -> np.ndar
     return draws
 
 
-def interval(
-    draws: np.ndarray,
-    estimate: np.ndarray,
-    *,
-    studies: int,
-    strata: int,
-    level: float = LEVEL,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> tuple[np.ndarray, np.ndarray]:
-    """Limits [...] of a confidence interval from bootstrap `draws` [r, ...] of `estimate` [...].
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Standard errors [...] of scores or of their differences, each with its degrees of freedom [...]."""
 
-    The union of two intervals. The percentile interval is right where misses make the draws lumpy. The basic interval
-    (its reflection at the estimate) is right where the draws are biased, as ratios to the fastest of several are; it is
-    expanded for small samples by sqrt(S / (S - 1)) and Student's t with one degree of freedom for every spare study of
-    `strata` strata, and moved once more by the bias of the draws, because among near ties the bootstrap finds only part
-    of the bias. `benchmarks/scoring_coverage.py` measures the coverage, which guided these choices.
-    NaN from a single study, which says nothing about spread.
+    standard_error: np.ndarray
+    degrees_of_freedom: np.ndarray
+
+    def reach(self, level: float) -> np.ndarray:
+        """Half the width [...] of an interval of the given level, by Student's t."""
+        from scipy.special import stdtrit
+
+        half: np.ndarray = stdtrit(self.degrees_of_freedom, 0.5 + level / 2) * self.standard_error
+        return half
+
+
+def spread_of_mean(drawn_shares: np.ndarray, studies: int) -> Spread:
+    """Spread of the mean over base workloads from resampled boards [r, ..., b], whose workloads are independent.
+
+    Degrees of freedom by Satterthwaite (1946): many where workloads contribute alike, few where one dominates. Each
+    workload counts for `studies` of them: its own spread has S - 1, and that of the fastest, over which it is divided,
+    adds some.
+    """
+    variances = drawn_shares.var(axis=0) / drawn_shares.shape[-1] ** 2
+    total, squares = variances.sum(axis=-1), (variances**2).sum(axis=-1)
+    ratio = np.divide(total**2, squares, out=np.ones_like(total), where=squares > 0)
+    return Spread(
+        standard_error=_factor(studies) * np.sqrt(total),
+        degrees_of_freedom=studies * ratio,
+    )
+
+
+def score_intervals(
+    drawn_shares: np.ndarray, scores: np.ndarray, *, studies: int, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Limits [n] of confidence intervals of `scores` [n] from resampled boards `drawn_shares` [r, n, b].
+
+    A score over its standard error on either side, times Student's t. A ratio to the fastest of several is biased,
+    and the bootstrap finds only part of that bias where submissions are close: the interval is longer on its side.
+    `benchmarks/scoring_coverage.py` measures the coverage, by which the constants were chosen. NaN from one study.
     """
     if studies < 2:
-        return np.full(np.shape(estimate), np.nan), np.full(np.shape(estimate), np.nan)
-    tail = (1 - level) / 2
-    expanded_tail = NormalDist().cdf(-expanded_quantile(level, studies, strata))
-    quantiles = np.quantile(draws, [expanded_tail, tail, 1 - tail, 1 - expanded_tail], axis=0)
-    bias = draws.mean(axis=0) - estimate
-    low = np.minimum(quantiles[1], 2 * estimate - quantiles[3] - np.maximum(bias, 0))
-    high = np.maximum(quantiles[2], 2 * estimate - quantiles[0] - np.minimum(bias, 0))
-    return np.clip(np.minimum(low, estimate), *bounds), np.clip(np.maximum(high, estimate), *bounds)
+        return np.full(np.shape(scores), np.nan), np.full(np.shape(scores), np.nan)
+    half = spread_of_mean(drawn_shares, studies).reach(level)
+    bias = _BIAS_FACTOR * _factor(studies) * (drawn_shares.mean(axis=(0, -1)) - scores)
+    low, high = scores - half - np.maximum(bias, 0), scores + half - np.minimum(bias, 0)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def expanded_quantile(level: float, studies: int, strata: int) -> float:
-    """Standard errors on either side of an estimate for `level`, after the expansion for small samples."""
-    from scipy.special import stdtrit
-
-    return float(np.sqrt(studies / (studies - 1)) * stdtrit(strata * (studies - 1), 0.5 + level / 2))
-
-
-def probability_of_beating(draws: np.ndarray) -> np.ndarray:
-    """[n, n] share of the boards `draws` [r, n] on which the row's score exceeds the column's; ties count half."""
-    rows, columns = draws[:, :, None], draws[:, None, :]
-    shares: np.ndarray = ((rows > columns).mean(axis=0) + (rows >= columns).mean(axis=0)) / 2
-    return shares
+def _factor(studies: int) -> float:
+    return _STANDARD_ERROR_FACTORS.get(studies, 1.0)

@@ -1,64 +1,106 @@
-"""Which differences on a board are resolved: separation of pairs, intervals of ranks, and tie groups.
+"""Which differences on a board are resolved. Verdicts, ranks and tie groups are all read off this one comparison.
 
-Source of the rank intervals: Mogstad, Romano, Shaikh and Wilhelm, "Inference for ranks with applications to mobility
-across neighbourhoods and academic achievement across countries" (Review of Economic Studies, 2024): invert intervals
-for the pairwise differences. They stay valid under ties, where resampled ranks do not. The pairs of one submission
-share the error rate by Bonferroni's inequality.
+A pair has one p-value, the larger of two: of the permutation test, which is exact where both have the same
+distribution of times, and of Student's t over the bootstrap's standard error, which holds where the scores are equal
+though one submission is the noisier. The p-values of all pairs are then adjusted together, so that the chance of any
+false claim on a board is at most 1 - LEVEL.
+
+Source of the sets of ranks: Mogstad, Romano, Shaikh and Wilhelm, "Inference for ranks with applications to mobility
+across neighbourhoods and academic achievement across countries" (Review of Economic Studies, 2024).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.statistics.bootstrap import LEVEL, expanded_quantile, interval
+from scoring.board import workload_scores
+from scoring.rules import Rules
+from scoring.statistics.bootstrap import LEVEL, Spread, spread_of_mean
+from scoring.statistics.multiplicity import adjusted_p_values
+from scoring.statistics.permutation import MOST_DEALS, permutation_p_values
+from scoring.times import TimeTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """Pairwise differences of scores, row minus column, [n, n] each; `low` and `high` bound each difference."""
+    """The comparison of all pairs, [n, n] each, row against column.
+
+    Attributes:
+      difference: of scores on the whole board, row minus column.
+      p_value, p_adjusted: of a pair alone, and together with all others; NaN from one study and on the diagonal.
+      better: whether the row is better than the column beyond doubt.
+      standard_error, degrees_of_freedom: of the difference.
+    """
 
     difference: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    p_value: np.ndarray
+    p_adjusted: np.ndarray
+    better: np.ndarray
     standard_error: np.ndarray
-
-    @property
-    def better(self) -> np.ndarray:
-        """[n, n], whether the row is better than the column beyond doubt."""
-        return self.low > 0
+    degrees_of_freedom: np.ndarray
 
 
-def separate(draws: np.ndarray, scores: np.ndarray, *, studies: int, strata: int, level: float = LEVEL) -> Separation:
-    """Intervals of all differences of `scores` [n] from bootstrap boards `draws` [r, n], each of the given level."""
-    difference = scores[:, None] - scores[None, :]
-    drawn = draws[:, :, None] - draws[:, None, :]
-    standard_error = drawn.std(axis=0)
-    low, high = interval(drawn, difference, studies=studies, strata=strata, level=level)
-    if studies > 1:
-        reach = expanded_quantile(level, studies, strata) * standard_error
-        low, high = np.minimum(low, difference - reach).clip(-1, 1), np.maximum(high, difference + reach).clip(-1, 1)
-    return Separation(difference=difference, low=low, high=high, standard_error=standard_error)
+def separate(
+    times: TimeTable,
+    drawn_shares: np.ndarray,
+    rules: Rules,
+    *,
+    seed: int,
+    level: float = LEVEL,
+    most_deals: int = MOST_DEALS,
+) -> Separation:
+    """Compares all pairs of a board; `drawn_shares` [r, n, b] are what workloads add to scores on resampled boards."""
+    scores = workload_scores(times.workload_s, times.workloads, rules).mean(axis=-1)
+    difference = np.round(scores[:, None] - scores[None, :], 12)
+    spread = _spread_of_differences(drawn_shares, times.study_s.shape[-1])
+    p_value = np.maximum(
+        permutation_p_values(times, rules, seed=seed, most_deals=most_deals), _t_test(difference, spread)
+    )
+    p_adjusted = adjusted_p_values(p_value)
+    return Separation(
+        difference=difference,
+        p_value=p_value,
+        p_adjusted=p_adjusted,
+        better=(difference > 0) & (p_adjusted <= 1 - level),
+        standard_error=spread.standard_error,
+        degrees_of_freedom=spread.degrees_of_freedom,
+    )
 
 
-def rank_intervals(
-    draws: np.ndarray, scores: np.ndarray, *, studies: int, strata: int, level: float = LEVEL
-) -> tuple[np.ndarray, np.ndarray]:
-    """Best and worst rank [n] that the data allow each submission, at `level` for each submission."""
-    count = len(scores)
-    shared = 1 - (1 - level) / max(1, count - 1)
-    better = separate(draws, scores, studies=studies, strata=strata, level=shared).better
-    return 1 + better.sum(axis=0), count - better.sum(axis=1)
+def _spread_of_differences(drawn_shares: np.ndarray, studies: int) -> Spread:
+    rows = [spread_of_mean(drawn_shares[:, i, None] - drawn_shares, studies) for i in range(drawn_shares.shape[1])]
+    return Spread(
+        standard_error=np.stack([row.standard_error for row in rows]),
+        degrees_of_freedom=np.stack([row.degrees_of_freedom for row in rows]),
+    )
+
+
+def _t_test(difference: np.ndarray, spread: Spread) -> np.ndarray:
+    """Two-sided p-values [n, n]; without any spread, only equal scores are compatible with equality."""
+    from scipy.special import stdtr
+
+    exact = np.where(difference == 0, 0.0, np.inf)
+    error = spread.standard_error
+    statistic = np.divide(np.abs(difference), error, out=exact, where=error > 0)
+    p_values: np.ndarray = 2 * stdtr(spread.degrees_of_freedom, -statistic)
+    return p_values
+
+
+def rank_sets(better: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best and worst rank [n] that `Separation.better` leaves to each; all sets hold together."""
+    return 1 + better.sum(axis=0), len(better) - better.sum(axis=1)
 
 
 def tie_groups(order: list[int], better: np.ndarray) -> list[int]:
-    """Group number [n] of each submission: who is not resolved from the best of the group above belongs to it.
+    """Group number [n] of each submission; `order` lists positions from best to worst.
 
-    `order` lists positions from best to worst; `better` [n, n] is `Separation.better`.
+    A new group starts where everybody above is resolved from everybody below: members of different groups are always
+    resolved, and a group is not split where any pair across the cut is not.
     """
     groups = [0] * len(order)
-    leader, group = None, 0
-    for position in order:
-        if leader is None or better[leader, position]:
-            leader, group = position, group + 1
+    group = 1
+    for number_above, position in enumerate(order):
+        if number_above and better[np.ix_(order[:number_above], order[number_above:])].all():
+            group += 1
         groups[position] = group
     return groups

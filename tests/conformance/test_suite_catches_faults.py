@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from algoperf.metrics import WeightedMeans
 from algoperf.registry import Registry
 from algoperf.testing import toy_registry
 from algoperf.testing.conformance import checks, parity, prepared
@@ -146,7 +147,10 @@ def test_metrics_that_do_not_merge():
 
 def test_metrics_that_are_missing():
     metric = dataclasses.replace(toy_registry().get("toy_mini").metric, name="accuracy")
-    fails(checks.metrics, BrokenRegistry({"metric": metric}), "declared metrics")
+    only_loss = {"make_metrics": lambda *args: WeightedMeans(("loss",))}
+    fails(checks.metrics, BrokenRegistry({"metric": metric}, metrics=only_loss), "declared metrics")
+    with pytest.raises(ValueError, match=r"must return \['accuracy'\], got \['loss'\]"):
+        checks.metrics(WorkloadFixture(BrokenRegistry({"metric": metric}), "toy_mini", "pytorch"))
 
 
 def test_evaluation_that_is_random():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_P95_FUNCTION_LINES = 30
+MAX_REPEATED_SHARE = 0.03
+MAX_FILES_WITH_FRAMEWORK_NAMES = 5
 
 
 @functools.cache
@@ -16,6 +18,10 @@ def figures() -> dict:
 @functools.cache
 def sources() -> dict[str, dict[str, str]]:
     return figures()["product_sources"]()
+
+
+def everything() -> dict[str, str]:
+    return {name: text for files in sources().values() for name, text in files.items()}
 
 
 def module(*names: str, docstring: str = "A module.") -> str:
@@ -47,3 +53,19 @@ def test_95_percent_of_the_functions_are_short():
     ]
     assert len(lengths) > 1000
     assert figures()["percentile"](lengths, 0.95) <= MAX_P95_FUNCTION_LINES
+
+
+def test_few_lines_stand_in_two_files():
+    share = figures()["repeated_share"](everything())
+    assert share <= MAX_REPEATED_SHARE, "see the blocks: python benchmarks/code_figures.py --blocks=20"
+
+
+def test_frameworks_are_named_in_few_files():
+    files = figures()["files_with_framework_names"](everything())
+    assert len(files) <= MAX_FILES_WITH_FRAMEWORK_NAMES, files
+
+
+def test_a_framework_name_counts_as_a_whole_string_alone():
+    named = figures()["files_with_framework_names"]
+    sources_ = {"a.py": "x = 'jax'\n", "b.py": "x = 'jax_model'\n", "benchmarks/c.py": "x = 'jax'\n"}
+    assert named(sources_) == ["a.py"]

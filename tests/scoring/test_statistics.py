@@ -25,9 +25,11 @@ from scoring.statistics.best_of_k import (
     survival_of_best,
     tuning_curve,
 )
-from scoring.statistics.bootstrap import interval, probability_of_beating, resample_studies
-from scoring.statistics.power import smallest_p_value, studies_to_separate, undetected_failure_rate
-from scoring.statistics.ranking import rank_intervals, tie_groups
+from scoring.statistics.bootstrap import resample_studies, score_intervals
+from scoring.statistics.multiplicity import adjusted_p_values, possible_true
+from scoring.statistics.permutation import permutation_p_values, smallest_p_value
+from scoring.statistics.power import studies_to_resolve, undetected_failure_rate, what_studies_can_show
+from scoring.statistics.ranking import rank_sets, tie_groups
 from scoring.statistics.survival import survival_curve
 from scoring.times import Mode
 
@@ -137,25 +139,54 @@ def test_bootstrap_of_three_studies_has_its_exact_law() -> None:
 
 
 def test_intervals_of_one_study_are_not_known() -> None:
-    low, high = interval(np.zeros((10, 2)), np.zeros(2), studies=1, strata=8)
+    low, high = score_intervals(np.zeros((10, 2, 8)), np.zeros(2), studies=1)
     assert np.isnan(low).all()
     assert np.isnan(high).all()
 
 
-def test_intervals_hold_the_estimate_and_widen_with_spread() -> None:
+def test_intervals_hold_the_score_and_widen_with_spread_and_with_fewer_studies() -> None:
     random = np.random.default_rng(0)
-    estimate = np.array([0.5])
-    widths = []
-    for spread in (0.01, 0.1):
-        low, high = interval(0.5 + spread * random.standard_normal((2000, 1)), estimate, studies=5, strata=8)
+    scores = np.array([0.5])
+    noise = random.standard_normal((2000, 1, 8))
+    widths = {}
+    for spread, studies in ((0.01, 5), (0.1, 5), (0.1, 2)):
+        low, high = score_intervals(0.5 + spread * noise, scores, studies=studies)
         assert low[0] <= 0.5 <= high[0]
-        widths.append(float(high[0] - low[0]))
-    assert widths[0] < 0.2 * widths[1]
+        widths[spread, studies] = float(high[0] - low[0])
+    assert widths[0.01, 5] < 0.2 * widths[0.1, 5] < 0.2 * widths[0.1, 2]
 
 
-def test_probabilities_of_beating_are_complementary() -> None:
-    draws = np.array([[0.1, 0.2], [0.3, 0.2], [0.2, 0.2], [0.4, 0.2]])
-    np.testing.assert_allclose(probability_of_beating(draws), [[0.5, 0.625], [0.375, 0.5]])
+def test_a_permutation_p_value_is_the_share_of_all_deals_that_are_as_extreme() -> None:
+    """Two submissions, two workloads, two studies: 36 deals, counted by hand from the scores of each."""
+    times = np.full((2, 2, 2, 2), np.inf)
+    times[0, :, :, 0] = [[10.0, 11.0], [20.0, 23.0]]
+    times[1, :, :, 0] = [[15.0, 19.0], [26.0, 37.0]]
+    rules = make_rules({"digits": "maximize", "speech": "minimize"}, studies=2)
+    board = make_board(make_tree(rules, times), rules, rules.tuning["external"], Mode.RULES)
+    found = permutation_p_values(board.times, rules, seed=0)
+    assert found[0, 1] == found[1, 0] == pytest.approx(2 / 36)  # no deal but this one and its mirror separates all four
+    assert smallest_p_value(2, 2) == pytest.approx(2 / 36)
+
+
+@settings(max_examples=40)
+@given(arrays(np.float64, (2, 2, 3, 2), elements=time_values))
+def test_permutation_p_values_do_not_depend_on_who_comes_first(times: np.ndarray) -> None:
+    first, second = (permutation_p_values(_board(t).times, RULES, seed=0) for t in (times, times[::-1]))
+    assert 0 < first[0, 1] <= 1
+    assert first[0, 1] == pytest.approx(second[0, 1])
+
+
+def test_adjusted_p_values_follow_shaffer() -> None:
+    assert possible_true(4) == (0, 1, 2, 3, 6)
+    assert possible_true(5) == (0, 1, 2, 3, 4, 6, 10)
+    p = np.full((3, 3), np.nan)
+    for (i, j), value in {(0, 1): 0.01, (0, 2): 0.02, (1, 2): 0.5}.items():
+        p[i, j] = p[j, i] = value
+    adjusted = adjusted_p_values(p)
+    assert adjusted[0, 1] == pytest.approx(0.03)  # three pairs may be equal; once one is not, at most one other is
+    assert adjusted[0, 2] == pytest.approx(0.03)  # never below a smaller one's
+    assert adjusted[1, 2] == 0.5
+    assert np.isnan(adjusted_p_values(np.full((3, 3), np.nan))).all()
 
 
 def test_clear_differences_separate_and_equal_ones_tie() -> None:
@@ -167,38 +198,62 @@ def test_clear_differences_separate_and_equal_ones_tie() -> None:
     assert groups == {"s0": 1, "s1": 1, "s2": 2}
     comparisons = {(d.a, d.b): d for d in board.comparisons}
     assert comparisons["s0", "s1"].verdict is None
+    assert comparisons["s0", "s1"].studies_needed_low > 3
     assert comparisons["s0", "s2"].verdict == "s0"
     assert comparisons["s0", "s2"].time_ratio == pytest.approx(0.5, rel=0.05)
-    assert comparisons["s0", "s2"].studies_needed == 3
+    assert comparisons["s0", "s2"].studies_needed_high == 3
 
 
-def test_ranks_of_indistinguishable_submissions_span_the_board() -> None:
-    random = np.random.default_rng(0)
-    draws = 0.5 + 0.1 * random.standard_normal((1000, 4))
-    low, high = rank_intervals(draws, np.full(4, 0.5), studies=3, strata=8)
-    assert (low.tolist(), high.tolist()) == ([1] * 4, [4] * 4)
+@settings(max_examples=25)
+@given(arrays(np.float64, (4, 2, 3, 2), elements=st.one_of(st.floats(1.0, 99.0), st.sampled_from([10.0, np.inf]))))
+def test_what_is_said_about_a_pair_is_never_contradicted(times: np.ndarray) -> None:
+    analysis = analyse(make_tree(RULES, times), RULES, TUNING, replicates=50)
+    rows = {row.submission: row for row in analysis.leaderboard}
+    for pair in analysis.comparisons:
+        a, b = rows[pair.a], rows[pair.b]
+        assert (pair.verdict is not None) == (pair.p_adjusted <= 0.05 and pair.difference != 0)
+        if pair.verdict is None:
+            assert a.tie_group == b.tie_group
+            assert pair.studies_needed_high >= pair.studies_needed_low > 3
+        else:
+            better, worse = (a, b) if pair.verdict == pair.a else (b, a)
+            assert better.score > worse.score
+            assert better.rank < worse.rank
+            assert worse.rank_low > 1
+            assert better.rank_high < 4
+            assert better.tie_group <= worse.tie_group
+            assert pair.studies_needed_high == 3
+    assert all(row.rank_low <= row.rank <= row.rank_high for row in rows.values())
 
 
-def test_tie_groups_follow_the_best_of_each_group() -> None:
+def test_rank_sets_and_tie_groups_are_read_off_the_comparison() -> None:
     better = np.zeros((3, 3), bool)
     better[0, 2] = True
+    assert [limit.tolist() for limit in rank_sets(better)] == [[1, 1, 2], [2, 3, 3]]
+    assert tie_groups([0, 1, 2], better) == [1, 1, 1]  # the second is resolved from neither
+    better[1, 2] = True
     assert tie_groups([0, 1, 2], better) == [1, 1, 2]
 
 
-def test_more_studies_are_needed_for_smaller_differences() -> None:
-    assert studies_to_separate(0.5, 0.01, 3) == 3
-    needed = studies_to_separate(0.05, 0.05, 4)
-    assert needed == math.ceil(4 * (1.959964 + 0.841621) ** 2)
-    assert studies_to_separate(0.025, 0.05, 4) > needed
-    assert studies_to_separate(0.0, 0.05, 4) == math.inf
-    assert math.isnan(studies_to_separate(0.1, 0.1, 1))
+def test_more_studies_are_needed_for_smaller_differences_and_for_more_entrants() -> None:
+    shape = {"studies": 3, "workloads": 8}
+    near = studies_to_resolve(0.05, 0.05, 24.0, entrants=3, **shape)
+    far = studies_to_resolve(0.2, 0.05, 24.0, entrants=3, **shape)
+    many = studies_to_resolve(0.2, 0.05, 24.0, entrants=10, **shape)
+    assert 3 < far[0] <= far[1] < near[1] == math.inf
+    assert near[0] > far[0]
+    assert many[1] > far[1]
+    assert studies_to_resolve(0.0, 0.0, 24.0, entrants=3, **shape) == (math.inf, math.inf)
+    assert all(map(math.isnan, studies_to_resolve(0.1, 0.1, 1.0, studies=1, workloads=8, entrants=3)))
 
 
 def test_limits_of_few_studies_match_exact_tests() -> None:
     for studies in (3, 5):
         exact = stats.mannwhitneyu(range(studies), range(100, 100 + studies), method="exact").pvalue
-        assert smallest_p_value(studies) == pytest.approx(exact)
+        assert smallest_p_value(studies, 1) == pytest.approx(exact)
     assert undetected_failure_rate(3) == pytest.approx(1 - 0.05 ** (1 / 3))
+    assert any("cannot distinguish anybody" in line for line in what_studies_can_show(2, 2, 5))
+    assert not any("cannot distinguish anybody" in line for line in what_studies_can_show(3, 8, 5))
 
 
 @settings(max_examples=30)

@@ -1,9 +1,9 @@
-"""Training steps and an evaluation of the full-size speech models at their real length, 20 s of audio.
+"""Training steps and an evaluation of full-size vision and speech models at their real input sizes.
 
-  python benchmarks/speech_full_step.py [--batch_size=2] [--frameworks=jax,torch] [--steps=3]
+  python benchmarks/full_size_steps.py [--workloads=fastmri,imagenet_vit] [--batch_size=2] [--frameworks=jax,torch]
 
 Each model runs in its own process; prints parameters, seconds (with and without compilation), losses, metrics of the
-evaluated batch and peak memory.
+evaluated batch and peak memory. Speech is 20 s of audio.
 """
 
 import argparse
@@ -18,7 +18,13 @@ import numpy as np
 from algoperf.definition import Split
 from algoperf.registry import REGISTRY
 
-_WORKLOADS = ("librispeech_conformer", "librispeech_deepspeech")
+_WORKLOADS = (
+    "imagenet_resnet",
+    "imagenet_vit",
+    "fastmri",
+    "librispeech_conformer",
+    "librispeech_deepspeech",
+)
 _LEARNING_RATE = 1e-3
 
 
@@ -35,7 +41,7 @@ def jax_steps(model, batch):
             logits, new_state = model.forward(
                 params, batch, state, train=True, rng=rng, update_batch_norm=True, dropout_rate=0.1
             )
-            losses = model.loss(batch["targets"], logits, batch["weights"], 0.0)
+            losses = model.loss(batch["targets"], logits, batch.get("weights"), 0.0)
             return losses["summed"] / losses["n_valid_examples"], new_state
 
         (loss, new_state), gradients = jax.value_and_grad(mean_loss, has_aux=True)(params)
@@ -68,7 +74,7 @@ def torch_steps(model, batch):
         logits, _ = model.forward(
             module, tensors, state, train=True, rng=None, update_batch_norm=True, dropout_rate=0.1
         )
-        losses = model.loss(tensors["targets"], logits, tensors["weights"], 0.0)
+        losses = model.loss(tensors["targets"], logits, tensors.get("weights"), 0.0)
         mean = losses["summed"] / losses["n_valid_examples"]
         module.zero_grad()
         mean.backward()
@@ -88,7 +94,10 @@ def torch_steps(model, batch):
 def measure(name: str, framework: str, batch_size: int, steps: int) -> dict:
     definition = REGISTRY.get(name)
     batch = REGISTRY.module(name, "data").fake_batch(definition, batch_size, seed=0)
-    batch["inputs"][1][0] = 0  # the first utterance is as long as they come
+    inputs = batch["inputs"]
+    if isinstance(inputs, tuple):  # audio and paddings: the first utterance is as long as they come
+        inputs, paddings = inputs
+        paddings[0] = 0
     model = REGISTRY.module(name, f"{framework}_model").build(definition)
     parameters, train, evaluate = {"jax": jax_steps, "torch": torch_steps}[framework](model, batch)
     seconds, losses = [], []
@@ -106,7 +115,7 @@ def measure(name: str, framework: str, batch_size: int, steps: int) -> dict:
         "workload": name,
         "framework": framework,
         "parameters": parameters,
-        "inputs": list(batch["inputs"][0].shape),
+        "inputs": list(inputs.shape),
         "first_step_s": round(seconds[0], 2),
         "step_s": round(min(seconds[1:]), 2),
         "eval_s": round(eval_s, 2),
