@@ -12,15 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from algoperf.definition import FRAMEWORKS
-from algoperf.records import columns, json, layout
-from algoperf.records.files import RecordError
+from algoperf.records import layout
 from algoperf.records.trial import TrialRecord
-from scoring.eval_table import EvalTable, UnreadableTableError, read_eval_table
+from scoring.companions import Companions, read_companions
+from scoring.curves import ARRAYS, read_curves
+from scoring.eval_table import UnreadableTableError
 from scoring.log_issues import LogIssue, Severity
 from scoring.rules import WorkloadRule
 
@@ -28,14 +29,6 @@ _DATE_SUFFIX = re.compile(r"(?P<name>.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}")
 # Codes of issues about entries next to the folders of submissions.
 _STRAY_FILE, _NO_STUDY = "stray_file", "no_study"
 _BESIDE_SUBMISSIONS = {_STRAY_FILE, _NO_STUDY}
-_PLAIN_COLUMNS = (
-    columns.SUBMISSION_TIME,
-    columns.SCORE,
-    columns.GLOBAL_STEP,
-    columns.EVALUATION_TIME,
-    columns.LOGGING_TIME,
-    columns.TOTAL_DURATION,
-)
 
 
 class LogsError(ValueError):
@@ -55,7 +48,7 @@ class Trial:
     """One training run as logged. Arrays have one element per evaluation and are empty unless `status` is READ.
 
     Attributes:
-      time_s: submission time; NaN-free and increasing, except that `raw_time_s` keeps the column as it stands.
+      time_s: submission time; NaN-free and never decreasing, except that `raw_time_s` keeps the column as it stands.
       step: global step (NaN where not logged).
       validation, test: values of the target metric; what is not finite is NaN.
       eval_time_s, logging_time_s, wall_s: ledger columns (NaN where not logged).
@@ -83,30 +76,29 @@ class Trial:
         return f"{self.submission}/{layout.trial_path(self.study, self.workload, self.framework, self.number)}"
 
     @functools.cached_property
+    def companions(self) -> Companions:
+        """The JSON files of the trial, read when first asked for."""
+        return read_companions(self.path)
+
+    @property
     def record(self) -> TrialRecord | None:
-        """The record of this project's harness (typed outcome, ledger, provenance); None where it cannot be read.
+        """The record of this project's harness (typed outcome, ledger, provenance); None where it cannot be read."""
+        return self.companions.record
 
-        Logs of AlgoPerf have none.
-        """
-        try:
-            return TrialRecord.read(self.path)
-        except RecordError:
-            return None
-
-    @functools.cached_property
+    @property
     def meta_data(self) -> Mapping[str, Any]:
         """The newest `meta_data_<k>.json`, or empty."""
-        return json.read_if_intact(layout.newest_meta_data_file(self.path)) or {}
+        return self.companions.meta_data or {}
 
-    @functools.cached_property
+    @property
     def flags(self) -> Mapping[str, Any]:
         """The newest `flags_<k>.json`, or empty."""
-        return json.read_if_intact(layout.newest_flags_file(self.path)) or {}
+        return self.companions.flags or {}
 
-    @functools.cached_property
+    @property
     def hyperparameters(self) -> Mapping[str, Any] | None:
         """`hparams.json`, or None where there is none."""
-        return json.read_if_intact(self.path / layout.HYPERPARAMETERS_FILE) or None
+        return self.companions.hyperparameters or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +125,21 @@ class LogTree:
         )
 
 
-def read_logs(directory: Path | str, workloads: Mapping[str, WorkloadRule]) -> LogTree:
-    """Reads every trial below `directory`. `workloads` tells which workloads are known and their target metrics.
+def read_logs(directory: Path | str, workloads: Mapping[str, WorkloadRule], *, ledger: bool = True) -> LogTree:
+    """Reads every trial below `directory`.
 
-    Raises LogsError when the folder does not exist or holds no study of any submission.
+    Args:
+      directory: holds the folders of submissions.
+      workloads: tells which workloads are known and their target metrics.
+      ledger: read everything; otherwise the arrays that times to target do without are NaN.
+
+    Raises:
+      LogsError: the folder does not exist or holds no study of any submission.
     """
     root = Path(directory).expanduser()
     if not root.is_dir():
         raise LogsError(f"{root} is no folder; expected {layout.LAYOUT} in it")
-    walk = _Walk(root, workloads)
+    walk = _Walk(root, workloads, ledger=ledger)
     walk.submissions_of(root)
     if not walk.submissions:
         raise LogsError(f"{root} holds no results; expected {layout.LAYOUT} in it")
@@ -155,6 +153,12 @@ def read_logs(directory: Path | str, workloads: Mapping[str, WorkloadRule]) -> L
     )
 
 
+class _Entry(NamedTuple):
+    path: Path
+    name: str
+    is_folder: bool
+
+
 class _Walk:
     """One pass over the folders of logs. Fills `submissions`, `trials` and `findings` from what it meets.
 
@@ -162,12 +166,14 @@ class _Walk:
     level is reported as an issue and skipped.
     """
 
-    def __init__(self, root: Path, workloads: Mapping[str, WorkloadRule]) -> None:
+    def __init__(self, root: Path, workloads: Mapping[str, WorkloadRule], *, ledger: bool) -> None:
         self.root = root
+        self.ledger = ledger
         self.workloads = workloads
         self.trials: list[Trial] = []
         self.findings: list[LogIssue] = []
         self.submissions: set[str] = set()
+        self._unreadable: set[Path] = set()
         self._seen: dict[tuple[str, int, str, str, int], Path] = {}
 
     def report_issue(self, path: Path, code: str, message: str, severity: Severity = Severity.WARNING) -> None:
@@ -178,24 +184,42 @@ class _Walk:
         if depth == 0 and self._holds_results(folder):
             self._submission(folder.resolve().name, folder)
             return
-        for entry in _sorted_entries(folder):
-            if not entry.is_dir():
+        for entry in self._entries(folder, hidden=True):
+            if entry.name.startswith("."):
+                if entry.is_folder and self._holds_results(entry.path):
+                    self.report_issue(entry.path, "hidden_submission", "a hidden folder with results; ignored")
+            elif not entry.is_folder:
                 self.report_issue(
-                    entry, _STRAY_FILE, "a file where a submission's folder is expected; ignored", Severity.NOTE
+                    entry.path, _STRAY_FILE, "a file where a submission's folder is expected; ignored", Severity.NOTE
                 )
-            elif self._holds_results(entry):
+            elif self._holds_results(entry.path):
                 dated = _DATE_SUFFIX.fullmatch(entry.name)
-                self._submission(dated["name"] if dated else entry.name, entry)
-            elif depth == 0 and any(e.is_dir() and self._holds_results(e) for e in _sorted_entries(entry)):
-                self.submissions_of(entry, depth=1)  # an extra level of team folders, as in AlgoPerf v0.5
-            else:
-                self.report_issue(entry, _NO_STUDY, "holds no study_<s> folder; ignored")
+                self._submission(dated["name"] if dated else entry.name, entry.path)
+            elif depth == 0 and any(e.is_folder and self._holds_results(e.path) for e in self._entries(entry.path)):
+                self.submissions_of(entry.path, depth=1)  # an extra level of team folders, as in AlgoPerf v0.5
+            elif entry.path not in self._unreadable:
+                self.report_issue(entry.path, _NO_STUDY, "holds no study_<s> folder; ignored")
 
     def _holds_results(self, folder: Path) -> bool:
         return any(
-            e.is_dir() and (layout.study_number(e.name) is not None or self._parse_workload(e.name))
-            for e in _sorted_entries(folder)
+            e.is_folder and (layout.study_number(e.name) is not None or self._parse_workload(e.name))
+            for e in self._entries(folder)
         )
+
+    def _entries(self, folder: Path, *, hidden: bool = False) -> list[_Entry]:
+        """What is in `folder`, in numeric order; links count as what they lead to."""
+        try:
+            with os.scandir(folder) as found:
+                entries = [(e.name, _is_folder(e)) for e in found if hidden or not e.name.startswith(".")]
+        except OSError as error:
+            self._unreadable.add(folder)
+            message = f"the folder cannot be read ({error.strerror}); what is in it counts as missing"
+            self.report_issue(folder, "unreadable_folder", message)
+            return []
+        return [
+            _Entry(folder / name, name, is_folder)
+            for name, is_folder in sorted(entries, key=lambda e: _numeric_key(e[0]))
+        ]
 
     def _parse_workload(self, name: str) -> tuple[str, str] | None:
         named = layout.workload_and_framework(name)
@@ -203,61 +227,65 @@ class _Walk:
 
     def _submission(self, name: str, folder: Path) -> None:
         self.submissions.add(name)
-        for entry in _sorted_entries(folder):
+        for entry in self._entries(folder):
             study, named = layout.study_number(entry.name), self._parse_workload(entry.name)
-            if study is not None and entry.is_dir():
-                self._study(name, study, entry)
-            elif named and entry.is_dir():
+            if study is not None and entry.is_folder:
+                self._study(name, study, entry.path)
+            elif named and entry.is_folder:
                 self.report_issue(
-                    entry, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
+                    entry.path, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
                 )
-                self._workload(name, 0, entry, *named)
+                self._workload(name, 0, entry.path, *named)
             else:
-                self.report_issue(entry, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
+                self.report_issue(entry.path, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
 
     def _study(self, submission: str, study: int, folder: Path) -> None:
-        for entry in _sorted_entries(folder):
+        for entry in self._entries(folder):
             named = self._parse_workload(entry.name)
-            if named and entry.is_dir():
-                self._workload(submission, study, entry, *named)
-            elif entry.is_dir() and layout.workload_and_framework(entry.name):
-                self.report_issue(entry, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
+            if named and entry.is_folder:
+                self._workload(submission, study, entry.path, *named)
+            elif entry.is_folder and layout.workload_and_framework(entry.name):
+                self.report_issue(entry.path, "unknown_workload", f"unknown workload {entry.name!r}; ignored")
             else:
-                self.report_issue(entry, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE)
+                self.report_issue(
+                    entry.path, "stray_entry", "expected <workload>_<jax|pytorch>; ignored", Severity.NOTE
+                )
 
     def _workload(self, submission: str, study: int, folder: Path, workload: str, framework: str) -> None:
         is_matched = False
-        for entry in _sorted_entries(folder):
+        for entry in self._entries(folder):
             number = layout.trial_number(entry.name)
-            if number is not None and entry.is_dir():
+            if number is not None and entry.is_folder:
                 is_matched = True
                 key = (submission, study, workload, framework, number)
                 if key in self._seen:
                     first = os.path.relpath(self._seen[key], self.root)
-                    self.report_issue(entry, "duplicate_trial", f"the same trial as {first}, which is kept; ignored")
+                    self.report_issue(
+                        entry.path, "duplicate_trial", f"the same trial as {first}, which is kept; ignored"
+                    )
                     continue
-                self._seen[key] = entry
-                self.trials.append(self._trial(key, entry))
-            elif entry.is_dir() and entry.name != layout.TRACES:
-                self.report_issue(entry, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
+                self._seen[key] = entry.path
+                self.trials.append(self._trial(key, entry.path))
+            elif entry.is_folder and entry.name != layout.TRACES:
+                self.report_issue(entry.path, "stray_entry", "expected trial_<k>; ignored", Severity.NOTE)
         if not is_matched:
             self.report_issue(folder, "no_trial", "holds no trial_<k> folder")
 
     def _trial(self, key: tuple[str, int, str, str, int], folder: Path) -> Trial:
         submission, study, workload, framework, number = key
         rule = self.workloads[workload]
-        status, fields = LogStatus.READ, {}
+        status, curves = LogStatus.READ, dict.fromkeys(ARRAYS, np.empty(0))
+
+        def report(code: str, message: str, severity: Severity) -> None:
+            self.report_issue(folder, code, message, severity)
+
         try:
-            requested = {*_PLAIN_COLUMNS, rule.validation_column, rule.test_column}
-            table = read_eval_table(folder / layout.EVALUATIONS, requested)
-            for repair in table.repairs:
-                self.report_issue(folder, "repaired_csv", repair)
-            fields = self._curves(folder, table, rule)
+            curves = read_curves(folder, rule, report, ledger=self.ledger)
         except UnreadableTableError as error:
-            self.report_issue(folder, error.code, f"{error}; the trial counts as a miss")
+            report(error.code, f"{error}; the trial counts as a miss", error.severity)
             status = LogStatus.MISSING if error.code == "no_eval_csv" else LogStatus.UNREADABLE
         except OSError as error:
-            self.report_issue(folder, "unreadable_file", f"{error.strerror}; the trial counts as a miss")
+            report("unreadable_file", f"{error.strerror}; the trial counts as a miss", Severity.WARNING)
             status = LogStatus.UNREADABLE
         return Trial(
             submission=submission,
@@ -267,45 +295,8 @@ class _Walk:
             number=number,
             path=folder,
             status=status,
-            **(fields or dict.fromkeys(_ARRAYS, np.empty(0))),
+            **curves,
         )
-
-    def _curves(self, folder: Path, table: EvalTable, rule: WorkloadRule) -> dict[str, np.ndarray]:
-        logged = table.columns
-        raw_time = logged.get(columns.SUBMISSION_TIME, logged.get(columns.SCORE))
-        if raw_time is None:
-            raise UnreadableTableError(
-                "no_time_column", f"neither column {columns.SUBMISSION_TIME!r} nor {columns.SCORE!r} is there"
-            )
-        if rule.validation_column not in logged:
-            raise UnreadableTableError("no_metric_column", f"the column {rule.validation_column!r} is missing")
-        if not len(raw_time):
-            raise UnreadableTableError("no_rows", f"{layout.EVALUATIONS} has a header and no rows")
-        blank = np.full(len(raw_time), np.nan)
-        keep = np.isfinite(raw_time) & (raw_time >= 0)
-        if not keep.all():
-            self.report_issue(folder, "bad_time", f"{np.sum(~keep)} row(s) without a finite time >= 0 left out")
-        superseded = _superseded(np.where(keep, raw_time, np.inf)) & keep
-        if superseded.any():
-            message = f"{superseded.sum()} row(s) precede a restart at an earlier time and are superseded; left out"
-            self.report_issue(folder, "restarted", message, Severity.NOTE)
-            keep &= ~superseded
-        validation = logged[rule.validation_column]
-        if np.isinf(validation).any():
-            self.report_issue(
-                folder, "infinite_metric", f"{np.isinf(validation).sum()} infinite metric value(s) read as NaN"
-            )
-        arrays = {
-            "time_s": raw_time,
-            "step": logged.get(columns.GLOBAL_STEP, blank),
-            "validation": _finite(validation),
-            "test": _finite(logged.get(rule.test_column, blank)),
-            "eval_time_s": logged.get(columns.EVALUATION_TIME, blank),
-            "logging_time_s": logged.get(columns.LOGGING_TIME, blank),
-            "wall_s": logged.get(columns.TOTAL_DURATION, blank),
-        }
-        retained = arrays if keep.all() else {name: values[keep] for name, values in arrays.items()}
-        return retained | {"raw_time_s": raw_time, "raw_validation": _finite(validation)}
 
     def drop_second_framework(self) -> None:
         """A submission is one framework's; where a workload has logs of both, its main framework's count."""
@@ -323,38 +314,11 @@ class _Walk:
                 ]
 
 
-_ARRAYS = (
-    "time_s",
-    "step",
-    "validation",
-    "test",
-    "eval_time_s",
-    "logging_time_s",
-    "wall_s",
-    "raw_time_s",
-    "raw_validation",
-)
-
-
-def _superseded(time_s: np.ndarray) -> np.ndarray:
-    """Rows after which a later row has a smaller time: a resumed run repeats what it had lost."""
-    if len(time_s) < 2:
-        return np.zeros(len(time_s), bool)
-    later_minimum = np.minimum.accumulate(time_s[::-1])[::-1]
-    return np.append(later_minimum[1:] < time_s[:-1], False)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _sorted_entries(folder: Path) -> list[Path]:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".")]
+        return entry.is_dir()
     except OSError:
-        return []
-    return [folder / name for name in sorted(names, key=_numeric_key)]
+        return False
 
 
 def _numeric_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -1,7 +1,9 @@
 """Files that are replaced as a whole, and what is said when the disk refuses."""
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,28 @@ class RecorderError(UserError):
 
 class RecordError(UserError):
     """A file of a trial cannot be read; one line that names the file and what was expected."""
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Returns the content of a regular file. A pipe or a device is refused at once, so that nobody waits for it.
+
+    Raises:
+      OSError: the file is missing or unreadable, not a regular file (EINVAL), or larger than `max_bytes` (EFBIG).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        pieces, room = [], max_bytes + 1 if found.st_size <= max_bytes else 0
+        while room and (piece := os.read(descriptor, min(room, found.st_size + 1))):
+            pieces.append(piece)
+            room -= len(piece)
+        if not room:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes", str(path))
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -8,7 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from algoperf.records.files import RecordError, explained, replace_file
+from algoperf.records.files import RecordError, explained, read_regular, replace_file
+
+# Far above what runs write (kilobytes, a few levels), far below what hurts a reader.
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 100
+MAX_DIGITS = 300
 
 
 def plain(value: Any, *, unknown: Callable[[Any], Any] | None = None) -> Any:
@@ -75,17 +80,34 @@ def write(path: Path, content: Any) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file.
+    """Returns the object in a JSON file, as `read_object`.
 
     Raises:
       RecordError: the file is missing, unreadable or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: expected a JSON object, got {error}; restore or delete the file") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file that anybody may have written.
+
+    Raises:
+      OSError: the file is missing, unreadable, not a regular file or larger than MAX_BYTES.
+      ValueError: it holds something else than one object, is nested deeper than MAX_DEPTH, or has an integer of more
+        than MAX_DIGITS digits, which no float can hold.
+    """
+    data = read_regular(path, MAX_BYTES)
+    try:
+        value = json.loads(data.decode(), parse_int=_bounded_int)
+    except RecursionError:
+        raise ValueError(_too_deep()) from None
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise ValueError(_too_deep())
     if not isinstance(value, dict):
-        raise RecordError(f"{path}: expected a JSON object, got {type(value).__name__}; restore or delete the file")
+        raise ValueError(type(value).__name__)
     return value
 
 
@@ -95,6 +117,27 @@ def read_if_intact(path: Path | None) -> dict[str, Any] | None:
         return None if path is None else read(path)
     except RecordError:
         return None
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _too_deep() -> str:
+    return f"values nested more than {MAX_DEPTH} deep"
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are nested more than `depth` deep; without recursion, level by level."""
+    level = [value]
+    for _ in range(depth + 1):
+        containers = [part for part in level if isinstance(part, dict | list)]
+        if not containers:
+            return False
+        level = [part for outer in containers for part in (outer.values() if isinstance(outer, dict) else outer)]
+    return True
 
 
 def _refused(value: Any, unknown: Callable[[Any], Any] | None) -> Any:

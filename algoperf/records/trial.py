@@ -150,7 +150,7 @@ class TrialRecord:
             )
         try:
             return cls._from_json(upgrade(values))
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return None
 
     def write(self, trial_dir: Path) -> None:

@@ -105,3 +105,35 @@ def test_what_is_no_object_is_named_or_none(tmp_path, content):
     assert json.read_if_intact(path) is None
     with pytest.raises(RecordError, match=r"seed\.json: expected a JSON object, got .*; restore or delete the file"):
         json.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested more than 100 deep"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "nested more than 100 deep"),
+        (b'{"seed": ' + b"9" * 400 + b"}", "a number of 400 digits"),
+        (b'{"a": "' + b"x" * json.MAX_BYTES + b'"}', "larger than 4,194,304 bytes"),
+    ],
+)
+def test_content_that_no_run_writes_is_refused(tmp_path, content, reason):
+    path = tmp_path / "flags_0.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=reason):
+        json.read(path)
+
+
+def test_a_hundred_levels_and_many_small_values_are_read(tmp_path):
+    path = tmp_path / "flags_0.json"
+    path.write_bytes(b'{"a":' * 100 + b"1" + b"}" * 100)
+    assert json.read(path)["a"]
+    path.write_text('{"a": [' + "[]," * 500 + "[]]}")
+    assert len(json.read(path)["a"]) == 501
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_a_pipe_a_folder_and_a_device_are_refused_without_waiting(tmp_path, make):
+    path = tmp_path / "flags_0.json"
+    make(path)
+    with pytest.raises(RecordError, match="not a regular file"):
+        json.read(path)

@@ -11,6 +11,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import Ledger, TrialRecord
 from scoring.analysis import Analysis, analyse
 from scoring.board import Board, make_board
+from scoring.log_issues import Severity
 from scoring.logs import LogsError, LogStatus, LogTree, read_logs
 from scoring.outcomes import InferredOutcome, ending
 from scoring.rules import Rules
@@ -120,10 +121,35 @@ def test_rows_without_a_finite_time_are_left_out(written_board: Path, small_rule
 
 def test_rows_that_a_restart_superseded_are_left_out(written_board: Path, small_rules: Rules) -> None:
     path = trial(written_board) / CSV
-    path.write_text("accumulated_submission_time,validation/wer\n10,0.9\n20,0.1\n15,0.9\n30,0.1\n")
+    path.write_text(
+        "accumulated_submission_time,global_step,validation/wer\n10,10,0.9\n20,20,0.1\n15,15,0.9\n30,30,0.1\n"
+    )
     tree, board = board_of(written_board, small_rules)
     assert codes(tree) == {"restarted"}
     assert board.times.study_s[*board.times.index("swift", "speech"), 0] == 30.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "time_s"),
+    [
+        ("0,0,0.1\n10,10,0.1\n", "no_time_to_target", np.inf),
+        ("0.001,1,0.1\n10,10,0.1\n", "no_time_to_target", np.inf),
+        ("0,0,0.9\n0,1,0.9\n0,2,0.1\n", "no_time_passes", np.inf),
+        ("10,10,0.9\n20,20,0.9\n0.001,30,0.1\n", "time_goes_back", np.inf),
+        ("10,10,0.9\n20,20,0.9\n0.001,30,0.9\n0.002,40,0.1\n50,50,0.1\n", "time_goes_back", 50.0),
+        ("10,10,0.9\n20,20,0.9\n0.001,5,0.1\n", "restarted", 20.0),
+        ("10,10,0.9\n20,20,0.9\n15,15,0.1\n", "restarted", 20.0),
+    ],
+)
+def test_a_time_that_cannot_be_never_makes_a_better_score(
+    written_board: Path, small_rules: Rules, rows: str, code: str, time_s: float
+) -> None:
+    path = trial(written_board) / CSV
+    path.write_text(f"accumulated_submission_time,global_step,validation/wer\n{rows}")
+    tree, board = board_of(written_board, small_rules)
+    [issue] = tree.findings
+    assert (issue.code, issue.severity is Severity.ERROR) == (code, code != "restarted")
+    assert board.times.study_s[*board.times.index("swift", "speech"), 0] == time_s
 
 
 def test_crossings_after_the_budget_do_not_count(written_board: Path, small_rules: Rules) -> None:

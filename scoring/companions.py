@@ -1,0 +1,63 @@
+"""The JSON files next to a trial's evaluations. None of them is needed; one that cannot be read is an issue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf.records import json, layout
+from algoperf.records.files import RecordError
+from algoperf.records.trial import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companions:
+    """What the files hold; an absent or unreadable one is None.
+
+    Attributes:
+      record: of this project's harness; logs of AlgoPerf have none.
+      meta_data, flags: of the last process that worked on the trial.
+      hyperparameters: `hparams.json`.
+      unreadable: names of the files that cannot be read, with the reason.
+    """
+
+    record: TrialRecord | None
+    meta_data: Mapping[str, Any] | None
+    flags: Mapping[str, Any] | None
+    hyperparameters: Mapping[str, Any] | None
+    unreadable: tuple[str, ...]
+
+
+def read_companions(trial_dir: Path) -> Companions:
+    """Reads the files of one trial."""
+    unreadable: list[str] = []
+
+    def content(path: Path | None) -> Mapping[str, Any] | None:
+        if path is None:
+            return None
+        try:
+            return json.read_object(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            unreadable.append(f"{path.name} ({error.strerror})")
+        except ValueError as error:
+            unreadable.append(f"{path.name} (expected a JSON object, got {error})")
+        return None
+
+    record = None
+    if content(trial_dir / layout.TRIAL_FILE) is not None:
+        try:
+            record = TrialRecord.read(trial_dir)
+        except RecordError:
+            unreadable.append(f"{layout.TRIAL_FILE} (a later version of algoperf wrote it)")
+        else:
+            if record is None:
+                unreadable.append(f"{layout.TRIAL_FILE} (not the record of a trial)")
+    return Companions(
+        record=record,
+        meta_data=content(layout.newest_meta_data_file(trial_dir)),
+        flags=content(layout.newest_flags_file(trial_dir)),
+        hyperparameters=content(trial_dir / layout.HYPERPARAMETERS_FILE),
+        unreadable=tuple(unreadable),
+    )
