@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.records.layout import study_folder
 from algoperf.records.outcome import Outcome
 from scoring.board import Board, make_board, score_times, workload_scores
+from scoring.completeness import log_issues_of
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
-from scoring.log_issues import LogIssue, Severity
+from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
 from scoring.provenance import ProvenanceRow, TargetConflict, provenance_rows, target_conflicts
@@ -31,7 +31,7 @@ from scoring.statistics.power import what_studies_can_show
 from scoring.statistics.ranking import Separation, rank_sets, separate, tie_groups
 from scoring.statistics.sensitivity import Scenario
 from scoring.statistics.survival import TimeToTargetDistribution, survival_curve
-from scoring.times import Mode, outside_the_rules
+from scoring.times import Mode
 
 DEFAULT_REPLICATES = 2000
 
@@ -151,7 +151,7 @@ def analyse(
         target_conflicts=target_conflicts(tree, rules),
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
-        findings=sorted([*tree.findings, *outside_the_rules(tree, tuning), *_gaps(board)]),
+        findings=log_issues_of(tree, board),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,
@@ -321,30 +321,3 @@ def _sensitivity(tree: LogTree, board: Board) -> Sensitivity:
         ecdf_budget_share=tuple(map(float, grid)),
         ecdf_solved=tuple(tuple(map(float, row)) for row in solved),
     )
-
-
-def _gaps(board: Board) -> list[LogIssue]:
-    """A finding for each study and workload without any readable trial, and for studies that lack some."""
-    times, issues = board.times, []
-    counts = times.present.sum(axis=-1)
-    full = len(times.trial_numbers)
-    for i, submission in enumerate(times.submissions):
-        missing = [workload for j, workload in enumerate(times.workloads) if not counts[i, j].any()]
-        if missing:
-            message = f"no readable trial of {', '.join(missing)}: every study is a miss"
-            issues.append(_gap(submission, "missing_workload", message))
-        for j, workload in enumerate(times.workloads):
-            if workload in missing:
-                continue
-            for s, study in enumerate(times.studies):
-                if counts[i, j, s] < full:
-                    what = (
-                        "no readable trial" if not counts[i, j, s] else f"{counts[i, j, s]} of {full} trials readable"
-                    )
-                    message = f"{study_folder(study)} of {workload}: {what}; what is missing is a miss"
-                    issues.append(_gap(submission, "incomplete_study", message))
-    return issues
-
-
-def _gap(submission: str, code: str, message: str) -> LogIssue:
-    return LogIssue(path=submission, code=code, severity=Severity.WARNING, message=message)

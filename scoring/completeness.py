@@ -4,11 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from algoperf.records.layout import study_folder
+from scoring.board import Board
 from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogTree
-from scoring.times import TimeTable
+from scoring.times import TimeTable, outside_the_rules
 
 _TOLD_OF_A_FOLDER = {"no_trial", "unreadable_folder"}
+
+
+def log_issues_of(tree: LogTree, board: Board) -> list[LogIssue]:
+    """Every issue about the logs of a board, sorted: those met in reading, and what the rules make of them."""
+    extra = outside_the_rules(tree, board.tuning)
+    return sorted([*tree.findings, *unreadable_companions(tree), *extra, *missing_trials(tree, board.times)])
 
 
 def unreadable_companions(tree: LogTree) -> list[LogIssue]:
