@@ -137,8 +137,13 @@ class Backend(Protocol):
 
         `sample_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
         `compile_model`, PyTorch tries to compile and train a copy of the model on it and continues uncompiled, with a
-        warning, where that fails; under DDP it finds out in the same way whether parameters are unused. JAX ignores
-        both."""
+        warning, where that fails; under DDP it finds out in the same way whether parameters are unused. From then on
+        `workload.init_model_fn` wraps in the same way. JAX ignores all of it."""
+        ...
+
+    def place_state(self, optimizer_state: Any) -> Any:
+        """Places a fresh optimizer state as steps return it, so that the second step needs no compilation of its own:
+        JAX puts arrays that nobody has placed whole on every device; PyTorch returns it as it is."""
         ...
 
     # -- checkpoints

@@ -1,6 +1,7 @@
 """JAX on all devices of this machine, or of several processes joined by `jax.distributed`."""
 
 import contextlib
+import functools
 import gc
 import os
 import pickle
@@ -22,12 +23,14 @@ from algoperf.definition import JAX, WorkloadDefinition
 
 __all__ = ["JaxBackend", "JaxWorkload", "create"]
 
+_COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
 def create() -> "JaxBackend":
     """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes."""
     jax.config.update("jax_threefry_partitionable", True)
+    _compilations()
     joined = _join_processes()
     if jax.default_backend() == "cpu":
         host_memory.keep_freed()
@@ -166,6 +169,16 @@ class JaxBackend:
     ) -> Any:
         return params
 
+    def place_state(self, optimizer_state: Any) -> Any:
+        """The state with arrays that are on no device in particular whole on every device, where steps return them."""
+        replicated = jax_sharding_utils.get_replicate_sharding()
+
+        def placed(leaf: Any) -> Any:
+            is_placed = not isinstance(leaf, jax.Array) or leaf.committed
+            return leaf if is_placed else jax.device_put(leaf, replicated)
+
+        return jax.tree.map(placed, optimizer_state)
+
     # -- checkpoints
 
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
@@ -196,6 +209,7 @@ class JaxBackend:
             "num_devices": self.num_devices,
             "num_local_devices": self.num_local_devices,
             "num_processes": self.world_size,
+            "num_compilations_of_process": _compilations().count,
             "memory_bytes": [stats.get("bytes_limit") for stats in statistics],
             "peak_memory_bytes": [stats.get("peak_bytes_in_use") for stats in statistics],
             "driver_version": nvidia.driver_version() if devices[0].platform in ("gpu", "cuda") else None,
@@ -205,6 +219,23 @@ class JaxBackend:
         if self._joined:
             jax.distributed.shutdown()
             self._joined = False
+
+
+class _CompilationCounter:
+    """Counts what XLA compiles from now on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._event)
+
+    def _event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+        self.count += event == _COMPILATION_EVENT
+
+
+@functools.cache
+def _compilations() -> _CompilationCounter:
+    """The one of this process: JAX cannot take a listener away again."""
+    return _CompilationCounter()
 
 
 def _fence_inputs() -> list[jax.Array]:

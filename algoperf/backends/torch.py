@@ -162,15 +162,21 @@ class TorchBackend:
         probes = compile_model or self.world_size > 1
         batch = self.put_batch(sample_batch()) if probes and sample_batch is not None else None
         compiles = compile_model and self._compiles(workload, params, batch)
-        module: nn.Module = params
-        if self.world_size > 1:
-            unused = batch is not None and self._leaves_parameters_unused(workload, params, batch)
-            ids = [self.device.index] if self._is_cuda else None
-            module = data_parallel(params, device_ids=ids, find_unused_parameters=unused)
+        unused = self.world_size > 1 and batch is not None and self._leaves_parameters_unused(workload, params, batch)
+        ids = [self.device.index] if self._is_cuda else None
+
+        def wrap(module: nn.Module) -> nn.Module:
+            if self.world_size > 1:
+                module = data_parallel(module, device_ids=ids, find_unused_parameters=unused)
+            return cast(nn.Module, torch.compile(module)) if compiles else module
+
         if compiles:
             workload.compile_loss()
-            return cast(nn.Module, torch.compile(module))
-        return module
+        workload.wrap_with(wrap)
+        return wrap(params)
+
+    def place_state(self, optimizer_state: Any) -> Any:
+        return optimizer_state
 
     def _compiles(self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch | None) -> bool:
         """Whether model and loss compile and train in every process; a copy is tried."""

@@ -1,6 +1,7 @@
 """The workload that a PyTorch submission sees."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ class TorchWorkload(ModelWorkload):
     def __init__(self, definition: WorkloadDefinition, model: Model, device: torch.device) -> None:
         super().__init__(definition, model, softmax=functools.partial(torch.softmax, dim=-1), sigmoid=torch.sigmoid)
         self.device = device
+        self._wrap: Callable[[nn.Module], nn.Module] | None = None
 
     @functools.cached_property
     def _abstract_module(self) -> nn.Module:
@@ -52,11 +54,19 @@ class TorchWorkload(ModelWorkload):
         return parameter_type(name.split("."), layer=type(owner).__name__)
 
     def init_model_fn(self, rng: spec.RandomState) -> spec.ModelInitState:
-        """Seeds PyTorch from `rng` and returns (module on the device, model state); equal in every process."""
+        """Seeds PyTorch from `rng` and returns (module on the device, model state); equal in every process.
+
+        Once the benchmark has wrapped a module for training, further ones are wrapped alike, which under torchrun all
+        processes must ask for.
+        """
         torch.manual_seed(torch_random.seed_of(rng))
         with torch.device(self.device):
             module, model_state = self._model.init(rng)
-        return module, model_state
+        return module if self._wrap is None else self._wrap(module), model_state
+
+    def wrap_with(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """From now on `init_model_fn` returns what `wrap` makes of the module."""
+        self._wrap = wrap
 
     def model_fn(
         self,

@@ -186,6 +186,7 @@ def _initial_training_state(
             hyperparameters=plan.hyperparameters,
             rng=seeds.optimizer_init,
         )
+        optimizer_state = backend.place_state(optimizer_state)
         backend.fence(optimizer_state)
     return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
 

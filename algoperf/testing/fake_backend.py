@@ -105,6 +105,9 @@ class FakeBackend:
     ) -> Any:
         return params
 
+    def place_state(self, optimizer_state: Any) -> Any:
+        return optimizer_state
+
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
         self.events.append("save_state")
         _require_savable(state, "state")

@@ -354,7 +354,7 @@ def test_two_processes_follow_the_trajectory_of_one(tmp_path):
     expected_facts, expected_weights = run_workers(tmp_path, num_processes=1)
     facts, weights = run_workers(tmp_path, num_processes=2)
     assert facts["num_devices"] == facts["world_size"] == 2
-    assert facts["wrapped"] == "DistributedDataParallel"
+    assert facts["wrapped"] == ["DistributedDataParallel", "DistributedDataParallel"]
     assert facts["ranks"] == [0, 1]
     assert facts["max_over_ranks"] == 1.1
     assert facts["broadcast"] == ["rank", 0]

@@ -33,8 +33,7 @@ def main(weights_file: Path, state_dir: Path) -> None:
     backend.barrier()
     backend.save_state(state_dir, state)
     backend.barrier()
-    fresh, _ = workload.init_model_fn(Seeds(backend, 9).model_init)
-    fresh = backend.prepare_model(workload, fresh, compile_model=False)
+    fresh, _ = workload.init_model_fn(Seeds(backend, 9).model_init)  # wrapped like the first one
     template = {"model_params": fresh, "model_state": None, "optimizer_state": {"mine": torch.zeros(2)}}
     restored = backend.load_state(state_dir, template)
     pairs = zip(params.state_dict().items(), restored["model_params"].state_dict().items(), strict=True)
@@ -52,7 +51,7 @@ def main(weights_file: Path, state_dir: Path) -> None:
         "evaluated": [np.concatenate([item["losses"][i] for item in everyone]).tolist() for i in range(len(batches))],
         "max_over_ranks": backend.max_over_ranks(0.1 + backend.rank),
         "broadcast": backend.broadcast_object(["rank", backend.rank]),
-        "wrapped": type(params).__name__,
+        "wrapped": [type(params).__name__, type(fresh).__name__],
         "files": sorted(path.name for path in state_dir.iterdir()),
         "restored_equal": all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs),
         "own_states": backend.gather_objects(restored["optimizer_state"]["mine"].tolist()),

@@ -128,3 +128,36 @@ def test_two_torch_ranks_equal_one(tmp_path):
     output = finish(process(tmp_path, TRAIN, folders["ranks"], "pytorch", launcher=torchrun))
     assert output.count("completed at step") == 1, output
     assert_same_trajectory(result_of(folders["one"], "pytorch"), result_of(folders["ranks"], "pytorch"))
+
+
+REINITIALISED = """
+import torch.distributed as dist
+
+def update_params(*, workload, current_param_container, model_state, optimizer_state, global_step, rng, **arguments):
+    if global_step == 20:
+        current_param_container, model_state = workload.init_model_fn(rng)
+        optimizer_state["optimizer"] = torch.optim.SGD(current_param_container.parameters(), lr=0.02)
+        optimizer_state["scheduler"] = torch.optim.lr_scheduler.LambdaLR(optimizer_state["optimizer"], lambda step: 1.0)
+    result = original(
+        workload=workload, current_param_container=current_param_container, model_state=model_state,
+        optimizer_state=optimizer_state, global_step=global_step, rng=rng, **arguments
+    )
+    if global_step in (19, 21, 39):
+        flat = torch.cat([parameter.detach().reshape(-1) for parameter in result[1].parameters()])
+        everyone = [torch.empty_like(flat) for _ in range(dist.get_world_size())]
+        dist.all_gather(everyone, flat)
+        print(f"step {global_step}: {type(result[1]).__name__}, equal: {torch.equal(*everyone)}", flush=True)
+    return result
+"""
+
+
+@pytest.mark.torch
+def test_a_model_that_is_initialised_again_stays_equal_on_all_ranks(tmp_path):
+    path = tmp_path / "reinitialised.py"
+    path.write_text(toy_runs.SUBMISSIONS["pytorch"].read_text() + "\noriginal = update_params\n" + REINITIALISED)
+    source = TRAIN.replace("max_global_steps", f"submission_path={str(path)!r}, max_global_steps")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    output = finish(process(tmp_path, source, tmp_path, "pytorch", launcher=torchrun))
+    lines = [line for line in output.splitlines() if "equal: " in line]
+    assert len(lines) == 6, output
+    assert all("DistributedDataParallel, equal: True" in line for line in lines), output
