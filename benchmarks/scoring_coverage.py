@@ -44,6 +44,7 @@ class Kind:
       texture: standard deviation of what a submission gains or loses on a single workload.
       failures: share of strata that never reach the target, and share of those that miss it with a chance of 15 %.
       shared_failures: chance of a miss on every second workload, the same for all.
+      alternating_failures: the same, but for every second submission on the other workloads.
       skewed: times have a long upper tail.
       uneven: standard deviation of the logarithm of a workload's noise.
       noisier: the last submission's noise is exp(2 * noisier) times the first's.
@@ -59,6 +60,7 @@ class Kind:
     texture: float = 0.25
     failures: tuple[float, float] = (0.0, 0.0)
     shared_failures: float = 0.0
+    alternating_failures: float = 0.0
     skewed: bool = False
     uneven: float = 0.0
     noisier: float = 0.0
@@ -83,7 +85,8 @@ TIED_KINDS = (
     Kind(name="all tied", **_TIED),
     Kind(name="all tied, misses", shared_failures=0.2, **_TIED),
     Kind(name="all tied, skewed", skewed=True, **_TIED),
-    Kind(name="equal medians, noise 1 to 2.7", noisier=0.5, **_TIED),
+    Kind(name="equal scores, noise 1 to 2.7", noisier=0.5, **_TIED),
+    Kind(name="equal scores, misses on different workloads", alternating_failures=0.2, **_TIED),
 )
 DISTINCT_KINDS = (Kind(name="distinct"), Kind(name="distinct, misses", failures=(0.1, 0.15)))
 
@@ -115,6 +118,8 @@ def simulated_boards(kind: Kind, boards: int, seed: int) -> Iterator[SimulatedBo
     medians[random.random(shape) < never] = np.inf
     success[random.random(shape) < unsure] = 0.85
     success[..., ::2] = np.minimum(success[..., ::2], 1 - kind.shared_failures)
+    alternating = (np.arange(kind.entrants)[:, None] + np.arange(kind.workloads)) % 2 == 0
+    success = np.minimum(success, np.where(alternating, 1 - kind.alternating_failures, 1.0))
     noise = kind.noise * np.exp(kind.uneven * random.standard_normal((boards, 1, kind.workloads)))
     noise = noise * np.exp(np.linspace(-kind.noisier, kind.noisier, kind.entrants))[:, None]
     true_s = _true_medians(random, medians, success, noise, kind)

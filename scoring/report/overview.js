@@ -76,7 +76,7 @@ function beatsSection() {
   ]);
   const comparisonTable = table([{ text: "A", class: "text" }, { text: "B", class: "text" }, { text: "better", class: "text" }, { text: "A − B", title: "difference of the scores" }, "adjusted p", "wins", "time A / B", { text: "studies needed", title: "10 to 90 % range" }], comparisons, { wide: true });
   return [
-    paragraph("Score of the row minus score of the column. Coloured where the two are distinguished; the chance of any false claim on a board is at most 5 %.", "lead"),
+    paragraph("Score of the row minus score of the column. Coloured where the two are distinguished. Where all are equal, the chance of any claim on a board is at most 5 %.", "lead"),
     table(head, rows),
     element("h3", {}, "Every pair"),
     paragraph("Verdicts, ranks and tie groups come from one comparison, adjusted for all pairs of the board. The last column: how many studies per submission, in all, would distinguish a pair with a power of 80 %.", "lead"),

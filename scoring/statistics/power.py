@@ -105,8 +105,8 @@ def _verdicts_possible(studies: int, workloads: int, entrants: int) -> list[str]
         ]
     return [
         one,
-        f"Claims about {count} come from all {workloads} workloads together. On a board where nobody is better, the "
-        "chance of any claim at all is at most 5 %.",
+        f"Claims about {count} come from all {workloads} workloads together. Where all are equal, the chance of any "
+        "claim on a board is at most 5 %.",
     ]
 
 
