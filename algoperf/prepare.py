@@ -6,16 +6,18 @@ generated on the spot, a missing full dataset is an error that says how to get i
 
 import argparse
 import contextlib
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from algoperf.cores import usable_cores
-from algoperf.data.store import MANIFEST, Store, StoreError, is_complete
+from algoperf.data.disk_space import require_free_bytes, written_bytes
+from algoperf.data.places import new_store_dir, raw_dir, store_dir, work_dir
+from algoperf.data.shards import resume_parts, staging_dir
+from algoperf.data.store import MANIFEST, Store, StoreError, check_replaceable, content_digest, is_complete
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
@@ -29,7 +31,7 @@ class MissingDatasetError(UserError):
 
 
 class PreparationError(UserError):
-    """A dataset cannot be prepared: too little disk space, or preparation left no complete store."""
+    """A dataset cannot be prepared: the disk or its permissions are in the way, or no complete store came out."""
 
 
 def ensure_prepared(
@@ -37,21 +39,27 @@ def ensure_prepared(
 ) -> None:
     """Returns when the store of `definition` can be read; generates it first where that needs no download (minis).
 
+    Of a mini every checksum is compared, of a full dataset the sizes of files (`verify_dataset` compares the rest).
+
     Raises:
       MissingDatasetError: a full dataset is not there.
       StoreError: a full dataset is damaged, or of another format version.
+      PreparationError, DiskSpaceError, ForeignFilesError: as `prepare_dataset`.
     """
-    path = data_dir / definition.dataset
+    path = store_dir(definition, data_dir)
     if is_complete(path):
         try:
-            Store(path)
+            if definition.tier is Tier.MINI:
+                verify_dataset(definition, data_dir)
+            else:
+                Store(path)
             return
         except StoreError as error:
             if definition.tier is not Tier.MINI:
                 raise
             report(f"{error}; generating it again")
     if definition.tier is Tier.MINI:
-        prepare_dataset(definition, data_dir, report=report, registry=registry)
+        prepare_dataset(definition, data_dir, report=report, registry=registry, is_usable=_is_intact)
         return
     module = registry.module(definition.name, "prepare")
     raise MissingDatasetError(f"no prepared data for {definition.name} at {path}\n{module.how_to_get(definition)}")
@@ -65,23 +73,35 @@ def prepare_dataset(
     source_dir: Path | None = None,
     num_workers: int | None = None,
     registry: Registry = REGISTRY,
+    is_usable: Callable[[Path], bool] | None = None,
 ) -> Path:
     """Prepares one dataset unless it is complete, and returns its store. One process at a time per dataset.
 
+    An interrupted preparation resumes; what it has written counts towards the disk space that is needed.
+
+    Args:
+      is_usable: whether the store at a path can stay as it is; by default, whether it can be opened.
+
     Raises:
-      PreparationError: too little disk space, a failure of the disk, or the store is not complete afterwards.
+      DiskSpaceError: too little disk space for what is missing.
+      ForeignFilesError: where the store goes there are files that this program did not write; all are left alone.
+      PreparationError: a failure of the disk, no permission, or the store is not complete afterwards.
     """
-    store = data_dir / definition.dataset
-    with _only_one_process(data_dir, definition.dataset, report):
-        if _is_readable(store):
+    is_usable = is_usable or _is_readable
+    with _only_one_process(new_store_dir(definition, data_dir), definition.dataset, report):
+        store = store_dir(definition, data_dir)
+        if is_usable(store):
             report(f"{definition.dataset}: already prepared at {store}")
             return store
+        store = new_store_dir(definition, data_dir)
         module = registry.module(definition.name, "prepare")
-        if hasattr(module, "required_bytes"):
-            _check_disk_space(data_dir, module.required_bytes(definition), definition.dataset)
         started = time.monotonic()
-        report(f"{definition.dataset}: preparing at {store}")
         try:
+            check_replaceable(store)
+            resume_parts(store)
+            if hasattr(module, "required_bytes"):
+                _check_disk_space(definition, data_dir, module.required_bytes(definition))
+            report(f"{definition.dataset}: preparing at {store}")
             module.prepare(
                 definition,
                 data_dir,
@@ -91,6 +111,7 @@ def prepare_dataset(
             )
         except OSError as error:
             raise PreparationError(f"preparing {definition.name} at {store} failed: {error}") from error
+        store = store_dir(definition, data_dir)
         if not is_complete(store):
             raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
         report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
@@ -103,13 +124,31 @@ def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
     Raises:
       StoreError: it is missing, or a file is damaged (named).
     """
-    root = data_dir / definition.dataset
+    root = store_dir(definition, data_dir)
     stores = sorted(manifest.parent for manifest in root.rglob(MANIFEST))
     if not stores:
         raise StoreError(f"no prepared data at {root} ({MANIFEST} is missing)")
     for path in stores:
         Store(path).verify()
     return len(stores)
+
+
+def data_digest(definition: WorkloadDefinition, data_dir: Path) -> str:
+    """16 hexadecimal digits that stand for the contents of a prepared dataset, by the checksums of its manifests.
+
+    Raises:
+      StoreError: it is missing, or a manifest is damaged.
+    """
+    return content_digest(store_dir(definition, data_dir))
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        for manifest in sorted(path.rglob(MANIFEST)):
+            Store(manifest.parent).verify()
+    except StoreError:
+        return False
+    return is_complete(path)
 
 
 def _is_readable(path: Path) -> bool:
@@ -121,28 +160,35 @@ def _is_readable(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _only_one_process(data_dir: Path, dataset: str, report: Report) -> Iterator[None]:
+def _only_one_process(store: Path, dataset: str, report: Report) -> Iterator[None]:
+    lock = FileLock(store.with_name(f".{dataset}.lock"))
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        store.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = lock.acquire(blocking=False)
+        except Timeout:
+            report(f"{dataset}: another process is preparing it; waiting")
+            held = lock.acquire()
     except OSError as error:
-        raise PreparationError(f"cannot make the data directory: {error}; choose another --data_dir") from error
-    lock = FileLock(data_dir / f".{dataset}.lock")
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        report(f"{dataset}: another process is preparing it; waiting")
-        held = lock.acquire()
+        raise PreparationError(
+            f"cannot write {error.filename or store.parent}: {error.strerror or error}; choose another --data_dir"
+        ) from error
     with held:
         yield
 
 
-def _check_disk_space(data_dir: Path, required_bytes: int, dataset: str) -> None:
-    free_bytes = shutil.disk_usage(data_dir).free
-    if free_bytes < required_bytes:
-        raise PreparationError(
-            f"preparing {dataset} needs {required_bytes / 1e9:.1f} GB, {data_dir} has {free_bytes / 1e9:.1f} GB free; "
-            "choose another --data_dir"
-        )
+def _check_disk_space(definition: WorkloadDefinition, data_dir: Path, required_bytes: int) -> None:
+    store = new_store_dir(definition, data_dir)
+    partial = store.with_name(store.name + ".partial")
+    written = written_bytes(
+        [store, partial, staging_dir(store), raw_dir(definition, data_dir), work_dir(definition, data_dir)]
+    )
+    require_free_bytes(
+        store.parent,
+        max(0, required_bytes - written),
+        task=f"preparing {definition.dataset}",
+        remedy="free some, or choose another --data_dir",
+    )
 
 
 def _default_workers() -> int:
@@ -155,7 +201,7 @@ def _list_datasets(data_dir: Path, registry: Registry) -> None:
         workloads_of.setdefault(definition.dataset, []).append(definition)
     width = max(map(len, workloads_of), default=0)
     for dataset, definitions in sorted(workloads_of.items()):
-        state = "prepared" if is_complete(data_dir / dataset) else "-"
+        state = "prepared" if is_complete(store_dir(definitions[0], data_dir)) else "-"
         names = ", ".join(definition.name for definition in definitions)
         print(f"{dataset:<{width}}  {definitions[0].tier:<11}  {state:<8}  used by {names}")
     print(f"\nunder {data_dir}; prepare one with: python -m algoperf.prepare WORKLOAD --data_dir={data_dir}")

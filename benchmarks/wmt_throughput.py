@@ -20,6 +20,7 @@ import numpy as np
 
 from algoperf.backends.base import load, model_module
 from algoperf.data import TrainPipeline
+from algoperf.data.places import raw_dir
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.harness.seeds import Seeds
 from algoperf.prepare import prepare_dataset
@@ -171,7 +172,7 @@ def compare_steps(definition, framework: str, data_dir: Path, batch_size: int, r
 
 
 def measure_preparation(definition, data_dir: Path) -> None:
-    directory = find_tfds_dataset(data_dir / f"{definition.dataset}_raw", definition.data.train_builder)
+    directory = find_tfds_dataset(raw_dir(definition, data_dir), definition.data.train_builder)
     tokenizer = Tokenizer(open_store(definition, data_dir)["tokenizer"].tobytes())
     examples = TfdsSplit(directory, "train")
     started = time.perf_counter()

@@ -4,12 +4,16 @@ While a dataset is prepared its parts lie in `<dataset>.parts`; the finished dat
 `<split>_<number>`, and in its own metadata the number of parts of each split.
 """
 
-import shutil
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from algoperf.data import Store, StoreError, StoreWriter
+from algoperf.data.store import MANIFEST, Store, StoreError, StoreWriter
+from algoperf.ownership import check_removable, remove_folder
+
+# Parts, those of an interrupted writer, and small intermediate results.
+_is_staged_file = re.compile(rf"[^/]+/([^/]+\.npy|{re.escape(MANIFEST)})|[^/]+\.(model|partial)").fullmatch
 
 
 def part_name(split: str, number: int) -> str:
@@ -39,8 +43,22 @@ def _is_finished(path: Path, meta: Mapping[str, Any]) -> bool:
         return False
 
 
+def resume_parts(store_dir: Path) -> None:
+    """Takes finished parts back from a dataset whose writing was interrupted after it had adopted them.
+
+    Raises:
+      ForeignFilesError: there are other files where the parts wait; nothing was removed.
+    """
+    check_removable(staging_dir(store_dir), _is_staged_file)
+    for manifest in store_dir.with_name(f"{store_dir.name}.partial").glob(f"*/{MANIFEST}"):
+        part, staged = manifest.parent, staging_dir(store_dir) / manifest.parent.name
+        if not staged.exists():
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            part.rename(staged)
+
+
 def adopt_parts(writer: StoreWriter, store_dir: Path, paths: list[Path]) -> None:
     """Moves all parts into the dataset; the last thing to do before its `writer` is closed."""
     for path in paths:
         writer.adopt(path)
-    shutil.rmtree(staging_dir(store_dir), ignore_errors=True)
+    remove_folder(staging_dir(store_dir), _is_staged_file)

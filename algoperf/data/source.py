@@ -73,10 +73,10 @@ class PrepareModule(Protocol):
         num_workers: int,
         report: Report,
     ) -> None:
-        """Turns the raw dataset into the store `data_dir / definition.dataset`; resumable; idempotent.
+        """Turns the raw dataset into the store `new_store_dir(definition, data_dir)`; resumable; idempotent.
 
-        A mini generates its raw files first (into `data_dir / (definition.dataset + '_raw')`) and then runs the code of
-        the full dataset on them. `report(message)` shows progress."""
+        A mini generates its raw files first (`algoperf.ownership.generate_once` into `raw_dir(definition, data_dir)`)
+        and then runs the code of the full dataset on them. `report(message)` shows progress."""
         ...
 
     def how_to_get(self, definition: WorkloadDefinition) -> str:

@@ -5,27 +5,30 @@ and free-form metadata. It is written under a temporary name and renamed when co
 half a store. Stores of format version 1, whose files (`.bin`) are the same rows without a header, are read as well.
 """
 
+import hashlib
 import io
 import json
-import shutil
+import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from algoperf.errors import UserError
+from algoperf.errors import DataError
+from algoperf.ownership import check_removable, remove_folder
 
 MANIFEST = "store.json"
 FORMAT_VERSION = 2
 _SUFFIXES = {1: ".bin", 2: ".npy"}  # by format version
 _VERIFY_CHUNK_BYTES = 1 << 24
+_is_store_file = re.compile(rf"(.+/)?([^/]+\.(npy|bin)|{re.escape(MANIFEST)})").fullmatch
 
 
-class StoreError(UserError):
+class StoreError(DataError):
     """A prepared store is missing, incomplete or damaged."""
 
 
@@ -35,6 +38,9 @@ class StoreWriter:
     Args:
       path: folder of the finished store; an existing one is replaced on success.
       meta: JSON-serialisable facts about the data (format, source, generator seed, vocabulary ...).
+
+    Raises (on entry):
+      ForeignFilesError: the folder, or that of an interrupted writer, holds files that are not a store's.
     """
 
     def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
@@ -42,9 +48,11 @@ class StoreWriter:
         self._partial = path.with_name(path.name + ".partial")
         self._meta = dict(meta)
         self._appenders: dict[str, ArrayAppender] = {}
+        self._adopted: list[Path] = []
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self._partial, ignore_errors=True)
+        check_replaceable(self._path)
+        remove_folder(self._partial, _is_store_file)
         self._partial.mkdir(parents=True)
         return self
 
@@ -53,12 +61,14 @@ class StoreWriter:
     ) -> None:
         entries = {name: appender.close() for name, appender in self._appenders.items()}
         if kind is not None:
-            shutil.rmtree(self._partial, ignore_errors=True)
+            for origin in self._adopted:
+                (self._partial / origin.name).rename(origin)
+            remove_folder(self._partial, _is_store_file)
             return
         manifest = {"format_version": FORMAT_VERSION, "meta": self._meta, "arrays": entries}
         manifest["crc32"] = _manifest_crc(manifest)
         (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        shutil.rmtree(self._path, ignore_errors=True)
+        remove_folder(self._path, _is_store_file)
         self._partial.rename(self._path)
 
     def appender(self, name: str, dtype: Any, row_shape: tuple[int, ...] = ()) -> "ArrayAppender":
@@ -73,8 +83,12 @@ class StoreWriter:
         self.appender(name, array.dtype, array.shape[1:]).append(array)
 
     def adopt(self, folder: Path) -> None:
-        """Moves a finished store into this one as a subfolder of the same name: a part that was prepared on its own."""
+        """Moves a finished store into this one as a subfolder of the same name: a part that was prepared on its own.
+
+        An exception in the rest of the block moves it back.
+        """
         folder.rename(self._partial / folder.name)
+        self._adopted.append(folder)
 
 
 class ArrayAppender:
@@ -136,6 +150,8 @@ class Store(Mapping[str, np.ndarray]):
                 raise ValueError("its checksum is wrong")
         except FileNotFoundError:
             raise StoreError(f"no prepared data at {path} ({MANIFEST} is missing)") from None
+        except OSError as error:
+            raise _unreadable(manifest_path, error) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{manifest_path} is damaged ({error}); delete {path} and prepare it again") from error
         if version not in _SUFFIXES:
@@ -148,14 +164,20 @@ class Store(Mapping[str, np.ndarray]):
 
     def _open(self, name: str, entry: Mapping[str, Any]) -> np.ndarray:
         dtype, shape, file = np.dtype(entry["dtype"]), tuple(entry["shape"]), self._file(name)
-        size = file.stat().st_size if file.exists() else -1
+        try:
+            size = file.stat().st_size if file.exists() else -1
+        except OSError as error:
+            raise _unreadable(file, error) from error
         expected = entry.get("file_bytes", _row_bytes(entry))
         if size != expected:
             actual = "it is missing" if size < 0 else f"found {size}"
             raise StoreError(f"{file} should have {expected} bytes, {actual}; delete {self.path} and prepare it again")
         if _row_bytes(entry) == 0:
             return np.empty(shape, dtype)
-        return np.memmap(file, dtype=dtype, mode="r", offset=size - _row_bytes(entry), shape=shape)
+        try:
+            return np.memmap(file, dtype=dtype, mode="r", offset=size - _row_bytes(entry), shape=shape)
+        except OSError as error:
+            raise _unreadable(file, error) from error
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}{self._suffix}"
@@ -171,15 +193,48 @@ class Store(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._arrays)
 
+    @property
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of each array: `dtype`, `shape` and `crc32`, as in the manifest."""
+        return MappingProxyType(self._entries)
+
     def verify(self) -> None:
         """Reads everything and compares checksums; raises StoreError that names the first damaged file."""
         for name, entry in self._entries.items():
-            crc = _crc(self._file(name), _row_bytes(entry))
+            try:
+                crc = _crc(self._file(name), _row_bytes(entry))
+            except OSError as error:
+                raise _unreadable(self._file(name), error) from error
             if crc != entry["crc32"]:
                 raise StoreError(
                     f"{self._file(name)} is damaged (checksum {crc}, expected {entry['crc32']}); "
                     f"delete {self.path} and prepare it again"
                 )
+
+
+def check_replaceable(path: Path) -> None:
+    """Returns if a `StoreWriter` may write at `path`.
+
+    Raises:
+      ForeignFilesError: files that are not a store's lie there; nothing was removed.
+    """
+    for folder in (path, path.with_name(path.name + ".partial")):
+        check_removable(folder, _is_store_file)
+
+
+def content_digest(path: Path) -> str:
+    """16 hexadecimal digits that stand for shapes, dtypes and checksums of all arrays of a store and of its parts.
+
+    Raises:
+      StoreError: the store is missing, or a manifest is damaged.
+    """
+    parts = sorted(manifest.parent for manifest in path.rglob(MANIFEST)) or [path]
+    arrays = {part.relative_to(path).as_posix(): dict(Store(part).entries) for part in parts}
+    return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {error.strerror or error}; check its permissions and its disk")
 
 
 def _row_bytes(entry: Mapping[str, Any]) -> int:
@@ -217,5 +272,12 @@ def check_labels(store: "Store", name: str, num_classes: int) -> np.ndarray:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether `path` holds a finished store (its files are not read)."""
-    return (path / MANIFEST).is_file()
+    """Whether `path` holds a finished store (its files are not read).
+
+    Raises:
+      StoreError: the folder cannot be looked at.
+    """
+    try:
+        return (path / MANIFEST).is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error

@@ -17,7 +17,9 @@ from workloads.criteo1tb.parser import parse
 
 
 def raw_rows(data_dir, days):
-    text = b"".join(gzip.decompress((data_dir / "criteo1tb_mini_raw" / f"day_{day}.gz").read_bytes()) for day in days)
+    text = b"".join(
+        gzip.decompress((data_dir / "prepared" / "criteo1tb_mini_raw" / f"day_{day}.gz").read_bytes()) for day in days
+    )
     rows = parse(np.frombuffer(text, np.uint8))
     return np.concatenate([rows.integers, rows.ids.astype(np.float32)], axis=1), rows.labels.astype(np.float32)
 

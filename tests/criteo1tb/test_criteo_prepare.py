@@ -32,7 +32,7 @@ def real(tiny_definition):
 
 @pytest.fixture
 def days(clicks_dir):
-    raw = clicks_dir / "criteo1tb_mini_raw"
+    raw = clicks_dir / "prepared" / "criteo1tb_mini_raw"
     return [gzip.decompress((raw / f"day_{day}.gz").read_bytes()) for day in range(3)]
 
 
@@ -86,14 +86,14 @@ def test_prepared_files_are_not_read_again_and_changed_ones_are(tmp_path, real, 
     (raw / "day_1").write_bytes(good + b"broken")
     with pytest.raises(prepare.BadLineError):
         prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
-    assert not is_complete(tmp_path / "criteo1tb")
-    before = os.stat(tmp_path / "criteo1tb.parts" / "day_0" / "store.json").st_mtime_ns
+    assert not is_complete(tmp_path / "prepared" / "criteo1tb")
+    before = os.stat(tmp_path / "prepared" / "criteo1tb.parts" / "day_0" / "store.json").st_mtime_ns
     (raw / "day_1").write_bytes(good)
     messages = []
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=messages.append)
-    assert is_complete(tmp_path / "criteo1tb")
-    assert os.stat(tmp_path / "criteo1tb" / "day_0" / "store.json").st_mtime_ns == before
-    assert not (tmp_path / "criteo1tb.parts").exists()
+    assert is_complete(tmp_path / "prepared" / "criteo1tb")
+    assert os.stat(tmp_path / "prepared" / "criteo1tb" / "day_0" / "store.json").st_mtime_ns == before
+    assert not (tmp_path / "prepared" / "criteo1tb.parts").exists()
     assert any("day_0" in message and "prepared before" in message for message in messages)
     assert any("day_1" in message and "rows/s" in message for message in messages)
 
@@ -102,8 +102,8 @@ def test_parts_of_an_interrupted_assembly_are_kept(tmp_path, real, days):
     raw = tmp_path / "raw"
     write_plain(raw, days)
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
-    (tmp_path / "criteo1tb" / "store.json").unlink()
-    (tmp_path / "criteo1tb").rename(tmp_path / "criteo1tb.partial")
+    (tmp_path / "prepared" / "criteo1tb" / "store.json").unlink()
+    (tmp_path / "prepared" / "criteo1tb").rename(tmp_path / "prepared" / "criteo1tb.partial")
     messages = []
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=messages.append)
     assert sum("prepared before" in message for message in messages) == 3
@@ -181,13 +181,13 @@ def test_damage_is_found_by_checksum(tmp_path, real, days):
     raw = tmp_path / "raw"
     write_plain(raw, days)
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=quiet)
-    ids = tmp_path / "criteo1tb" / "day_1" / "ids.npy"
+    ids = tmp_path / "prepared" / "criteo1tb" / "day_1" / "ids.npy"
     content = bytearray(ids.read_bytes())
     content[100] ^= 1
     ids.write_bytes(content)
     with pytest.raises(StoreError, match=r"day_1.*ids"):
         verify_dataset(real, tmp_path)
-    assert len(Store(tmp_path / "criteo1tb" / "day_0")["labels"]) == 350
+    assert len(Store(tmp_path / "prepared" / "criteo1tb" / "day_0")["labels"]) == 350
 
 
 def test_without_a_source_the_error_tells_how_to_get_it(tmp_path, real):

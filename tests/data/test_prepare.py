@@ -2,12 +2,14 @@
 
 import dataclasses
 import multiprocessing
+import shutil
 
 import numpy as np
 import pytest
 
 from algoperf import prepare
 from algoperf.data import Store
+from algoperf.data.disk_space import DiskSpaceError
 from algoperf.data.store import StoreError
 from algoperf.testing import toy_registry
 from algoperf.testing.toy_workload.prepare import RAW_FILE, generate
@@ -30,7 +32,7 @@ def test_mini_is_generated_once(tmp_path, registry):
     definition = registry.get("toy_mini")
     messages = []
     prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
-    assert len(Store(tmp_path / "toy_mini")["inputs"]) == 280
+    assert len(Store(tmp_path / "prepared" / "toy_mini")["inputs"]) == 280
     assert any("280 rows" in message for message in messages)
     messages.clear()
     prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
@@ -39,12 +41,12 @@ def test_mini_is_generated_once(tmp_path, registry):
 
 def test_damaged_mini_is_generated_again_and_a_damaged_full_dataset_is_an_error(tmp_path, registry, capsys):
     prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
-    (tmp_path / "toy_mini" / "inputs.npy").write_bytes(b"short")
+    (tmp_path / "prepared" / "toy_mini" / "inputs.npy").write_bytes(b"short")
     messages = []
     prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, messages.append, registry=registry)
     assert "generating it again" in messages[0]
-    Store(tmp_path / "toy_mini").verify()
-    (tmp_path / "toy_mini").rename(tmp_path / "toy")
+    Store(tmp_path / "prepared" / "toy_mini").verify()
+    (tmp_path / "prepared" / "toy_mini").rename(tmp_path / "toy")
     (tmp_path / "toy" / "inputs.npy").write_bytes(b"short")
     with pytest.raises(StoreError, match=r"inputs\.npy should have"):
         prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)
@@ -92,7 +94,7 @@ def test_data_directory_that_cannot_be_made(tmp_path, registry, capsys):
 
 def test_verify_names_the_damaged_file(tmp_path, registry, capsys):
     run(registry, "toy_mini", f"--data_dir={tmp_path}")
-    file = tmp_path / "toy_mini" / "targets.npy"
+    file = tmp_path / "prepared" / "toy_mini" / "targets.npy"
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
@@ -102,10 +104,10 @@ def test_verify_names_the_damaged_file(tmp_path, registry, capsys):
 
 def test_too_small_a_disk_is_noticed_before_work_starts(tmp_path, registry, monkeypatch):
     usage = dataclasses.make_dataclass("Usage", ["free"])
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(free=9_999))
-    with pytest.raises(prepare.PreparationError, match=r"needs 0\.0 GB"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=9_999))
+    with pytest.raises(DiskSpaceError, match=r"needs 10\.0 kB more, .* has 10\.0 kB free; free some, or .* --data_dir"):
         prepare.prepare_dataset(registry.get("toy_mini"), tmp_path, report=silent, registry=registry)
-    assert not (tmp_path / "toy_mini_raw").exists()
+    assert not (tmp_path / "prepared" / "toy_mini_raw").exists()
 
 
 def test_disk_failure_is_one_line_and_leaves_no_store(tmp_path, registry, monkeypatch, capsys):
@@ -115,8 +117,8 @@ def test_disk_failure_is_one_line_and_leaves_no_store(tmp_path, registry, monkey
     monkeypatch.setattr("algoperf.data.store.ArrayAppender.append", full)
     assert run(registry, "toy_mini", f"--data_dir={tmp_path}") == 1
     assert "No space left on device" in capsys.readouterr().err
-    assert not (tmp_path / "toy_mini").exists()
-    assert not (tmp_path / "toy_mini.partial").exists()
+    assert not (tmp_path / "prepared" / "toy_mini").exists()
+    assert not (tmp_path / "prepared" / "toy_mini.partial").exists()
 
 
 def test_listing_and_how_to_get(tmp_path, registry, capsys):
@@ -133,7 +135,7 @@ def test_listing_and_how_to_get(tmp_path, registry, capsys):
 def _prepare_in_child(data_dir, messages):
     registry = toy_registry()
     prepare.ensure_prepared(registry.get("toy_mini"), data_dir, messages.put, registry=registry)
-    Store(data_dir / "toy_mini").verify()
+    Store(data_dir / "prepared" / "toy_mini").verify()
     messages.put("done")
 
 

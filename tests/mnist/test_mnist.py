@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from algoperf.data import EvalPipeline, Store, StoreError
+from algoperf.data.places import store_dir
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, SplitSizes
 from algoperf.prepare import ensure_prepared
@@ -60,7 +61,7 @@ def write_idx(directory, *, compressed=False):
 
 def run_prepare(definition, data_dir, source_dir):
     prepare.prepare(definition, data_dir, source_dir=source_dir, num_workers=1, report=silent)
-    return Store(data_dir / definition.dataset)
+    return Store(store_dir(definition, data_dir))
 
 
 def test_order_is_that_of_tfds(tmp_path):
@@ -139,19 +140,19 @@ def test_broken_sources_are_named(tmp_path, small, monkeypatch):
     write_idx(tmp_path / "compressed", compressed=True)
     with pytest.raises(StoreError, match="not that of the published file"):
         run_prepare(small, tmp_path, tmp_path / "compressed")
-    assert not (tmp_path / "small").exists()
+    assert not (tmp_path / "prepared" / "small").exists()
 
 
 def test_download_compares_checksums_and_keeps_what_is_there(tmp_path, small, monkeypatch):
     write_idx(tmp_path / "server", compressed=True)
     url = (tmp_path / "server").as_uri() + "/"
     with pytest.raises(StoreError, match=r"has SHA-256 .*, expected 440fcabf"):
-        prepare.download(tmp_path / "small_raw", silent, url)
+        prepare.download(tmp_path / "prepared" / "small_raw", silent, url)
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "server").iterdir()}
     monkeypatch.setattr(prepare, "_SHA256", sums)
-    prepare.download(tmp_path / "small_raw", silent, url)
+    prepare.download(tmp_path / "prepared" / "small_raw", silent, url)
     fetched = []
-    prepare.download(tmp_path / "small_raw", fetched.append, url)
+    prepare.download(tmp_path / "prepared" / "small_raw", fetched.append, url)
     assert fetched == []
     assert len(run_prepare(small, tmp_path, None)["train_labels"]) == 16
     with pytest.raises(StoreError, match="fetch it yourself and use --source_dir"):
@@ -161,7 +162,7 @@ def test_download_compares_checksums_and_keeps_what_is_there(tmp_path, small, mo
 def test_mini_holds_every_digit_of_scikit_learn_once(mini_dir):
     from sklearn.datasets import load_digits
 
-    store = Store(mini_dir / "mnist_mini")
+    store = Store(mini_dir / "prepared" / "mnist_mini")
     images = np.concatenate([store["train_images"], store["test_images"]]).reshape(1797, 64)
     labels = np.concatenate([store["train_labels"], store["test_labels"]])
     digits = load_digits()
@@ -172,7 +173,7 @@ def test_mini_holds_every_digit_of_scikit_learn_once(mini_dir):
 
 def test_split_of_the_mini_is_fixed(mini_dir):
 
-    store = Store(mini_dir / "mnist_mini")
+    store = Store(mini_dir / "prepared" / "mnist_mini")
     assert {name: zlib.crc32(store[name].tobytes()) for name in MINI_LABELS_CRC} == MINI_LABELS_CRC
 
 

@@ -40,7 +40,7 @@ def graphs_of(batch):
 
 @pytest.fixture(scope="module")
 def raw_validation(molecule_dir, tiny_definition):
-    folder = find_tfds_dataset(molecule_dir / "ogbg_mini_raw", tiny_definition.data.builder)
+    folder = find_tfds_dataset(molecule_dir / "prepared" / "ogbg_mini_raw", tiny_definition.data.builder)
     return list(TfdsSplit(folder, "validation"))
 
 

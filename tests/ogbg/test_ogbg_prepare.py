@@ -36,7 +36,7 @@ def definition_for(train, validation=1, test=1):
 def write(tmp_path, examples, **sizes):
     splits = {Split.TRAIN: examples, Split.VALIDATION: [graph()], Split.TEST: [graph()]}
     definition = definition_for(len(examples), **sizes)
-    prepare.write_store(definition, tmp_path / "ogbg", splits, lambda message: None)
+    prepare.write_store(definition, tmp_path / "prepared" / "ogbg", splits, lambda message: None)
     return definition
 
 
@@ -63,7 +63,7 @@ def write(tmp_path, examples, **sizes):
 def test_a_bad_graph_is_named(tmp_path, bad, message):
     with pytest.raises(prepare.BadGraphError, match=f"split train, graph 2: .*{message}"):
         write(tmp_path, [graph(), graph(bonds=()), bad, graph()])
-    assert not (tmp_path / "ogbg").exists()
+    assert not (tmp_path / "prepared" / "ogbg").exists()
 
 
 def test_graphs_without_edges_and_with_a_single_atom_are_kept(tmp_path):
@@ -77,7 +77,7 @@ def test_graphs_without_edges_and_with_a_single_atom_are_kept(tmp_path):
 def test_labels_keep_what_is_missing(tmp_path):
     labels = np.array([1, 0, np.nan] + [0] * 125, np.float32)
     write(tmp_path, [graph(labels=labels)])
-    assert Store(tmp_path / "ogbg")["labels"][0, :3].tolist() == [1, 0, -1]
+    assert Store(tmp_path / "prepared" / "ogbg")["labels"][0, :3].tolist() == [1, 0, -1]
 
 
 def test_a_split_of_another_size_is_an_error(tmp_path, molecule_dir, tiny_definition):
@@ -86,7 +86,11 @@ def test_a_split_of_another_size_is_an_error(tmp_path, molecule_dir, tiny_defini
     )
     with pytest.raises(StoreError, match="split validation has 30 graphs, expected 31"):
         prepare.prepare(
-            larger, tmp_path, source_dir=molecule_dir / "ogbg_mini_raw", num_workers=1, report=lambda message: None
+            larger,
+            tmp_path,
+            source_dir=molecule_dir / "prepared" / "ogbg_mini_raw",
+            num_workers=1,
+            report=lambda message: None,
         )
 
 

@@ -84,14 +84,14 @@ def test_audio_and_text_come_back(source_dir):
         assert tokens[-1] == 2
         assert tokenizer.decode([tokens]) == [sentence]
     assert any("6 of 18 utterances" in message for message in messages)
-    Store(data_dir / "tiny").verify()
+    Store(data_dir / "prepared" / "tiny").verify()
 
 
 def test_worker_processes_write_the_same_store(source_dir, tmp_path):
     stores = []
     for num_workers in (1, 2):
         data_dir, _ = run(definition(), source_dir, num_workers)
-        stores.append({path.name: path.read_bytes() for path in (data_dir / "tiny").rglob("*.npy")})
+        stores.append({path.name: path.read_bytes() for path in (data_dir / "prepared" / "tiny").rglob("*.npy")})
         shutil.rmtree(data_dir)
     assert stores[0] == stores[1]
 
@@ -132,7 +132,7 @@ def test_an_interrupted_preparation_goes_on(source_dir, monkeypatch):
     data_dir, _ = run(tiny, source_dir)
     assert sorted(seen) == ["12-7-0004.flac", "12-7-0005.flac"]
     assert [len(data.open_split(tiny, split, data_dir)) for split in (Split.TRAIN, Split.TEST)] == [6, 6]
-    assert not (data_dir / "tiny.parts").exists()
+    assert not (data_dir / "prepared" / "tiny.parts").exists()
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_tokenizer_may_be_given(source_dir, tmp_path):
 def test_a_store_without_tokenizer_is_an_error(source_dir):
     tiny = definition()
     data_dir, _ = run(tiny, source_dir)
-    with StoreWriter(data_dir / "tiny", data.open_store(tiny, data_dir).meta):
+    with StoreWriter(data_dir / "prepared" / "tiny", data.open_store(tiny, data_dir).meta):
         pass
     with pytest.raises(StoreError, match="has no tokenizer"):
         make_metrics(tiny, Split.TEST, data_dir)

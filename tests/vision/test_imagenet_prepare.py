@@ -140,7 +140,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, damage: str) -> None:
     victim.write_bytes({"truncated": content[: len(content) // 2], "text": b"<html>404</html>", "empty": b""}[damage])
     with pytest.raises(RawDataError, match=r"n00000001/image_3\.JPEG is no readable image"):
         prepared(source_dir, tmp_path)
-    assert not (tmp_path / "imagenet" / "store.json").exists()
+    assert not (tmp_path / "prepared" / "imagenet" / "store.json").exists()
 
 
 def test_missing_folders_are_named(tmp_path: Path) -> None:
@@ -171,14 +171,16 @@ def test_an_interrupted_preparation_continues(tmp_path: Path, monkeypatch: pytes
     victim.write_bytes(b"broken")
     with pytest.raises(RawDataError):
         prepared(source_dir, tmp_path)
-    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "imagenet.parts").glob("*/bytes.npy")}
+    finished = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "prepared" / "imagenet.parts").glob("*/bytes.npy")
+    }
     assert len(finished) == 5  # four of training, one of validation
     victim.write_bytes(content)
     prepared(source_dir, tmp_path)
     for path, modified in finished.items():
-        assert (tmp_path / "imagenet" / path.parent.name / path.name).stat().st_mtime_ns == modified
-    assert not (tmp_path / "imagenet.parts").exists()
-    images = EncodedImages(tmp_path / "imagenet", "train", 5)
+        assert (tmp_path / "prepared" / "imagenet" / path.parent.name / path.name).stat().st_mtime_ns == modified
+    assert not (tmp_path / "prepared" / "imagenet.parts").exists()
+    images = EncodedImages(tmp_path / "prepared" / "imagenet", "train", 5)
     expected = [raw.encoded for raw in read_split(source_dir, Split.TRAIN, NUM_CLASSES)]
     for index in (0, 4, 5, 17):
         pixels = preparation.decode(np.frombuffer(expected[index], np.uint8))

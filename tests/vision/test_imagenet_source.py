@@ -114,7 +114,7 @@ def test_fake_batches_look_like_training_batches(data_dir: Path) -> None:
 
 
 def test_an_error_in_a_worker_comes_back_and_names_the_file(data_dir: Path) -> None:
-    part = data_dir / "imagenet" / "train_0000" / "bytes.npy"
+    part = data_dir / "prepared" / "imagenet" / "train_0000" / "bytes.npy"
     content = part.read_bytes()
     part.write_bytes(bytes(len(content)))
     try:

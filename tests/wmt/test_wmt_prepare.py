@@ -8,6 +8,7 @@ import pytest
 
 from algoperf.data import BatchRequest, Store, StoreError
 from algoperf.definition import Split
+from algoperf.ownership import ForeignFilesError
 from algoperf.prepare import prepare_dataset, verify_dataset
 from workloads.wmt import prepare as preparation
 from workloads.wmt.data import open_split, open_store
@@ -57,9 +58,9 @@ def test_evaluated_sentences_are_the_raw_ones_in_order(real_wmt, real_dir, real_
 def test_the_mini_runs_through_the_same_code(tiny_mini, mini_dir):
     assert verify_dataset(tiny_mini, mini_dir) == 1
     assert len(open_split(tiny_mini, Split.EVAL_TRAIN, mini_dir)) == tiny_mini.splits.eval_train
-    raw = mini_dir / "wmt_mini_raw"
+    raw = mini_dir / "prepared" / "wmt_mini_raw"
     assert (raw / "wmt17_translate" / "de-en" / "1.0.0" / "dataset_info.json").exists()
-    shutil.rmtree(mini_dir / "wmt_mini")
+    shutil.rmtree(mini_dir / "prepared" / "wmt_mini")
     before = (raw / "generated.json").stat().st_mtime_ns
     prepare_dataset(tiny_mini, mini_dir, report=_quiet)
     assert (raw / "generated.json").stat().st_mtime_ns == before
@@ -74,14 +75,14 @@ def test_an_interrupted_preparation_goes_on_where_it_was(real_wmt, real_raw_dir,
 
     with pytest.raises(KeyboardInterrupt):
         prepare_dataset(real_wmt, tmp_path, source_dir=real_raw_dir, report=stop_after_two_chunks)
-    assert not (tmp_path / "wmt").exists()
+    assert not (tmp_path / "prepared" / "wmt").exists()
     messages = []
     prepare_dataset(real_wmt, tmp_path, source_dir=real_raw_dir, report=messages.append)
     made = [message for message in messages if message.startswith("tokenised")]
     assert [message.split()[3] for message in made] == ["480", "600"]
     assert not any("training a tokenizer" in message for message in messages)
-    assert not list(tmp_path.glob("*.work")) + list(tmp_path.glob(".*.work"))
-    resumed, whole = Store(tmp_path / "wmt"), Store(real_dir / "wmt")
+    assert sorted(path.name for path in (tmp_path / "prepared").iterdir()) == [".wmt.lock", "wmt"]
+    resumed, whole = Store(tmp_path / "prepared" / "wmt"), Store(real_dir / "prepared" / "wmt")
     np.testing.assert_array_equal(resumed["tokenizer"], whole["tokenizer"])
     assert resumed["train_inputs"].astype(bool).sum() == whole["train_inputs"].astype(bool).sum()
 
@@ -100,10 +101,10 @@ def test_other_raw_data_are_refused(real_wmt, real_raw_dir, tmp_path):
 
 
 def test_raw_data_in_the_place_of_the_store_are_not_deleted(real_wmt, tmp_path):
-    precious = tmp_path / "wmt" / "wmt17_translate" / "data"
+    precious = tmp_path / "prepared" / "wmt" / "wmt17_translate" / "data"
     precious.parent.mkdir(parents=True)
     precious.write_text("precious")
-    with pytest.raises(StoreError, match="holds other files"):
+    with pytest.raises(ForeignFilesError, match=r"wmt holds files .*: wmt17_translate/data"):
         prepare_dataset(real_wmt, tmp_path, report=_quiet)
     assert precious.read_text() == "precious"
 
@@ -122,8 +123,8 @@ def test_another_generated_language_is_refused(tiny_mini, mini_dir):
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_store_is_noticed(real_wmt, real_dir, tmp_path, damage):
-    copy = tmp_path / "wmt"
-    shutil.copytree(real_dir / "wmt", copy)
+    copy = tmp_path / "prepared" / "wmt"
+    shutil.copytree(real_dir / "prepared" / "wmt", copy)
     file = copy / "train_targets.npy"
     contents = bytearray(file.read_bytes())
     contents[len(contents) // 2] ^= 1
@@ -147,5 +148,5 @@ def test_a_damaged_tokenizer_is_refused():
 
 def test_the_tokenizer_does_not_depend_on_the_number_of_workers(real_wmt, real_raw_dir, real_dir, tmp_path):
     prepare_dataset(real_wmt, tmp_path, source_dir=real_raw_dir, report=_quiet, num_workers=3)
-    other, given = (Store(folder / "wmt")["tokenizer"] for folder in (tmp_path, real_dir))
+    other, given = (Store(folder / "prepared" / "wmt")["tokenizer"] for folder in (tmp_path, real_dir))
     np.testing.assert_array_equal(other, given)

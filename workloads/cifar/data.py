@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Source, Store, check_labels, pad_batch
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.cifar.definition import CifarData
 from workloads.common.random_numbers import example_seeds, uniforms
@@ -55,7 +56,7 @@ def normalised(images: np.ndarray, data: CifarData) -> np.ndarray:
 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> Source:
     """Training is the beginning of the stored training images, validation the end; `EVAL_TRAIN` its first images."""
-    store = Store(data_dir / definition.dataset)
+    store = Store(store_dir(definition, data_dir))
     stored = "test" if split is Split.TEST else "train"
     first = definition.splits.train if split is Split.VALIDATION else 0
     rows = slice(first, first + definition.splits.get(split))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.data import StoreError, StoreWriter, is_complete
+from algoperf.data import StoreError, StoreWriter
+from algoperf.data.places import new_store_dir
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import WorkloadDefinition
 from algoperf.reporting import Report
@@ -35,12 +36,10 @@ def prepare(
       StoreError: files are missing or damaged (named).
     """
     del num_workers
-    if is_complete(data_dir / definition.dataset):
-        return
     if source_dir is None:
         raise StoreError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
     sizes = definition.splits
-    with StoreWriter(data_dir / definition.dataset, {"source": str(source_dir)}) as writer:
+    with StoreWriter(new_store_dir(definition, data_dir), {"source": str(source_dir)}) as writer:
         for split, expected in (("train", sizes.train + sizes.validation), ("test", sizes.test)):
             images, labels = _read_split(source_dir, split)
             if len(labels) != expected:

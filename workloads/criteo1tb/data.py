@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Store, StoreError, pad_batch
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.criteo1tb.definition import BUCKET_COUNTS, NUM_CATEGORIES, NUM_INTEGERS
 
@@ -95,7 +96,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Training is all days but the last. The last day begins with the test split and continues with the validation split.
     `eval_train` is whole evaluation batches, evenly spread over the training days.
     """
-    root = data_dir / definition.dataset
+    root = store_dir(definition, data_dir)
     index = Store(root)
     if index.meta["generator"] != generator_facts(definition):
         raise StoreError(

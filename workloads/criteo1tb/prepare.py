@@ -4,8 +4,8 @@ The store lists its parts by day, one for each raw file; until all are there, th
 uint8 [n], `integers` float32 [n, 13] and `ids` int32 [n, 26]: 157 bytes for each line of about 250.
 """
 
+import functools
 import re
-import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter, is_complete
-from algoperf.data.store import MANIFEST
+from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.shards import adopt_parts, resume_parts, staging_dir
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.criteo1tb.data import generator_facts
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
@@ -55,7 +57,7 @@ def prepare(
     num_workers: int,
     report: Report,
 ) -> None:
-    """Writes the store `data_dir / definition.dataset`, `num_workers` files at a time, and checks the numbers of rows.
+    """Writes the store, `num_workers` files at a time, and checks the numbers of rows.
 
     After an interruption, finished files (in `<dataset>.parts`) are not read again while their size is the same.
 
@@ -66,14 +68,15 @@ def prepare(
     if definition.tier is Tier.MINI:
         from workloads.criteo1tb.click_log import write_days
 
-        source_dir = data_dir / f"{definition.dataset}_raw"
-        write_days(definition, source_dir, report)
+        source_dir = raw_dir(definition, data_dir)
+        identity = f"{definition.splits} {definition.data} {generator_facts(definition)}"
+        generate_once(source_dir, identity, functools.partial(write_days, definition, source_dir, report))
     if source_dir is None:
         raise StoreError(how_to_get(definition))
     files = find_files(source_dir, definition.data.num_days)
-    store = data_dir / definition.dataset
-    parts_dir = data_dir / f"{definition.dataset}.parts"
-    _take_back_parts(store, parts_dir)
+    store = new_store_dir(definition, data_dir)
+    resume_parts(store)
+    parts_dir = staging_dir(store)
     rows = _prepare_files(files, parts_dir, num_workers, report)
     _check_rows(definition, files, rows)
     _assemble(store, parts_dir, files, definition)
@@ -241,13 +244,4 @@ def _assemble(path: Path, parts_dir: Path, files: Sequence[DayFile], definition:
     for file in files:
         names.setdefault(str(file.day), []).append(file.part)
     with StoreWriter(path, {"parts": names, "generator": generator_facts(definition)}) as writer:
-        for file in files:
-            writer.adopt(parts_dir / file.part)
-    shutil.rmtree(parts_dir)
-
-
-def _take_back_parts(path: Path, parts_dir: Path) -> None:
-    """Keeps the parts of a store whose assembly was cut short; they are hours of work."""
-    parts_dir.mkdir(parents=True, exist_ok=True)
-    for part in path.with_name(path.name + ".partial").glob(f"*/{MANIFEST}"):
-        part.parent.rename(parts_dir / part.parent.name)
+        adopt_parts(writer, path, [parts_dir / file.part for file in files])

@@ -9,6 +9,7 @@ import numpy as np
 from algoperf.background import THREAD_PREFIX
 from algoperf.cores import usable_cores
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, pad_batch
+from algoperf.data.places import store_dir
 from algoperf.data.shards import part_name
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.random_numbers import example_seeds
@@ -99,7 +100,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Raises:
       StoreError: the store is missing, or its number of slices is not the definition's.
     """
-    store = Store(data_dir / definition.dataset)
+    store = Store(store_dir(definition, data_dir))
     stored = str(Split.TRAIN if split is Split.EVAL_TRAIN else split)
     parts = [Store(store.path / part_name(stored, number)) for number in range(store.meta["num_parts"][stored])]
     actual, expected = sum(len(part["volume_max"]) for part in parts), definition.splits[stored]

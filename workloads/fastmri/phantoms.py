@@ -5,12 +5,14 @@ bright sheets, times a smooth coil sensitivity and a smooth phase. Its k-space i
 noise; `reconstruction_esc` is the magnitude of the noisy fully sampled image, cropped.
 """
 
+import functools
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from algoperf.definition import WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.fastmri.definition import FastMRIData
 
@@ -23,12 +25,16 @@ def write_raw(definition: WorkloadDefinition, folder: Path, names: tuple[str, st
     """Writes training volumes to `folder / names[0]`, and validation and test volumes to `folder / names[1]`.
 
     Does nothing where they are complete.
+
+    Raises:
+      ForeignFilesError: `folder` holds other files.
     """
+    identity = f"{definition.data} {definition.splits}"
+    generate_once(folder, identity, functools.partial(_write_all, definition, folder, names, report))
+
+
+def _write_all(definition: WorkloadDefinition, folder: Path, names: tuple[str, str], report: Report) -> None:
     data = definition.data
-    marker = folder / "complete"
-    identity = f"{data} {definition.splits}\n"
-    if marker.is_file() and marker.read_text() == identity:
-        return
     sizes, per_volume = definition.splits, data.generator.slices_per_volume
     slices_of = dict(zip(names, (sizes.train, sizes.validation + sizes.get("test")), strict=True))
     for stream, (name, slices) in enumerate(slices_of.items()):
@@ -36,7 +42,6 @@ def write_raw(definition: WorkloadDefinition, folder: Path, names: tuple[str, st
         for number in range(slices // per_volume):
             rng = np.random.default_rng([data.generator.seed, stream, number])
             _write_volume(folder / name / f"file{1000000 + number}.h5", *simulate(rng, data))
-    marker.write_text(identity)
     report(f"generated {sum(slices_of.values()) // per_volume} volumes")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from algoperf.data import Store, StoreWriter, is_complete
+from algoperf.data import Store, StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
@@ -49,12 +50,9 @@ def prepare(
     definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
     """See `algoperf.data.source.PrepareModule`. Raises RawVolumeError that names the offending file or folder."""
-    store_dir = data_dir / definition.dataset
-    if is_complete(store_dir):
-        report(f"{store_dir} is complete")
-        return
+    store_dir = new_store_dir(definition, data_dir)
     if definition.data.generator is not None:
-        source_dir = data_dir / f"{definition.dataset}_raw"
+        source_dir = raw_dir(definition, data_dir)
         phantoms.write_raw(definition, source_dir, (TRAIN_FOLDER, VALIDATION_FOLDER), report)
     elif source_dir is None:
         raise RawVolumeError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")

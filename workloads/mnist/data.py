@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import ArraySource, Batch, Source, Store, check_labels
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 
 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> Source:
     """Training is the beginning of the stored training images, validation the end."""
-    store = Store(data_dir / definition.dataset)
+    store = Store(store_dir(definition, data_dir))
     sizes = definition.splits
     part, first, size = {
         Split.TRAIN: ("train", 0, sizes.train),

@@ -1,5 +1,6 @@
 """MNIST's four IDX files, or the TFDS dataset, to a store in TFDS order; the mini's IDX files from scikit-learn."""
 
+import functools
 import gzip
 import hashlib
 import struct
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 
 DOWNLOAD_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -43,18 +46,17 @@ def prepare(
 
     `source_dir` holds the IDX files (plain or .gz) or the TFDS dataset; None downloads the IDX files (12 MB).
     """
-    raw_dir = data_dir / f"{definition.dataset}_raw"
     if definition.tier is Tier.MINI:
-        write_digits(definition, raw_dir)
-        source_dir = raw_dir
+        source_dir = raw_dir(definition, data_dir)
+        generate_once(source_dir, f"{definition.splits}", functools.partial(write_digits, definition, source_dir))
     elif source_dir is None:
-        download(raw_dir, report)
-        source_dir = raw_dir
+        source_dir = raw_dir(definition, data_dir)
+        download(source_dir, report)
     splits = _read_splits(source_dir)
     sizes = definition.splits
     _require_rows("train", len(splits["train"][1]), sizes.train + sizes.validation)
     _require_rows("test", len(splits["test"][1]), sizes.test or 0)
-    with StoreWriter(data_dir / definition.dataset, {"source": str(source_dir)}) as writer:
+    with StoreWriter(new_store_dir(definition, data_dir), {"source": str(source_dir)}) as writer:
         for split, (images, labels) in splits.items():
             writer.add(f"{split}_images", images)
             writer.add(f"{split}_labels", labels.astype(np.int32))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Store, StoreError, pad_rows
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES
 
@@ -155,7 +156,7 @@ def _empty_inputs(num_shards: int, per_shard: int, capacity: GraphBatchCapacity)
 
 def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> GraphSource:
     """Opens a split. `eval_train` is the first training graphs: TFDS stores examples in a random order."""
-    store = Store(data_dir / definition.dataset)
+    store = Store(store_dir(definition, data_dir))
     if store.meta["generator"] != generator_facts(definition):
         raise StoreError(
             f"{store.path} holds other generated molecules than {definition.name} has now; delete it, and run again"

@@ -1,5 +1,6 @@
 """The TFDS dataset `ogbg_molpcba` (ArrayRecord) to a store; the mini's generated molecules to the same layout first."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algoperf.data import StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.data.store import StoreError
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
 from algoperf.definition import Split, Tier, WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.ogbg.data import MISSING_LABEL, generator_facts
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeData
@@ -32,7 +35,7 @@ def prepare(
     num_workers: int,
     report: Report,
 ) -> None:
-    """Writes the store `data_dir / definition.dataset`; the arrays are described in `workloads.ogbg.data.GraphSource`.
+    """Writes the store; the arrays are described in `workloads.ogbg.data.GraphSource`.
 
     Bonds are stored in both directions: of each graph all as given, then all reversed.
 
@@ -43,8 +46,9 @@ def prepare(
     """
     del num_workers  # one process reads 437,923 graphs in about a minute
     if definition.tier is Tier.MINI:
-        source_dir = data_dir / f"{definition.dataset}_raw"
-        write_molecules(definition, source_dir, report)
+        source_dir = raw_dir(definition, data_dir)
+        identity = f"{definition.splits} {definition.data} {generator_facts(definition)}"
+        generate_once(source_dir, identity, functools.partial(write_molecules, definition, source_dir, report))
     if source_dir is None:
         raise StoreError(how_to_get(definition))
     folder = find_tfds_dataset(source_dir, definition.data.builder)
@@ -55,7 +59,7 @@ def prepare(
                 f"{folder}: split {split} has {len(examples)} graphs, expected {definition.splits[split]}; "
                 f"the raw data are incomplete or another version"
             )
-    write_store(definition, data_dir / definition.dataset, splits, report)
+    write_store(definition, new_store_dir(definition, data_dir), splits, report)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE
@@ -44,7 +45,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
 
 def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
     """Opens the store of `definition` and compares the settings that it was prepared with."""
-    path = data_dir / definition.dataset
+    path = store_dir(definition, data_dir)
     store = Store(path)
     for name, expected in recipe(definition).items():
         actual = store.meta.get("recipe", {}).get(name)

@@ -6,7 +6,7 @@ preparation resumes.
 
 import functools
 import json
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir, work_dir
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
 from algoperf.definition import WorkloadDefinition
+from algoperf.ownership import generate_once, remove_folder
 from algoperf.reporting import Report
 from workloads.wmt.data import PACKED, PAIRS, recipe
 from workloads.wmt.language_pair import LanguagePair
@@ -26,28 +28,25 @@ from workloads.wmt.tokenizer import Tokenizer, train_tokenizer
 
 CHUNK_PAIRS = 1 << 18  # a multiple of every pack_group
 _BYTES_PER_PAIR = 1_000  # store and intermediate results, with a margin
+_is_work_file = re.compile(r"recipe\.json|tokenizer\.model(\.partial)?|(partial-)?train-\d+\.npz").fullmatch
 _EVAL_SPLITS = ("validation", "test")
 
 
 def prepare(
     definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
-    """Writes the store `data_dir / definition.dataset`.
+    """Writes the store `new_store_dir(definition, data_dir)`.
 
-    Reads `source_dir`, or `data_dir / (dataset + "_raw")`, where the mini generates its raw data first.
+    Reads `source_dir`, or `data_dir / (dataset + "_raw")`; the mini generates its raw data first.
     `num_workers` threads tokenise.
 
     Raises:
-      StoreError: the raw data are missing, are not those of the definition, or lie where the store goes.
+      StoreError: the raw data are missing, or are not those of the definition.
     """
     source_dir = source_dir or data_dir / f"{definition.dataset}_raw"
-    destination = data_dir / definition.dataset
-    if destination.exists() and not (destination / "store.json").exists() and any(destination.iterdir()):
-        raise StoreError(
-            f"{destination} holds other files, and the store goes there; move them to {source_dir} and give that "
-            "as --source_dir"
-        )
+    destination = new_store_dir(definition, data_dir)
     if definition.data.pair_seed is not None:
+        source_dir = raw_dir(definition, data_dir)
         generate_raw(definition, source_dir, report)
     train_dir = find_tfds_dataset(source_dir, definition.data.train_builder)
     eval_dir = find_tfds_dataset(source_dir, definition.data.eval_builder)
@@ -55,7 +54,7 @@ def prepare(
     for split, (directory, name) in corpus.items():
         _check_count(definition, split, len(TfdsSplit(directory, name)), directory)
 
-    work = _WorkFolder(data_dir / f".{definition.dataset}.work", recipe(definition))
+    work = _WorkFolder(work_dir(definition, data_dir), recipe(definition))
     tokenizer = Tokenizer(work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, report)))
     chunks = list(_train_chunks(definition, train_dir, tokenizer, work, num_workers, report))
     report(f"writing {destination}")
@@ -93,11 +92,16 @@ def how_to_get(definition: WorkloadDefinition) -> str:
 
 
 def generate_raw(definition: WorkloadDefinition, raw_dir: Path, report: Report) -> None:
-    """Writes the generated language pair in the TFDS layout, unless the same one lies there."""
-    marker, settings = raw_dir / "generated.json", json.dumps(recipe(definition), sort_keys=True)
-    if marker.exists() and marker.read_text() == settings:
-        return
-    shutil.rmtree(raw_dir, ignore_errors=True)
+    """Writes the generated language pair in the TFDS layout, unless the same one lies there.
+
+    Raises:
+      ForeignFilesError: `raw_dir` holds other files.
+    """
+    settings = json.dumps(recipe(definition), sort_keys=True)
+    generate_once(raw_dir, settings, functools.partial(_write_pairs, definition, raw_dir, report))
+
+
+def _write_pairs(definition: WorkloadDefinition, raw_dir: Path, report: Report) -> None:
     report(f"generating sentence pairs into {raw_dir}")
     pair, sizes, config = LanguagePair(definition.data.pair_seed), definition.splits, definition.data
 
@@ -119,7 +123,6 @@ def generate_raw(definition: WorkloadDefinition, raw_dir: Path, report: Report) 
             splits,
             config=languages,
         )
-    marker.write_text(settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ class _WorkFolder:
         self.path = path
         marker, settings = path / "recipe.json", json.dumps(made_for, sort_keys=True)
         if not marker.exists() or marker.read_text() != settings:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path, _is_work_file)
             path.mkdir(parents=True)
             marker.write_text(settings)
 
@@ -163,7 +166,7 @@ class _WorkFolder:
         return path
 
     def remove(self) -> None:
-        shutil.rmtree(self.path)
+        remove_folder(self.path, _is_work_file)
 
 
 def _check_count(definition: WorkloadDefinition, split: str, actual: int, directory: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import ArraySource, Batch, Source, Store
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 
 
@@ -16,7 +17,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
         Split.VALIDATION: sizes.train,
         Split.TEST: sizes.train + sizes.validation,
     }[split]
-    return ArraySource(Store(data_dir / definition.dataset), first=first, last=first + (sizes[split] or 0))
+    return ArraySource(Store(store_dir(definition, data_dir)), first=first, last=first + (sizes[split] or 0))
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

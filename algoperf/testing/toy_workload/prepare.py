@@ -1,11 +1,14 @@
 """Raw file (`toy.csv`: features and target per line) to store."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.definition import Tier, WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 
 RAW_FILE = "toy.csv"
@@ -22,16 +25,20 @@ def prepare(
 ) -> None:
     """Writes the store; the mini first writes its own raw file."""
     if definition.tier is Tier.MINI:
-        source_dir = data_dir / f"{definition.dataset}_raw"
-        source_dir.mkdir(parents=True, exist_ok=True)
-        np.savetxt(source_dir / RAW_FILE, generate(definition), delimiter=",")
+        source_dir = raw_dir(definition, data_dir)
+        identity = f"{definition.splits} {definition.data}"
+        generate_once(source_dir, identity, functools.partial(_write_raw, definition, source_dir / RAW_FILE))
     if source_dir is None or not (source_dir / RAW_FILE).is_file():
         raise StoreError(f"{RAW_FILE} is not in --source_dir={source_dir}; {how_to_get(definition)}")
     rows = np.loadtxt(source_dir / RAW_FILE, delimiter=",", ndmin=2).astype(np.float32)
     report(f"{len(rows)} rows")
-    with StoreWriter(data_dir / definition.dataset, {"source": RAW_FILE}) as writer:
+    with StoreWriter(new_store_dir(definition, data_dir), {"source": RAW_FILE}) as writer:
         writer.add("inputs", rows[:, :-1])
         writer.add("targets", rows[:, -1])
+
+
+def _write_raw(definition: WorkloadDefinition, path: Path) -> None:
+    np.savetxt(path, generate(definition), delimiter=",")
 
 
 def generate(definition: WorkloadDefinition) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import StoreWriter
+from algoperf.data.places import new_store_dir
 from algoperf.definition import WorkloadDefinition
 
 
@@ -22,7 +23,7 @@ def prepare(
     inputs = generator.normal(size=(num_rows, definition.model.num_features))
     direction = generator.normal(size=definition.model.num_features)
     targets = np.sin(inputs @ direction) + definition.data.noise * generator.normal(size=num_rows)
-    with StoreWriter(data_dir / definition.dataset, {"source": "generated"}) as writer:
+    with StoreWriter(new_store_dir(definition, data_dir), {"source": "generated"}) as writer:
         writer.add("inputs", inputs.astype(np.float32))
         writer.add("targets", targets.astype(np.float32))
 

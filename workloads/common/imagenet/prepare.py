@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from algoperf.data import StoreWriter, is_complete
+from algoperf.data import StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
@@ -37,12 +38,9 @@ def prepare(
     definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
     """See `algoperf.data.source.PrepareModule`. Raises RawDataError that names the offending file or folder."""
-    store_dir = data_dir / definition.dataset
-    if is_complete(store_dir):
-        report(f"{store_dir} is complete")
-        return
+    store_dir = new_store_dir(definition, data_dir)
     if definition.data.generator is not None:
-        source_dir = data_dir / f"{definition.dataset}_raw"
+        source_dir = raw_dir(definition, data_dir)
         shapes.write_raw(definition, source_dir, report)
     elif source_dir is None:
         raise RawDataError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")

@@ -5,6 +5,7 @@ and background, frequency, phase and direction of the texture, shading, clutter,
 labels are wrong with a small probability, so that memorising the training images does not pay.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, WorkloadDefinition
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.common.imagenet.definition import TexturedShapes
 
@@ -183,11 +185,16 @@ def _with_bar(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, image: np.
 
 
 def write_raw(definition: WorkloadDefinition, folder: Path, report: Report) -> None:
-    """Writes all splits under `folder` as TFDS ArrayRecord datasets; does nothing where they are complete."""
-    marker = folder / "complete"
-    identity = f"{definition.data.generator} {definition.splits}\n"
-    if marker.is_file() and marker.read_text() == identity:
-        return
+    """Writes all splits under `folder` as TFDS ArrayRecord datasets; does nothing where they are complete.
+
+    Raises:
+      ForeignFilesError: `folder` holds other files.
+    """
+    identity = f"{definition.data.generator} {definition.splits}"
+    generate_once(folder, identity, functools.partial(_write_all, definition, folder, report))
+
+
+def _write_all(definition: WorkloadDefinition, folder: Path, report: Report) -> None:
     num_classes = definition.data.num_classes
 
     def features(tfds_features: Any) -> dict[str, Any]:
@@ -201,7 +208,6 @@ def write_raw(definition: WorkloadDefinition, folder: Path, report: Report) -> N
         examples = {_TFDS_NAMES[split]: _examples(definition, split) for split in splits}
         write_tfds_dataset(folder, name, version, features, examples, config=config)
         report(f"generated {name}: {', '.join(f'{definition.splits[split]} {split} images' for split in splits)}")
-    marker.write_text(identity)
 
 
 def _examples(definition: WorkloadDefinition, split: Split) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, check_labels, pad_batch
+from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.imagenet.augment import Augmentation, make_inputs, mixup
 from workloads.common.imagenet.definition import ImageNetData
@@ -86,7 +87,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Raises:
       StoreError: the store is missing, or its number of images is not the definition's.
     """
-    store = Store(data_dir / definition.dataset)
+    store = Store(store_dir(definition, data_dir))
     store_split = str(Split.TRAIN if split is Split.EVAL_TRAIN else split)
     actual, expected = len(store[f"{store_split}_labels"]), definition.splits[store_split]
     if actual != expected:

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.common.librispeech.definition import SpeechData, SyntheticSpeech
 from workloads.common.librispeech.language import Language
@@ -24,13 +24,17 @@ def write_raw(data: SpeechData, raw_dir: Path, report: Report) -> None:
     """Generates `folder_sizes` utterances for each folder, unless the same ones lie in `raw_dir`.
 
     No sentence occurs twice, and no speaker occurs in two folders.
+
+    Raises:
+      ForeignFilesError: `raw_dir` holds other files.
     """
     assert data.generator is not None
     settings = json.dumps({"data": dataclasses.asdict(data), "sample": digest(data.generator)}, sort_keys=True)
-    marker = raw_dir / "generated.json"
-    if marker.exists() and marker.read_text() == settings:
-        return
-    shutil.rmtree(raw_dir, ignore_errors=True)
+    generate_once(raw_dir, settings, functools.partial(_write_all, data, raw_dir, report))
+
+
+def _write_all(data: SpeechData, raw_dir: Path, report: Report) -> None:
+    assert data.generator is not None
     report(f"generating {sum(data.folder_sizes):,} utterances into {raw_dir}")
     spoken: set[str] = set()
     speaker = _FIRST_SPEAKER
@@ -47,7 +51,6 @@ def write_raw(data: SpeechData, raw_dir: Path, report: Report) -> None:
         for which, voice in enumerate(voices):
             _write_chapter(raw_dir / ROOT / folder, speaker, voice, sentences[which::speakers], data, rng)
             speaker += 1
-    marker.write_text(settings)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Store, StoreError
+from algoperf.data.places import store_dir
 from algoperf.data.shards import part_name
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.librispeech import corpus
@@ -95,7 +96,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
 
 def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
     """Opens the store of `definition` and compares the settings that it was prepared with."""
-    path = data_dir / definition.dataset
+    path = store_dir(definition, data_dir)
     store = Store(path)
     for name, expected in recipe(definition).items():
         actual = store.meta.get("recipe", {}).get(name)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter
+from algoperf.data.places import new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, staging_dir, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
@@ -41,9 +42,9 @@ _MINI_STORE_BYTES = 200_000_000
 def prepare(
     definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
-    """Writes the store `data_dir / definition.dataset`; `num_workers` processes decode.
+    """Writes the store `new_store_dir(definition, data_dir)`; `num_workers` processes decode.
 
-    Reads `source_dir`, or `data_dir / (dataset + "_raw")`, where the mini generates its raw data first. A
+    Reads `source_dir`, or `data_dir / (dataset + "_raw")`; the mini generates its raw data first. A
     `spm_model.vocab` there is used in place of a new tokenizer. An interrupted preparation continues with its next
     part.
 
@@ -51,10 +52,9 @@ def prepare(
       StoreError: raw data are missing or damaged (the message names the file), or are not those of the definition.
     """
     source_dir = source_dir or data_dir / f"{definition.dataset}_raw"
-    store_dir, data = data_dir / definition.dataset, definition.data
-    if store_dir.exists() and any(store_dir.iterdir()):
-        raise StoreError(f"{store_dir} holds other files, and the store goes there; move them to {source_dir}")
+    store_dir, data = new_store_dir(definition, data_dir), definition.data
     if data.generator is not None:
+        source_dir = raw_dir(definition, data_dir)
         corpus.write_raw(data, source_dir, report)
     elif not source_dir.is_dir():
         raise StoreError(f"no raw data at {source_dir}. {how_to_get(definition)}")

@@ -1,16 +1,17 @@
 """LibriSpeech's raw layout: archives, folders of chapters, transcripts, FLAC files."""
 
-import shutil
 import tarfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import scipy.signal
 import soundfile
 
 from algoperf.data import StoreError
+from algoperf.data.disk_space import require_free_bytes, written_bytes
+from algoperf.ownership import remove_folder
 from algoperf.reporting import Report
 from workloads.common.librispeech.features import SAMPLE_RATE
 
@@ -48,17 +49,24 @@ def folder_path(source_dir: Path, name: str, report: Report) -> Path:
         raise StoreError(f"{source_dir} has neither a folder {ROOT}/{name} nor an archive {archive.name}")
     report(f"extracting {archive}")
     partial = source_dir / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    # What an interrupted run has extracted is extracted over: the archive's files alone have these names.
+    require_free_bytes(
+        source_dir,
+        max(0, archive.stat().st_size - written_bytes([partial])),
+        task=f"extracting {archive}",
+        remedy="free some, or extract it elsewhere and give that folder as --source_dir",
+    )
     try:
         with tarfile.open(archive, "r:gz") as file:
             file.extractall(partial, filter="data")
+            extracted = {PurePosixPath(member).as_posix() for member in file.getnames()}
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise StoreError(f"cannot extract {archive} ({error}); download it again") from error
     if not (partial / ROOT / name).is_dir():
         raise StoreError(f"{archive} does not hold a folder {ROOT}/{name}")
     (source_dir / ROOT).mkdir(exist_ok=True)
     (partial / ROOT / name).rename(source_dir / ROOT / name)
-    shutil.rmtree(partial)
+    remove_folder(partial, extracted.__contains__)
     return source_dir / ROOT / name
 
 
