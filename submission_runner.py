@@ -42,10 +42,12 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "tuning_search_space",
     None,
-    "JSON search space (external ruleset). Default: search_spaces/<workload>.json, search_spaces/default.json or "
-    "tuning_search_space.json beside the submission.",
+    "JSON search space (external ruleset). Default: search_spaces/default.json or tuning_search_space.json beside the "
+    "submission; in a single run search_spaces/<workload>.json goes before them.",
 )
-flags.DEFINE_integer("num_tuning_trials", 1, "Hyperparameter points to draw.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_tuning_trials", None, "Hyperparameter points to draw. Default: 1; in a suite as the rules say.", lower_bound=1
+)
 flags.DEFINE_integer("hparam_start_index", None, "First point to run, from 0.")
 flags.DEFINE_integer("hparam_end_index", None, "Point to stop before.")
 flags.DEFINE_integer("study", None, "Study whose points are drawn. Default: the number in .../study_<number>, else 0.")

@@ -215,6 +215,8 @@ class WorkloadDefinition:
       checks: what the conformance suite needs.
       mini_name: name of the mini that stands in where the full dataset is missing, if any.
       reference_batch_size: global batch size of the reference algorithms.
+      reference_hyperparameters: the point of the reference algorithm in the timed runs of target setting, which a
+        single run of that algorithm takes as well; empty where there is none. No suite reads it.
       batch_size_scale: factor on the base workload's batch size for a submission that knows only the base.
       sources: where each number comes from.
     """
@@ -238,6 +240,7 @@ class WorkloadDefinition:
     checks: ConformanceSpec = field(metadata=NOT_IN_DIGEST)
     mini_name: str | None = field(default=None, metadata=NOT_IN_DIGEST)
     reference_batch_size: int = field(metadata=NOT_IN_DIGEST)
+    reference_hyperparameters: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
     batch_size_scale: float = 1.0
     sources: Mapping[str, str] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
 
@@ -326,6 +329,7 @@ class WorkloadDefinition:
         budget: Budget,
         eval_batch_size: int,
         reference_batch_size: int,
+        reference_hyperparameters: Mapping[str, Any] | None = None,
         model: Any,
         data: Any,
         checks: ConformanceSpec,
@@ -351,6 +355,7 @@ class WorkloadDefinition:
             budget=budget,
             eval_batch_size=eval_batch_size,
             reference_batch_size=reference_batch_size,
+            reference_hyperparameters=reference_hyperparameters or {},
             batch_size_scale=reference_batch_size / self.reference_batch_size,
             model=model,
             data=data,

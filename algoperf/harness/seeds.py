@@ -26,9 +26,17 @@ def fresh_seed() -> int:
     return secrets.randbits(32)
 
 
-def trial_seed(run_seed: int, trial_index: int) -> int:
-    """Seed of one trial (unsigned 32 bits), distinct for distinct trials of a run and stable over machines."""
-    return int(_stream(run_seed, _TRIALS, trial_index).generate_state(1, np.uint32)[0])
+def trial_seed(run_seed: int, *, study: int, trial: int) -> int:
+    """Seed of one trial (unsigned 32 bits), the same on every machine: a hash of seed, study and trial.
+
+    No two of the three stand in for each other: the first study of one seed shares nothing with the second study of
+    another.
+
+    Args:
+      run_seed: `--rng_seed`.
+      study, trial: counted from 0.
+    """
+    return int(_stream(run_seed, _TRIALS, study, trial).generate_state(1, np.uint32)[0])
 
 
 class Seeds:

@@ -17,11 +17,12 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
+from algoperf.runner import search_space
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import TrialPlan, TrialResult, run_trial
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
-from algoperf.submissions.tuning import Hyperparameters, SearchSpace
+from algoperf.submissions.tuning import Hyperparameters
 
 _SEED = "seed"
 
@@ -51,7 +52,7 @@ def run(config: RunConfig, *, registry: Registry = REGISTRY, report: Report | No
         imported = _Imported(submission=submission, seconds=time.monotonic() - begun_s, own_work=own_work)
         definition = choose_definition(config, registry, report if backend.rank == 0 else _silent)
         definition = _with_tokenizer(definition, config)
-        points = _hyperparameters(config, definition, submission)
+        points = _hyperparameters(config, definition, submission, report if backend.rank == 0 else _silent)
         batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size and backend.rank == 0:
             report(
@@ -106,28 +107,12 @@ def _prepare_data(
 
 
 def _hyperparameters(
-    config: RunConfig, definition: WorkloadDefinition, submission: Submission
+    config: RunConfig, definition: WorkloadDefinition, submission: Submission, report: Report
 ) -> list[Hyperparameters | None]:
     if not config.ruleset.tunable:
         return [None]
-    space = SearchSpace.load(config.tuning_search_space or _search_space_beside(submission, definition))
-    return list(space.draw(config.num_tuning_trials, study=config.study_index))
-
-
-def _search_space_beside(submission: Submission, definition: WorkloadDefinition) -> Path:
-    folder = Path(submission.path).parent
-    candidates = (
-        folder / "search_spaces" / f"{definition.name}.json",
-        folder / "search_spaces" / "default.json",
-        folder / "tuning_search_space.json",
-    )
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise ConfigError(
-        "--tuning_ruleset=external needs --tuning_search_space, a JSON file; there is none next to "
-        f"{submission.path} either ({candidates[-1].name})"
-    )
+    space = search_space.for_single_run(config, definition, submission.path, report)
+    return list(space.draw(config.num_trials, study=config.study_index))
 
 
 def _run_trials(
@@ -160,7 +145,7 @@ def _run_trials(
             submission=imported.submission,
             hyperparameters=points[index],
             batch_size=batch_size,
-            seed=_trial_seed(trial_dir, seeds.trial_seed(run_seed, index), backend),
+            seed=_trial_seed(trial_dir, seeds.trial_seed(run_seed, study=config.study_index, trial=index), backend),
             trial_dir=trial_dir,
             import_submission_s=import_s,
             own_work=imported.own_work,

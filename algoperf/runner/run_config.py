@@ -28,7 +28,7 @@ class RunConfig:
     experiment_name: str | None = None
     tuning_ruleset: str = EXTERNAL.name
     tuning_search_space: str | None = None
-    num_tuning_trials: int = 1
+    num_tuning_trials: int | None = None
     hparam_start_index: int | None = None
     hparam_end_index: int | None = None
     study: int | None = None
@@ -61,22 +61,27 @@ class RunConfig:
             raise ConfigError(f"--data must be one of {', '.join(DATA_CHOICES)}, got {self.data!r}")
         if not self.ruleset.tunable and self.tuning_search_space is not None:
             raise ConfigError("--tuning_ruleset=self takes no --tuning_search_space; leave it out")
-        if self.num_tuning_trials < 1:
-            raise ConfigError(f"--num_tuning_trials must be at least 1, got {self.num_tuning_trials}")
+        if self.num_trials < 1:
+            raise ConfigError(f"--num_tuning_trials must be at least 1, got {self.num_trials}")
         if self.max_global_steps is not None and self.max_global_steps < 1:
             raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
         if self.study is not None and self.study < 0:
             raise ConfigError(f"--study must be 0 or more, got {self.study}")
         first, last = self.trial_range
-        if not 0 <= first < last <= self.num_tuning_trials:
+        if not 0 <= first < last <= self.num_trials:
             raise ConfigError(
                 f"--hparam_start_index={first} and --hparam_end_index={last} select no trial of "
-                f"--num_tuning_trials={self.num_tuning_trials}; indices count from 0 and the end is exclusive"
+                f"--num_tuning_trials={self.num_trials}; indices count from 0 and the end is exclusive"
             )
 
     @property
     def ruleset(self) -> Ruleset:
         return RULESETS[self.tuning_ruleset]
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of a single run: one unless `--num_tuning_trials` says more. A suite asks the rules."""
+        return 1 if self.num_tuning_trials is None else self.num_tuning_trials
 
     @property
     def study_index(self) -> int:
@@ -89,7 +94,7 @@ class RunConfig:
     def trial_range(self) -> tuple[int, int]:
         """Half-open range of trial indices (from 0) to run."""
         first = 0 if self.hparam_start_index is None else self.hparam_start_index
-        last = self.num_tuning_trials if self.hparam_end_index is None else self.hparam_end_index
+        last = self.num_trials if self.hparam_end_index is None else self.hparam_end_index
         return (first, last) if self.ruleset.tunable else (0, 1)
 
     @classmethod

@@ -102,7 +102,8 @@ class SuiteRun:
         submission = Path(config.submission_path)
         self.name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
         self._studies = num_studies or suite.studies[config.tuning_ruleset]
-        self._trials = config.num_tuning_trials if config.ruleset.tunable else 1
+        rules = config.ruleset
+        self._trials = (config.num_tuning_trials if rules.tunable else None) or rules.trials_per_study
         self.trials = [
             PlannedTrial(
                 definition=definition,
@@ -187,9 +188,9 @@ class SuiteRun:
             "data": "full",
         }
         if config.rng_seed is not None:
-            flags["rng_seed"] = config.rng_seed + trial.study
+            flags["rng_seed"] = config.rng_seed
         if config.ruleset.tunable:
-            flags["num_tuning_trials"] = config.num_tuning_trials
+            flags["num_tuning_trials"] = self._trials
             flags["hparam_start_index"] = trial.trial - 1
             flags["hparam_end_index"] = trial.trial
         words = [f"--{name}={value}" for name, value in flags.items() if value is not None]

@@ -6,6 +6,7 @@ with keyword arguments, so the argument names of the hook protocols in `algoperf
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import operator
 import os
@@ -105,6 +106,29 @@ def load_submission(path_or_module: str) -> Submission:
     )
 
 
+def locate_submission(path_or_module: str) -> Path:
+    """File of a submission, the same for every spelling of it: relative, absolute, dotted or through links.
+
+    The submission itself is not imported; of a dotted name, the packages above it are.
+
+    Raises:
+      SubmissionError: there is no such file or module.
+    """
+    if _is_path(path_or_module):
+        return _existing_file(path_or_module).resolve()
+    add_working_directory()
+    try:
+        spec = importlib.util.find_spec(path_or_module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise SubmissionError(
+            f"submission {path_or_module!r}: there is no such module; "
+            "give the path of a .py file or the dotted name of an importable module"
+        )
+    return Path(spec.origin).resolve()
+
+
 def resolve_batch_size(submission: Submission, definition: WorkloadDefinition, num_devices: int) -> int:
     """Returns the global batch size for a workload.
 
@@ -162,8 +186,7 @@ def _ask_batch_size(submission: Submission, name: str) -> int | Exception:
 
 
 def _import(path_or_module: str) -> ModuleType:
-    is_path = path_or_module.endswith(".py") or "/" in path_or_module or path_or_module.startswith("~")
-    path = _existing_file(path_or_module) if is_path else None
+    path = _existing_file(path_or_module) if _is_path(path_or_module) else None
     try:
         return import_file(path) if path else importlib.import_module(path_or_module)
     except (Exception, SystemExit) as error:
@@ -177,6 +200,10 @@ def _import(path_or_module: str) -> ModuleType:
             f"cannot import submission {path or path_or_module}: {type(error).__name__} at "
             f"{_where(error, folder)}: {_one_line(error)}{_advice(error)}"
         ) from error
+
+
+def _is_path(path_or_module: str) -> bool:
+    return path_or_module.endswith(".py") or "/" in path_or_module or path_or_module.startswith("~")
 
 
 def _existing_file(text: str) -> Path:

@@ -134,11 +134,11 @@ class Procedure:
         )
 
     def _reference_over_the_run(self) -> Path:
-        """Search space with the first point of the reference algorithm's own space alone, without `schedule_steps`.
+        """Search space with the reference's own point alone, without `schedule_steps`.
 
         The learning-rate schedule then spans the whole run, whose length this stage sets.
         """
-        point = json.loads(self._reference_space(self.framework).read_text())[0]
+        point = self._reference_point(self.framework)
         return self._single_point("own", {name: value for name, value in point.items() if name != "schedule_steps"})
 
     def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
@@ -156,7 +156,7 @@ class Procedure:
     def _single_point(self, name: str, hyperparameters: Mapping[str, Any]) -> Path:
         space = self.work_dir / self.definition.name / f"{name}.json"
         space.parent.mkdir(parents=True, exist_ok=True)
-        space.write_text(json.dumps([hyperparameters], indent=2) + "\n")
+        space.write_text(json.dumps([dict(hyperparameters)], indent=2) + "\n")
         return space
 
     def _repetition(self, stage: str, algorithm: str, space: Path, number: int) -> Run:
@@ -178,14 +178,18 @@ class Procedure:
                 framework=framework,
                 point=0,
                 seed=2000 + seed,
-                space=self._reference_space(framework),
+                space=self._single_point("reference", self._reference_point(framework)),
                 steps=None,
             )
 
-    def _reference_space(self, framework: str) -> Path:
-        folder = default_submission(framework).parent / "search_spaces"
-        own = folder / f"{self.definition.name}.json"
-        return own if own.is_file() else folder / "default.json"
+    def _reference_point(self, framework: str) -> Mapping[str, Any]:
+        """The definition's, else the first of the space that the reference algorithm takes everywhere."""
+        if self.definition.reference_hyperparameters:
+            return self.definition.reference_hyperparameters
+        first: Mapping[str, Any] = json.loads(
+            (default_submission(framework).parent / "search_spaces" / "default.json").read_text()
+        )[0]
+        return first
 
     def trial_dir(self, run: Run) -> Path:
         folder = workload_folder(self.definition.name, run.framework)

@@ -223,21 +223,24 @@ def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
 
 
 def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
-    """One line for each number of a definition that is not what its runs say; none where all agree."""
+    """One line for each declaration that is not what the runs say; none where all agree."""
     metric = definition.metric
     validation, test = targets_of(result.of("seeds"), metric)
     runtime, steps = budget_of(references_of(result.of("reference"), metric, validation))
-    expected: dict[str, float | None] = {
+    points = [run.hyperparameters for run in result.of("reference")]
+    expected: dict[str, Any] = {
         "validation_target": validation,
         "test_target": test,
         "max_runtime_s": runtime,
         "step_hint": steps,
+        "reference_hyperparameters": points[0] if all(point == points[0] for point in points) else points,
     }
-    declared: dict[str, float | None] = {
+    declared: dict[str, Any] = {
         "validation_target": definition.validation_target,
         "test_target": definition.test_target,
         "max_runtime_s": definition.budget.max_runtime_s,
         "step_hint": definition.budget.step_hint,
+        "reference_hyperparameters": definition.reference_hyperparameters,
     }
     return [
         f"{definition.name}: {name} is {declared[name]} in the definition, {expected[name]} by its runs"

@@ -52,7 +52,15 @@ def test_what_only_tests_read_is_not_in_the_digest(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"title": "x"}, {"sources": {}}, {"reference_batch_size": 99}, {"mini_name": None}], ids=str
+    "change",
+    [
+        {"title": "x"},
+        {"sources": {}},
+        {"reference_batch_size": 99},
+        {"reference_hyperparameters": {"a": 1}},
+        {"mini_name": None},
+    ],
+    ids=str,
 )
 def test_texts_and_what_submissions_may_choose_are_not_in_the_digest(change):
     assert dataclasses.replace(TOY, **change).digest() == TOY.digest()

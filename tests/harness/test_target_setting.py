@@ -166,6 +166,7 @@ def agreeing_definition():
         validation_target=0.92,
         test_target=0.7,
         budget=Budget(max_runtime_s=120, eval_period_s=1, step_hint=600),
+        reference_hyperparameters={"learning_rate": 0.1},
     )
 
 
@@ -176,10 +177,13 @@ def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
     folder.with_suffix(".md").write_text(f"# Targets\n\n{table(result(), UP)}")
     definition = agreeing_definition()
     assert check(folder, registry_of(definition)) == []
-    changed = dataclasses.replace(definition, validation_target=0.93, test_target=None)
+    changed = dataclasses.replace(
+        definition, validation_target=0.93, test_target=None, reference_hyperparameters={"learning_rate": 0.2}
+    )
     assert [line.split(" in the")[0] for line in differences(result(), changed)] == [
         "mnist_mini: validation_target is 0.93",
         "mnist_mini: test_target is None",
+        "mnist_mini: reference_hyperparameters is {'learning_rate': 0.2}",
     ]
     folder.with_suffix(".md").write_text("# Targets")
     [line] = check(folder, registry_of(definition))
@@ -194,7 +198,8 @@ def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
 
 
 def registry_of(definition) -> Registry:
-    changes = {name: getattr(definition, name) for name in ("metric", "validation_target", "test_target", "budget")}
+    names = ("metric", "validation_target", "test_target", "budget", "reference_hyperparameters")
+    changes = {name: getattr(definition, name) for name in names}
     return REGISTRY.altered({definition.name: changes})
 
 
@@ -214,7 +219,8 @@ def test_runs_of_the_procedure(tmp_path):
     assert (poor.algorithm, json.loads(poor.space.read_text())) == ("momentum", [{"learning_rate": 0.001}])
     references = list(procedure.reference_runs())
     assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
-    assert {run.space.name for run in references} == {"wmt_mini.json"}
+    assert {run.space.name for run in references} == {"reference.json"}
+    assert json.loads(references[0].space.read_text()) == [procedure.definition.reference_hyperparameters]
     assert len({run.name for run in (*runs, first, second, poor, *references)}) == 16
 
 

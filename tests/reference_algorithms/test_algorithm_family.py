@@ -13,6 +13,7 @@ from train_small_problem import Run
 
 from algoperf import definition
 from algoperf.backends import base
+from algoperf.registry import REGISTRY, suites
 from algoperf.submissions.loading import load_submission, resolve_batch_size
 from algoperf.submissions.tuning import SearchSpace
 
@@ -135,6 +136,19 @@ def test_search_spaces_draw_what_the_algorithm_reads(path: Path):
         assert point.to_dict().keys() - only_in_spaces == (fixed.keys() - only_in_the_fixed_point) | {"dropout_rate"}
         assert 0 < point.learning_rate < 10
         assert 0 <= point.warmup_factor < 1
+
+
+def test_reference_points_are_what_nadamw_reads():
+    fixed = json.loads((ROOT / "nadamw" / "self_tuning.json").read_text())
+    points = {d.name: d.reference_hyperparameters for d in REGISTRY.definitions() if d.reference_hyperparameters}
+    assert {"mnist_mini", "wmt_mini"} <= points.keys()
+    for name, point in points.items():
+        assert point.keys() - {"schedule_steps"} == fixed.keys() | {"dropout_rate"}, name
+
+
+def test_a_workload_of_a_suite_has_no_space_of_its_own():
+    in_suites = {name for suite in suites().values() for name in suite.workloads}
+    assert not [path for path in ROOT.glob("*/search_spaces/*.json") if path.stem in in_suites]
 
 
 def test_the_default_space_of_nadamw_is_the_external_baseline():

@@ -179,6 +179,16 @@ MINI = CRITEO1TB.mini(
     budget=Budget(max_runtime_s=165, eval_period_s=4, step_hint=855),
     eval_batch_size=8_192,
     reference_batch_size=4_096,
+    reference_hyperparameters={
+        "learning_rate": 0.002,
+        "one_minus_beta1": 0.1,
+        "beta2": 0.999,
+        "weight_decay": 0.5,
+        "warmup_factor": 0.05,
+        "label_smoothing": 0.0,
+        "dropout_rate": 0.0,
+        "schedule_steps": 500,
+    },
     model=_MINI_MODEL,
     data=ClickLogData(num_days=4, shuffle_block_rows=1, click_seed=29),
     checks=ConformanceSpec(

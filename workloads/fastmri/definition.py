@@ -165,6 +165,16 @@ MINI = BASE.mini(
     budget=Budget(max_runtime_s=184, eval_period_s=2.5, step_hint=879),
     eval_batch_size=64,
     reference_batch_size=32,
+    reference_hyperparameters={
+        "learning_rate": 0.0032,
+        "one_minus_beta1": 0.14,
+        "beta2": 0.99,
+        "weight_decay": 0.06,
+        "warmup_factor": 0.25,
+        "label_smoothing": 0.0,
+        "dropout_rate": 0.0,
+        "schedule_steps": 700,
+    },
     model=_MINI_MODEL,
     data=FastMRIData(
         image_size=48,

@@ -124,6 +124,16 @@ MINI = BASE.mini(
     budget=Budget(max_runtime_s=165, eval_period_s=3.5, step_hint=3_029),
     eval_batch_size=256,
     reference_batch_size=128,
+    reference_hyperparameters={
+        "learning_rate": 0.003,
+        "one_minus_beta1": 0.1,
+        "beta2": 0.999,
+        "weight_decay": 0.02,
+        "warmup_factor": 0.05,
+        "label_smoothing": 0.0,
+        "dropout_rate": 0.0,
+        "schedule_steps": 1700,
+    },
     model=ResNetConfig(blocks=_MINI_BLOCKS, width=16),
     data=ImageNetData(
         num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,

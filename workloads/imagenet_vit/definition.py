@@ -152,6 +152,15 @@ MINI = BASE.mini(
     budget=Budget(max_runtime_s=100, eval_period_s=3.5, step_hint=5_177),
     eval_batch_size=256,
     reference_batch_size=64,
+    reference_hyperparameters={
+        "learning_rate": 0.001,
+        "one_minus_beta1": 0.1,
+        "beta2": 0.99,
+        "weight_decay": 0.02,
+        "warmup_factor": 0.05,
+        "label_smoothing": 0.0,
+        "dropout_rate": 0.0,
+    },
     model=_MINI_MODEL,
     data=ImageNetData(
         num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
