@@ -11,7 +11,7 @@ TEST_JOBS ?= 2
 BOARD := docs/leaderboard/mini
 BOARD_RUNS ?= experiments/leaderboard
 DATA_DIR ?= ~/data
-SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --rules=mini --tuning_ruleset=self
+SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --rules=mini-2026-11 --tuning_ruleset=self
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks docs/examples submission_runner.py
 
 .PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \

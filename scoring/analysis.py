@@ -13,7 +13,7 @@ from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
-from scoring.provenance import ProvenanceRow, TargetConflict, provenance_rows, target_conflicts
+from scoring.provenance import ProvenanceRow, provenance_rows
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
 from scoring.statistics import sensitivity
@@ -32,6 +32,7 @@ from scoring.statistics.ranking import Separation, rank_sets, separate, tie_grou
 from scoring.statistics.sensitivity import Scenario
 from scoring.statistics.survival import TimeToTargetDistribution, survival_curve
 from scoring.times import Mode
+from scoring.validity import RuleConflict, rule_conflicts, validity_issues
 
 DEFAULT_REPLICATES = 2000
 
@@ -105,7 +106,7 @@ class Analysis:
     sensitivity: Sensitivity
     diagnostics: list[WorkloadDiagnostics]
     provenance: list[ProvenanceRow]
-    target_conflicts: list[TargetConflict]
+    rule_conflicts: list[RuleConflict]
     speedups: list[Speedup]
     differences: list[Difference]
     findings: list[LogIssue]
@@ -136,6 +137,8 @@ def analyse(
     runs = _all_runs(board, grouped)
     reference = reference or _default_reference(board)
     separation = separate(board.times, drawn_shares, rules, seed=seed)
+    provenance, conflicts = provenance_rows(tree), rule_conflicts(tree, rules, tuning)
+    validity = validity_issues(tree, conflicts, provenance)
     return Analysis(
         tree=tree,
         board=boards[mode],
@@ -147,11 +150,11 @@ def analyse(
         comparisons=comparisons(board.times, separation, rules),
         sensitivity=_sensitivity(tree, board),
         diagnostics=diagnose(tree, board),
-        provenance=provenance_rows(tree),
-        target_conflicts=target_conflicts(tree, rules),
+        provenance=provenance,
+        rule_conflicts=conflicts,
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
-        findings=log_issues_of(tree, board),
+        findings=sorted([*log_issues_of(tree, board), *validity]),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,

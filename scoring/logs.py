@@ -52,6 +52,7 @@ class Trial:
       step: global step (NaN where not logged).
       validation, test: values of the target metric; what is not finite is NaN.
       eval_time_s, logging_time_s, wall_s: ledger columns (NaN where not logged).
+      budget_s: budget of this run alone, seconds; None: that of the rules counts.
     """
 
     submission: str
@@ -70,6 +71,7 @@ class Trial:
     wall_s: np.ndarray
     raw_time_s: np.ndarray
     raw_validation: np.ndarray
+    budget_s: float | None = None
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from algoperf.records.outcome import Outcome
 from scoring.logs import LogStatus, Trial
 from scoring.rules import WorkloadRule
-from scoring.times import first_reached
+from scoring.times import first_reached, own_budget_s
 
 
 class InferredOutcome(enum.StrEnum):
@@ -29,6 +29,7 @@ class Ending:
 
 def ending(trial: Trial, rule: WorkloadRule, budget_s: float) -> Ending:
     """How `trial` ended. Whether the validation target was reached within the budget is always read from the log."""
+    budget_s = own_budget_s(trial, budget_s)
     stated = trial.record.outcome if trial.record else None
     if trial.status is LogStatus.READ:
         first = first_reached(trial, rule)
@@ -65,4 +66,4 @@ def censored_at_s(trial: Trial, end: Ending, budget_s: float) -> float | None:
         return None
     if end.outcome is Outcome.INTERRUPTED:
         return float(trial.time_s[-1]) if len(trial.time_s) else 0.0
-    return budget_s
+    return own_budget_s(trial, budget_s)

@@ -20,7 +20,8 @@ from scoring.log_issues import printable
 from scoring.logs import Trial
 from scoring.outcomes import ending
 from scoring.profiles import profile, tau_grid
-from scoring.times import first_reached
+from scoring.times import first_reached, own_budget_s
+from scoring.validity import validity_markdown
 
 RESULTS_SCHEMA_VERSION = 1
 
@@ -90,7 +91,7 @@ def _write_summary(analysis: Analysis, submission: str, path: Path) -> Path:
 
 def _summary_row(analysis: Analysis, trial: Trial) -> list[Any]:
     rule = analysis.board.rules.workloads[trial.workload]
-    budget_s = rule.max_runtime_s * analysis.board.tuning.budget_factor
+    budget_s = own_budget_s(trial, rule.max_runtime_s * analysis.board.tuning.budget_factor)
     outcome = str(ending(trial, rule, budget_s).outcome)
     head = [trial.study, trial.workload, trial.number, rule.validation_column, rule.validation_target]
     best = best_index(trial.validation, rule.metric)
@@ -131,7 +132,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "sensitivity": plain(analysis.sensitivity),
         "diagnostics": plain(analysis.diagnostics),
         "provenance": plain(analysis.provenance),
-        "target_conflicts": plain(analysis.target_conflicts),
+        "rule_conflicts": plain(analysis.rule_conflicts),
         "speedups": plain(analysis.speedups),
         "differences": plain(analysis.differences),
         "findings": plain(analysis.findings),
@@ -155,6 +156,7 @@ def _rules_json(analysis: Analysis) -> dict[str, Any]:
         "name": rules.name,
         "description": rules.description,
         "tuning": plain(tuning),
+        "budgets": "rules" if rules.stated is None else "recorded",
         "base_workloads": list(rules.base_workloads),
         "held_out": dict(rules.held_out),
         "tau_max": rules.tau_max,
@@ -184,6 +186,8 @@ def leaderboard_markdown(analysis: Analysis) -> str:
             f"| {row.workloads_solved}/{len(board.rules.base_workloads)} |"
         )
     lines += ["", "## Who is better than whom", "", *_verdicts(analysis)]
+    doubts = validity_markdown(analysis.findings, analysis.tree, board.rules)
+    lines += ["", "## May its runs be compared?", "", *map(markdown, doubts)]
     lines += ["", "## What this board can and cannot show", ""]
     lines += [f"- {statement}" for statement in analysis.statements]
     lines += ["", f"Findings and differences between scoring modes: {len(analysis.findings)} and "]
@@ -206,12 +210,6 @@ def notes_markdown(analysis: Analysis) -> str:
     """Findings about the logs, and every place where AlgoPerf's scorer and the written rules differ on them."""
     lines = ["# Notes", "", "## Findings about the logs", ""]
     lines += [f"- {f.severity}: {markdown(f.path)}: {markdown(f.message)}" for f in analysis.findings] or ["None."]
-    lines += ["", "## Recorded targets and budgets that are not the rules'", ""]
-    lines += [
-        f"- {markdown(c.submission)}, {markdown(c.workload)}: {c.what} {c.recorded:g} in {c.trials} trials, "
-        f"{c.rules:g} by the rules"
-        for c in analysis.target_conflicts
-    ] or ["None."]
     lines += ["", "## Where AlgoPerf's scorer and the written rules differ on these logs", ""]
     lines += [
         f"- {d.kind}: {markdown(d.submission)}"

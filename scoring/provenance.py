@@ -1,97 +1,122 @@
-"""On what the compared runs ran: hardware, driver, versions, commit; and where they differ."""
+"""On what the compared runs ran: hardware, driver, versions, precision, commit; and where they differ."""
 
-import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
+from algoperf.definition import JAX, PYTORCH
 from algoperf.digest import digest_scheme
+from scoring.log_issues import Severity
 from scoring.logs import LogTree, Trial
-from scoring.rules import Rules
 
-_DEFINITION = "definition_digest"
-# What is compared -> its key in meta_data_<k>.json, of AlgoPerf and of this project alike.
-_KEYS = {
-    "GPU": "gpu_model_name",
-    "number of GPUs": "gpu_count",
-    "driver": "gpu_driver",
-    "CPU": "cpu_model_name",
-    "number of CPUs": "cpu_count",
-    "Python": "python_version",
-    "JAX": "package.jax",
-    "PyTorch": "package.torch",
-    "commit": "git_commit_hash",
-    "workload definition": _DEFINITION,
-}
+_DEFINITION_KEY = "definition_digest"
 _NOT_RECORDED = "not recorded"
+FRAMEWORK, DEFINITION = "framework", "workload definition"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Property:
+    """Something that runs record.
+
+    Attributes:
+      key: in `meta_data_<k>.json`, of AlgoPerf and of this project alike; empty where it is not there.
+      path: keys in the provenance of `trial.json`, which AlgoPerf's logs lack.
+      framework: the only framework whose runs it matters to; empty for both.
+      severity: of a difference between submissions.
+    """
+
+    key: str = ""
+    path: tuple[str, ...] = ()
+    framework: str = ""
+    severity: Severity = Severity.WARNING
+
+
+_PROPERTIES: Mapping[str, _Property] = MappingProxyType(
+    {
+        "GPU": _Property(key="gpu_model_name"),
+        "number of GPUs": _Property(key="gpu_count"),
+        "driver": _Property(key="gpu_driver", severity=Severity.NOTE),
+        "CPU": _Property(key="cpu_model_name"),
+        "number of CPUs": _Property(key="cpu_count"),
+        "CPUs that the run could use": _Property(path=("hardware", "cpu_threads_usable")),
+        "precision of matrix products": _Property(path=("hardware", "devices", "matmul_precision")),
+        "Python": _Property(key="python_version", severity=Severity.NOTE),
+        "JAX": _Property(key="package.jax", framework=JAX.name),
+        "PyTorch": _Property(key="package.torch", framework=PYTORCH.name),
+        "commit": _Property(key="git_commit_hash", severity=Severity.NOTE),
+        DEFINITION: _Property(key=_DEFINITION_KEY, severity=Severity.ERROR),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceRow:
-    """One property: for each submission, the values seen and in how many trials. `differs`: comparing is in doubt."""
+    """One property of all runs.
+
+    Attributes:
+      values: for each submission, the values seen and in how many trials.
+      differs: between two runs that recorded it, so that comparing them is in doubt.
+      severity: of a difference between submissions.
+    """
 
     name: str
     values: dict[str, dict[str, int]]
     differs: bool
+    severity: Severity
 
-
-@dataclass(frozen=True, kw_only=True)
-class TargetConflict:
-    """Trials whose recorded target or budget is not the rule set's."""
-
-    submission: str
-    workload: str
-    what: str
-    recorded: float
-    rules: float
-    trials: int
+    def recorded(self, submission: str) -> set[str]:
+        """Values that the submission's runs recorded."""
+        return set(self.values[submission]) - {_NOT_RECORDED}
 
 
 def provenance_rows(tree: LogTree) -> list[ProvenanceRow]:
     """Rows for every property that some trial recorded, and one for the framework."""
     rows = []
-    for name, key in _KEYS.items():
+    for name, wanted in _PROPERTIES.items():
         counts: dict[str, Counter[str]] = {s: Counter() for s in tree.submissions}
         for trial in tree.trials:
-            counts[trial.submission][_value(trial, key)] += 1
+            if wanted.framework in ("", trial.framework):
+                counts[trial.submission][_value(trial, wanted)] += 1
         known = {value for counter in counts.values() for value in counter} - {_NOT_RECORDED}
         if known:
-            differs = _definitions_differ(known) if key == _DEFINITION else len(known) > 1
-            rows.append(_row(name, counts, differs))
+            differs = _definitions_differ(known) if name == DEFINITION else len(known) > 1
+            rows.append(_row(name, counts, differs, wanted.severity))
     frameworks: dict[str, Counter[str]] = {s: Counter() for s in tree.submissions}
     for trial in tree.trials:
         frameworks[trial.submission][trial.framework] += 1
-    rows.append(_row("framework", frameworks, len({f for c in frameworks.values() for f in c}) > 1))
+    differs = len({f for counter in frameworks.values() for f in counter}) > 1
+    rows.append(_row(FRAMEWORK, frameworks, differs, Severity.NOTE))
     return rows
 
 
-def target_conflicts(tree: LogTree, rules: Rules) -> list[TargetConflict]:
-    """Where runs recorded another validation target or budget than the rule set's."""
-    mismatches: Counter[tuple[str, str, str, float, float]] = Counter()
-    for trial in tree.trials:
-        rule = rules.workloads[trial.workload]
-        for what, key, expected in (
-            ("validation target", "workload.validation_target_value", rule.validation_target),
-            ("budget (s)", "workload.max_allowed_runtime_sec", rule.max_runtime_s),
-        ):
-            recorded = trial.meta_data.get(key)
-            if isinstance(recorded, int | float) and not math.isclose(recorded, expected, rel_tol=1e-9):
-                mismatches[trial.submission, trial.workload, what, float(recorded), expected] += 1
-    return [
-        TargetConflict(submission=s, workload=w, what=what, recorded=recorded, rules=expected, trials=count)
-        for (s, w, what, recorded, expected), count in sorted(mismatches.items())
-    ]
+def recorded_digest(trial: Trial) -> str | None:
+    """Digest of the workload definition that the run recorded; None where it did not."""
+    value = trial.record.definition_digest if trial.record else trial.meta_data.get(_DEFINITION_KEY)
+    return value if isinstance(value, str) and value else None
 
 
-def _row(name: str, counts: dict[str, Counter[str]], differs: bool) -> ProvenanceRow:
-    return ProvenanceRow(name=name, values={s: dict(sorted(c.items())) for s, c in counts.items()}, differs=differs)
+def _row(name: str, counts: dict[str, Counter[str]], differs: bool, severity: Severity) -> ProvenanceRow:
+    values = {s: dict(sorted(c.items())) for s, c in counts.items()}
+    return ProvenanceRow(name=name, values=values, differs=differs, severity=severity)
 
 
-def _value(trial: Trial, key: str) -> str:
-    value = trial.meta_data.get(key)
-    if value in (None, ""):
-        return _NOT_RECORDED
-    # the definition differs from workload to workload by nature, so it is compared workload by workload
-    return f"{trial.workload}: {value}" if key == _DEFINITION else str(value)
+def _value(trial: Trial, wanted: _Property) -> str:
+    if wanted.key == _DEFINITION_KEY:
+        digest = recorded_digest(trial)
+        # the definition differs from workload to workload by nature, so it is compared workload by workload
+        return _NOT_RECORDED if digest is None else f"{trial.workload}: {digest}"
+    value = _at(trial.record.provenance if trial.record else {}, wanted.path) if wanted.path else None
+    if value is None and wanted.key:
+        value = trial.meta_data.get(wanted.key)
+    return _NOT_RECORDED if value in (None, "") else str(value)
+
+
+def _at(values: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def _definitions_differ(values: set[str]) -> bool:

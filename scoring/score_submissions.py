@@ -14,7 +14,8 @@ from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
-from scoring.rules import BUILT_IN, Rules, RulesError, TuningRule, load_rules
+from scoring.recorded_budgets import with_recorded_budgets
+from scoring.rules import BUILT_IN, EDITIONS, Rules, RulesError, TuningRule, load_rules
 from scoring.rules.choice import fitting_rules, shipped_rules
 from scoring.times import Mode
 
@@ -44,10 +45,19 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--submission_directory", required=True, help=f"holds {LAYOUT}")
     add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
-    add("--rules", help=f"{', '.join(BUILT_IN)}, or a TOML file; when not given, the set that the logs fit")
+    add(
+        "--rules",
+        help=f"{', '.join((*BUILT_IN, *EDITIONS))}, or a TOML file; when not given, the set that the logs fit",
+    )
     add("--tuning_ruleset", choices=tuple(RULESETS), help="read from the logs when not given")
     add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
     add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
+    add(
+        "--budgets",
+        choices=("rules", "recorded"),
+        default="rules",
+        help="score runs by the budgets of the rules, or by those that they recorded",
+    )
     add("--strict", action=switch, default=False, help="exit with 1 when anything is missing or unreadable")
     add("--include_submissions", default="", help="comma list: score these alone")
     add("--exclude_submissions", default="", help="comma list: leave these out")
@@ -73,6 +83,8 @@ def _score(args: argparse.Namespace) -> int:
     tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
     _check_workloads(tree, rules)
     tuning = _tuning_rule(tree, rules, SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset)
+    if args.budgets == "recorded":
+        tree, rules = with_recorded_budgets(tree, rules, tuning)
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
 
     from scoring.analysis import analyse  # after the cheap checks: this loads SciPy
@@ -164,7 +176,8 @@ def _print_board(analysis: "Analysis") -> None:
     from scoring.outputs import limits
 
     board = analysis.board
-    print(f"rules {board.rules.name}, {board.tuning.name} tuning, mode {board.mode}")
+    budgets = "" if board.rules.stated is None else ", budgets as the runs recorded them"
+    print(f"rules {board.rules.name}, {board.tuning.name} tuning, mode {board.mode}{budgets}")
     width = max(len("submission"), *(len(printable(r.submission)) for r in analysis.leaderboard))
     print(f"{'rank':>4}  {'ranks':>7}  {'tie':>3}  {'submission':<{width}}  {'score':>7}  95 % interval")
     for row in analysis.leaderboard:
@@ -176,6 +189,7 @@ def _print_board(analysis: "Analysis") -> None:
 
 def _print_issues(findings: Sequence[LogIssue]) -> None:
     serious = [f for f in findings if f.severity is not Severity.NOTE]
+    serious.sort(key=lambda issue: issue.severity is not Severity.ERROR)
     for issue in serious[:_SHOWN_FINDINGS]:
         print(issue, file=sys.stderr)
     if len(serious) > _SHOWN_FINDINGS:

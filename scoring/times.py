@@ -53,6 +53,11 @@ def first_reached(trial: Trial, rule: WorkloadRule, target: float | None = None)
     return best.first_reached(trial.validation, rule.metric, rule.validation_target if target is None else target)
 
 
+def own_budget_s(trial: Trial, budget_s: float) -> float:
+    """The budget that `trial` is scored by, seconds: its own, if it has one, else `budget_s` of the rules."""
+    return budget_s if trial.budget_s is None else trial.budget_s
+
+
 def numbering_offset(trials: Iterable[Trial]) -> int:
     """0, or 1 where nobody has a study_0: then studies are counted from 1."""
     return int(min((t.study for t in trials), default=0) == 1)
@@ -162,7 +167,7 @@ def _reached(trial: Trial, rule: WorkloadRule, budget_factor: float | None) -> t
         raw = best.first_reached(trial.raw_validation, rule.metric, rule.validation_target)
         return (np.inf, np.inf) if raw is None else (float(trial.raw_time_s[raw]), float(raw))
     first = first_reached(trial, rule)
-    if first is None or trial.time_s[first] > budget_factor * rule.max_runtime_s:
+    if first is None or trial.time_s[first] > own_budget_s(trial, budget_factor * rule.max_runtime_s):
         return np.inf, np.inf
     return float(trial.time_s[first]), float(first)
 

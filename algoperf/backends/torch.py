@@ -227,6 +227,7 @@ class TorchBackend:
         report: dict[str, Any] = {
             "framework": PYTORCH.name,
             "framework_version": torch.__version__,
+            "matmul_precision": torch.get_float32_matmul_precision(),
             "platform": self.device.type,
             "num_devices": self.num_devices,
             "num_local_devices": self.num_local_devices,

@@ -167,7 +167,7 @@ function notesSection() {
   const findings = DATA.findings.map((f) => element("li", {}, element("span", { class: `badge ${f.severity}` }, f.severity), ` ${f.path}: ${f.message}`));
   const differences = DATA.differences.map((d) => [{ text: d.kind.replaceAll("_", " "), class: "text" }, { text: d.submission, class: "name", title: d.submission }, { text: d.workload ?? "", class: "text" },
     d.study === null ? "" : String(d.study), significant(d.algoperf, 6), significant(d.rules, 6), { text: d.reason, class: "text wrap" }]);
-  const conflicts = DATA.target_conflicts.map((c) => element("li", {}, `${c.submission}, ${c.workload}: ${c.what} ${c.recorded} in ${c.trials} trials, ${c.rules} by the rules`));
+  const conflicts = DATA.rule_conflicts.map((c) => element("li", {}, `${c.submission}, ${c.workload}: ${c.what} ${c.recorded} in ${c.trials} trials, ${c.rules} by the rules`));
   return [
     element("details", {}, element("summary", {}, `Findings about the logs (${findings.length})`), element("ul", { class: "plain" }, findings)),
     element("details", {}, element("summary", {}, `Recorded targets and budgets that are not the rules' (${conflicts.length})`), element("ul", { class: "plain" }, conflicts)),

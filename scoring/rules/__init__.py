@@ -1,7 +1,8 @@
 """Rule sets: which workloads count, with which targets and budgets, in how many studies and trials.
 
-A rule set is a TOML file; five are shipped beside this module and a user can write another (docs/scoring.md).
-What a file leaves out about a workload comes from the workload's definition.
+A rule set is a TOML file; those of `BUILT_IN` are shipped and a user can write another (docs/scoring.md).
+What a file leaves out about a workload comes from the workload's definition. A file with `frozen = true` leaves nothing
+out: an edition that is closed, whose board no later definition can change.
 """
 
 import tomllib
@@ -17,12 +18,16 @@ from algoperf.registry import REGISTRY, suites
 
 SCHEMA_VERSION = 1
 DEFAULT_STUDIES = 3  # AlgoPerf v0.6
-BUILT_IN = ("v0.5", "v0.6", "qualification", "mini", "mini_qualification")
+BUILT_IN = ("v0.5", "v0.6", "v1.0", "qualification", "mini", "mini_qualification")
+# Frozen copies of sets that follow today's definitions.
+EDITIONS = ("mini-2026-11", "mini_qualification-2026-11")
 _TOP_LEVEL_KEYS = frozenset(
     {
         "schema_version",
         "name",
         "description",
+        "frozen",
+        "hardware",
         "suite",
         "base_workloads",
         "held_out",
@@ -31,7 +36,8 @@ _TOP_LEVEL_KEYS = frozenset(
         "workloads",
     }
 )
-_WORKLOAD_KEYS = frozenset({"metric", "direction", "validation_target", "test_target", "max_runtime_s", "step_hint"})
+_REQUIRED_KEYS = frozenset({"metric", "direction", "validation_target", "max_runtime_s", "step_hint"})
+_WORKLOAD_KEYS = _REQUIRED_KEYS | {"test_target", "eval_period_s", "definition_digests"}
 
 
 class RulesError(ValueError):
@@ -40,7 +46,13 @@ class RulesError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadRule:
-    """What scoring needs to know of a workload. `max_runtime_s` is the budget before the tuning ruleset's factor."""
+    """What scoring needs to know of a workload.
+
+    Attributes:
+      max_runtime_s: budget in seconds before the tuning ruleset's factor.
+      eval_period_s: seconds between evaluations; None where the rules do not say.
+      definition_digests: of the definitions that count as this workload, at most one of each scheme; none: any does.
+    """
 
     name: str
     base: str
@@ -49,6 +61,8 @@ class WorkloadRule:
     test_target: float | None
     max_runtime_s: float
     step_hint: int
+    eval_period_s: float | None = None
+    definition_digests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.max_runtime_s > 0:
@@ -78,6 +92,14 @@ class TuningRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What the rules have runs made on: part of the GPU's name, and how many."""
+
+    gpu: str
+    gpu_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """A rule set.
 
@@ -89,6 +111,8 @@ class Rules:
       tuning: the tuning rule by name, `external` and `self`.
       tau_max: upper limit of the performance profile; its lower limit is 1.
       cutoff_factor: a time above this multiple of the fastest counts as a miss.
+      hardware: None where the rules do not say.
+      stated: the rules as they are stated, where runs are scored by the budgets that they recorded instead.
     """
 
     name: str
@@ -99,6 +123,8 @@ class Rules:
     tuning: Mapping[str, TuningRule]
     tau_max: float = 4.0
     cutoff_factor: float = 4.0
+    hardware: Hardware | None = None
+    stated: "Rules | None" = None
 
     def __post_init__(self) -> None:
         if not self.base_workloads:
@@ -124,7 +150,7 @@ class Rules:
 
 
 def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefinition]] | None = None) -> Rules:
-    """Reads a rule set by name (`BUILT_IN`) or from a TOML file.
+    """Reads a rule set by name (`BUILT_IN`, `EDITIONS`) or from a TOML file.
 
     `definitions` returns the known workload definitions; the registry serves by default.
     Raises RulesError when the set is unknown, malformed, or names a workload that neither the file nor a
@@ -140,6 +166,8 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         known, registry_problem = _known_workloads(definitions or REGISTRY.definitions)
         held_out = dict(sorted(raw.get("held_out", {}).items()))
         suite = _suite(raw["suite"]) if "suite" in raw else None
+        if raw.get("frozen"):
+            _check_frozen(name_or_path, raw)
         base_workloads = tuple(sorted(raw["base_workloads"] if suite is None else suite.workloads))
         studies = {} if suite is None else suite.studies
         workloads = dict(known)
@@ -158,6 +186,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
             held_out=held_out,
             workloads=workloads,
             tuning={name: _tuning_rule(name, raw.get(name, {}), studies.get(name)) for name in RULESETS},
+            hardware=Hardware(**raw["hardware"]) if "hardware" in raw else None,
             **{key: float(value) for key, value in raw.get("profile", {}).items()},
         )
     except KeyError as error:
@@ -168,14 +197,30 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         raise RulesError(f"{name_or_path}: a value has the wrong kind: {error}") from error
 
 
+def _check_frozen(name: str, raw: Mapping[str, Any]) -> None:
+    """Raises RulesError when a frozen set leaves something to definitions, which may change."""
+    if "suite" in raw:
+        raise RulesError(f"{name}: a frozen rule set lists its base_workloads and names no suite")
+    listed = raw.get("workloads", {})
+    for workload in (*raw["base_workloads"], *raw.get("held_out", {})):
+        missing = sorted(_REQUIRED_KEYS - set(listed.get(workload, {})))
+        if missing:
+            raise RulesError(f"{name}: a frozen rule set states everything; [workloads.{workload}] lacks {missing}")
+    for ruleset in RULESETS:
+        missing = sorted({"studies", "trials_per_study", "budget_factor"} - set(raw.get(ruleset, {})))
+        if missing:
+            raise RulesError(f"{name}: a frozen rule set states everything; [{ruleset}] lacks {missing}")
+
+
 def _parse(name_or_path: str) -> dict[str, Any]:
-    if name_or_path in BUILT_IN:
+    if name_or_path in (*BUILT_IN, *EDITIONS):
         text = resources.files(__package__).joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
     else:
         path = Path(name_or_path).expanduser()
         if not path.is_file():
             raise RulesError(
-                f"no rule set {name_or_path!r}: expected one of {', '.join(BUILT_IN)}, or the path of a TOML file"
+                f"no rule set {name_or_path!r}: expected one of {', '.join((*BUILT_IN, *EDITIONS))}, or the path of a "
+                "TOML file"
             )
         text = path.read_text(encoding="utf-8")
     try:
@@ -190,10 +235,11 @@ def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tup
         known = definitions()
     except Exception as error:
         return {}, f" (the workload definitions could not be read: {error})"
-    return {d.name: _rule_from_definition(d) for d in known}, ""
+    return {d.name: rule_of_definition(d) for d in known}, ""
 
 
-def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:
+def rule_of_definition(definition: WorkloadDefinition) -> WorkloadRule:
+    """What a workload's definition says to a rule set."""
     # a mini falls back to its base's batch size, but is no variant of it: it held_out nothing
     is_mini = definition.tier is Tier.MINI
     return WorkloadRule(
@@ -204,6 +250,8 @@ def _rule_from_definition(definition: WorkloadDefinition) -> WorkloadRule:
         test_target=definition.test_target,
         max_runtime_s=definition.budget.max_runtime_s,
         step_hint=definition.budget.step_hint,
+        eval_period_s=definition.budget.eval_period_s,
+        definition_digests=(definition.digest(),),
     )
 
 
@@ -211,13 +259,18 @@ def _workload_rule(name: str, base: str, entry: Mapping[str, Any], known: Worklo
     unknown = set(entry) - _WORKLOAD_KEYS
     if unknown:
         raise RulesError(f"[workloads.{name}] has unknown keys {sorted(unknown)}; known are {sorted(_WORKLOAD_KEYS)}")
-    required = _WORKLOAD_KEYS - {"test_target"}
-    if known is None and not required <= set(entry):
-        raise RulesError(f"[workloads.{name}] lacks {sorted(required - set(entry))} and no definition declares it")
+    if known is None and not set(entry) >= _REQUIRED_KEYS:
+        raise RulesError(
+            f"[workloads.{name}] lacks {sorted(_REQUIRED_KEYS - set(entry))} and no definition declares it"
+        )
     declared = {"metric": known.metric.name, "direction": known.metric.direction} if known else {}
     merged = declared | dict(entry)
     metric = MetricSpec(name=merged["metric"], direction=Direction(merged["direction"]))
-    fields = {key: entry.get(key, getattr(known, key, None)) for key in _WORKLOAD_KEYS - {"metric", "direction"}}
+    # an entry that states everything owes nothing to a definition, which may change
+    inherited = None if set(entry) >= _REQUIRED_KEYS else known
+    plain_keys = _WORKLOAD_KEYS - {"metric", "direction", "definition_digests"}
+    fields = {key: entry.get(key, getattr(inherited, key, None)) for key in plain_keys}
+    fields["definition_digests"] = tuple(entry.get("definition_digests", ()))
     return WorkloadRule(name=name, base=base if known is None else known.base, metric=metric, **fields)
 
 
