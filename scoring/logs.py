@@ -276,7 +276,8 @@ class _Walk:
     def _trial(self, key: tuple[str, int, str, str, int], folder: Path) -> Trial:
         submission, study, workload, framework, number = key
         rule = self.workloads[workload]
-        status, curves = LogStatus.READ, dict.fromkeys(ARRAYS, np.empty(0))
+        status = LogStatus.READ
+        curves: dict[str, Any] = dict.fromkeys(ARRAYS, np.empty(0))
 
         def report(code: str, message: str, severity: Severity) -> None:
             self.report_issue(folder, code, message, severity)

@@ -112,20 +112,21 @@ def recorded_budget_s(trial: Trial, budget_factor: float) -> float | None:
 
 def _conflicts(trial: Trial, rules: Rules, tuning: TuningRule) -> Iterator[tuple[str, str | float, str | float]]:
     """What the run recorded and the rules state, where the two differ: name, recorded, stated."""
-    rule, meta = rules.workloads[trial.workload], trial.meta_data
-    record = trial.record
-    budget = (_BUDGET, record and record.budget_s, tuning.budget_factor * rule.max_runtime_s)
-    if not _differ(*budget[1:]):  # the budget follows from it, and is told once
-        budget = (_MAX_RUNTIME, meta.get("workload.max_allowed_runtime_sec"), rule.max_runtime_s)
-    for what, recorded, stated in (
-        budget,
+    rule, meta, record = rules.workloads[trial.workload], trial.meta_data, trial.record
+    numbers: list[tuple[str, Any, float | None]] = [
         ("validation target", meta.get("workload.validation_target_value"), rule.validation_target),
         ("test target", meta.get("workload.test_target_value"), rule.test_target),
         ("evaluation period (s)", meta.get("workload.eval_period_time_sec"), rule.eval_period_s),
         ("step hint", meta.get("workload.step_hint"), rule.step_hint),
-        ("number of GPUs", meta.get("gpu_count"), rules.hardware and rules.hardware.gpu_count),
-    ):
-        if _differ(recorded, stated):
+        ("number of GPUs", meta.get("gpu_count"), None if rules.hardware is None else rules.hardware.gpu_count),
+    ]
+    budget_s = tuning.budget_factor * rule.max_runtime_s
+    if record is not None and _differ(record.budget_s, budget_s):
+        numbers.append((_BUDGET, record.budget_s, budget_s))
+    else:  # where the budget differs, what it follows from says the same
+        numbers.append((_MAX_RUNTIME, meta.get("workload.max_allowed_runtime_sec"), rule.max_runtime_s))
+    for what, recorded, stated in numbers:
+        if stated is not None and _differ(recorded, stated):
             yield what, float(recorded), float(stated)
     ruleset = record.ruleset if record else trial.flags.get("tuning_ruleset")
     for what, text, expected in (
@@ -140,10 +141,10 @@ def _conflicts(trial: Trial, rules: Rules, tuning: TuningRule) -> Iterator[tuple
     yield from _definition_conflict(trial, rule)
 
 
-def _differ(recorded: Any, stated: float | None) -> bool:
-    """Whether both are numbers, and not the same but for rounding."""
+def _differ(recorded: Any, stated: float) -> bool:
+    """Whether `recorded` is a number, and not the stated one but for rounding."""
     value = _number(recorded)
-    return value is not None and stated is not None and not math.isclose(value, stated, rel_tol=1e-9)
+    return value is not None and not math.isclose(value, stated, rel_tol=1e-9)
 
 
 def _definition_conflict(trial: Trial, rule: WorkloadRule) -> Iterator[tuple[str, str, str]]:

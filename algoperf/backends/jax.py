@@ -203,7 +203,7 @@ class JaxBackend:
         return {
             "framework": JAX.name,
             "framework_version": jax.__version__,
-            "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+            "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
             "platform": devices[0].platform,
             "platform_version": devices[0].client.platform_version,
             "device_names": [device.device_kind for device in devices],

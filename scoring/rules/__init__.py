@@ -187,7 +187,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
             workloads=workloads,
             tuning={name: _tuning_rule(name, raw.get(name, {}), studies.get(name)) for name in RULESETS},
             hardware=Hardware(**raw["hardware"]) if "hardware" in raw else None,
-            **{key: float(value) for key, value in raw.get("profile", {}).items()},
+            **_profile(raw.get("profile", {})),
         )
     except KeyError as error:
         raise RulesError(f"{name_or_path}: the key {error} is missing") from error
@@ -195,6 +195,10 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         raise
     except (TypeError, AttributeError, ValueError) as error:
         raise RulesError(f"{name_or_path}: a value has the wrong kind: {error}") from error
+
+
+def _profile(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float(value) for key, value in entry.items()}
 
 
 def _check_frozen(name: str, raw: Mapping[str, Any]) -> None:
