@@ -54,9 +54,8 @@ leaderboard: $(STAMP)
 
 # Whether that gives the kept report again, byte for byte.
 leaderboard-check: $(STAMP)
-	rm -rf build/leaderboard
-	$(SCORE_BOARD) --output_dir=build/leaderboard --strict
-	diff -r build/leaderboard $(BOARD)/report && echo "the kept report is what its logs give"
+	report=$$(mktemp -d) && trap 'rm -r "$$report"' EXIT && $(SCORE_BOARD) --output_dir="$$report" --strict \
+	&& diff -r "$$report" $(BOARD)/report && echo "the kept report is what its logs give"
 
 # The runs themselves, hours of a machine that does nothing else; one that is finished is not run again.
 leaderboard-runs: $(STAMP)
@@ -65,5 +64,7 @@ leaderboard-runs: $(STAMP)
 
 check: lint types contracts targets-check test
 
+# An environment that `make` did not set up stays.
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	if [ -e $(STAMP) ]; then rm -rf $(VENV); fi
+	rm -rf *.egg-info build/lib build/bdist.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

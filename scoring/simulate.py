@@ -147,11 +147,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--submissions", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    output_dir = Path(args.output_dir)
     rules = load_rules(args.rules)
     tuning = rules.tuning[args.tuning_ruleset]
-    write_logs(
-        args.output_dir, simulated_field(rules, tuning, args.submissions, args.seed), rules, tuning, seed=args.seed
-    )
+    submissions = simulated_field(rules, tuning, args.submissions, args.seed)
+    taken = [submission.name for submission in submissions if (output_dir / submission.name).exists()]
+    if taken:
+        parser.error(f"{output_dir / taken[0]} exists; choose another --output_dir, nothing is overwritten")
+    write_logs(output_dir, submissions, rules, tuning, seed=args.seed)
     print(f"wrote {args.submissions} submissions to {args.output_dir}")
 
 

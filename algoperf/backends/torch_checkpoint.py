@@ -14,6 +14,7 @@ import torch
 
 from algoperf.backends import torch_state
 from algoperf.backends.base import StateMismatchError
+from algoperf.data.disk_space import format_bytes
 from algoperf.pytorch_utils import unwrapped
 
 _STATE = "state.pt"
@@ -72,7 +73,7 @@ def _write(value: dict[str, Any], path: Path) -> None:
         torch.save(value, path)
     except RuntimeError as error:  # what PyTorch's writer makes of a full disk, without its cause
         free = shutil.disk_usage(path.parent).free
-        raise OSError(f"cannot write {path} ({free / 2**20:.0f} MiB are free on this disk): {error}") from error
+        raise OSError(f"cannot write {path} ({format_bytes(free)} are free on this disk): {error}") from error
 
 
 def _read(path: Path, device: Any) -> dict[str, Any]:

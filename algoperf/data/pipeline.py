@@ -1,6 +1,7 @@
 """Host batches of a split: endless and shuffled in training, each example once in evaluation."""
 
 import math
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,9 +9,14 @@ import numpy as np
 
 from algoperf.data.shuffle import BlockShuffle, EpochShuffle
 from algoperf.data.source import BatchRequest, Source
+from algoperf.errors import DataError, UserError
 from algoperf.spec import Batch
 
 _MAX_BATCHES_TOGETHER = 64  # by then the cost of a read is spread thin, and the first batch should not wait long
+
+
+class DataReadError(DataError):
+    """A batch could not be read: the prepared data are damaged or the workload is at fault, not the submission."""
 
 
 class TrainPipeline:
@@ -78,14 +84,15 @@ class TrainPipeline:
         stream_slice = self._shuffle.take(number * self._batch_size, (number + together) * self._batch_size)
         first = self._rank * self._local_size
         mine = (slice(None), slice(first, first + self._local_size))
-        return self._source.read(
+        return _read_source(
+            self._source,
             BatchRequest(
                 indices=stream_slice.indices.reshape(together, -1)[mine].reshape(-1),
                 batch_size=together * self._local_size,
                 num_shards=self._num_shards,
                 seed=self._seed,
                 epochs=stream_slice.epochs.reshape(together, -1)[mine].reshape(-1),
-            )
+            ),
         )
 
 
@@ -132,13 +139,14 @@ class EvalPipeline:
                 yield self._padding_only()
 
     def _read(self, indices: np.ndarray) -> Batch:
-        batch = self._source.read(
+        batch = _read_source(
+            self._source,
             BatchRequest(
                 indices=indices,
                 batch_size=self._local_size,
                 num_shards=self._num_shards,
                 epochs=np.zeros_like(indices),
-            )
+            ),
         )
         if "weights" not in batch:
             raise ValueError(f"{type(self._source).__name__}.read must give `weights` in evaluation, got {list(batch)}")
@@ -148,6 +156,19 @@ class EvalPipeline:
         """A batch of the right shapes in which nothing counts, so that no source has to read zero examples."""
         batch = self._read(np.zeros(1, np.int64))
         return {**batch, "weights": np.zeros_like(batch["weights"])}
+
+
+def _read_source(source: Source, request: BatchRequest) -> Batch:
+    try:
+        return source.read(request)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        frame, text = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
+        raise DataReadError(
+            f"reading the data failed: {type(error).__name__}: {text} ({frame.filename}:{frame.lineno}); "
+            "if `python -m algoperf.prepare WORKLOAD --verify` finds no damage, the workload is at fault"
+        ) from error
 
 
 def share_of_batch(batch_size: int, world_size: int, num_shards: int) -> int:

@@ -4,10 +4,10 @@ A checkpoint is a folder `checkpoint_<step>` with the backend's device state in 
 `run.json`, and a `manifest.json` with size and CRC-32 of every file. It is written under a temporary name and renamed.
 """
 
+import contextlib
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +17,9 @@ from typing import Any
 from algoperf.backends.base import Backend
 from algoperf.errors import UserError
 from algoperf.harness.run_state import RunState
+from algoperf.ownership import ForeignFilesError, remove_folder
+from algoperf.records.files import reason
+from algoperf.records.layout import is_checkpoint_file
 from algoperf.records.run_state import RUN_STATE_FILE, RunStateRecord
 
 _NAME = re.compile(r"checkpoint_(\d+)")
@@ -64,6 +67,7 @@ class Checkpointer:
 
         Raises:
           CheckpointError: the disk is full or not writable; earlier checkpoints are untouched.
+          ForeignFilesError: the folder of the checkpoint holds files that no run writes.
           UnsavableStateError: the optimizer state holds what cannot be saved; names the entry.
         """
         final = self._trial_dir / f"checkpoint_{step}"
@@ -72,7 +76,7 @@ class Checkpointer:
         record = run_state.record()
         try:
             if is_writer:
-                shutil.rmtree(partial, ignore_errors=True)
+                remove_folder(partial, is_checkpoint_file)
                 (partial / "state").mkdir(parents=True)
             self._backend.barrier()
             self._backend.save_state(partial / "state", run_state.training.device_state())
@@ -80,14 +84,13 @@ class Checkpointer:
             if is_writer:
                 (partial / RUN_STATE_FILE).write_text(json.dumps(record.as_json()))
                 _write_manifest(partial)
-                if final.exists():
-                    shutil.rmtree(final)
+                remove_folder(final, is_checkpoint_file)
                 partial.rename(final)
                 _sync(self._trial_dir)
                 self._prune()
             self._backend.barrier()
         except OSError as error:
-            raise CheckpointError(f"cannot write {final}: {error.strerror or error}") from error
+            raise CheckpointError(f"cannot write {final}: {reason(error)}") from error
 
     def restore(self, run_state: RunState) -> FoundCheckpoint:
         """Fills `run_state`, freshly initialised, from the newest intact checkpoint; leaves it alone where none is.
@@ -125,8 +128,10 @@ class Checkpointer:
 
     def _prune(self) -> None:
         if not self._keep_all:
-            for _, path in sorted(self._step_folders(), reverse=True)[_NUM_RETAINED:]:
-                shutil.rmtree(path)
+            written = [(step, path) for step, path in self._step_folders() if (path / _MANIFEST).exists()]
+            for _, path in sorted(written, reverse=True)[_NUM_RETAINED:]:
+                with contextlib.suppress(ForeignFilesError):  # a folder with files of a person is left as it is
+                    remove_folder(path, is_checkpoint_file)
 
 
 def _write_manifest(folder: Path) -> None:

@@ -68,4 +68,12 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: OSError) -> RecorderError:
-    return RecorderError(f"cannot write {error.filename or path}: {error.strerror or error}")
+    return RecorderError(f"cannot write {error.filename or path}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """What the file system said and, where a flag of the runner helps, which."""
+    text = str(error.strerror or error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{text}; free some and use --resume_last_run, or choose another --experiment_dir"
+    return f"{text}; choose a shorter --experiment_name" if error.errno == errno.ENAMETOOLONG else text

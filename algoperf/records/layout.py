@@ -5,9 +5,9 @@ studies of a submission are experiments `<submission>/study_<s>`.
 """
 
 import datetime
+import errno
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 
 from algoperf.definition import FRAMEWORKS
 from algoperf.errors import UserError
+from algoperf.ownership import check_removable, remove_folder
 
 DEFAULT_NAME = "run"
 _TIMESTAMP = "%Y-%m-%d-%H-%M-%S"
@@ -35,6 +36,14 @@ _TRIAL = re.compile(r"trial_(\d+)")
 _WORKLOAD = re.compile(rf"(?P<workload>[a-z0-9_]+)_(?P<framework>{'|'.join(FRAMEWORKS)})")
 _FLAGS = re.compile(r"flags_(\d+)\.json")
 _META_DATA = re.compile(r"meta_data_(\d+)\.json")
+_CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
+# Every file that a run writes below the folder of a workload; `--overwrite` removes nothing else.
+_RUN_FILE = re.compile(
+    rf"({_TRIAL.pattern}/)?("
+    r"(trial|hparams|seed|submission|process)\.json|(flags|meta_data)_\d+\.json|"
+    r"(eval_)?measurements(\.lost-\d+)?\.csv|(traces|events|wandb)/.+|"
+    rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|[^/]*\.lock)"
+)
 
 
 class ExperimentError(UserError):
@@ -132,6 +141,16 @@ def is_published_file(name: str) -> bool:
     return name in (EVALUATIONS, HYPERPARAMETERS_FILE, TRIAL_FILE) or _META_DATA.fullmatch(name) is not None
 
 
+def is_run_file(name: str) -> bool:
+    """Whether a run writes a file of this name, a path below the folder of a workload or of a trial."""
+    return _RUN_FILE.fullmatch(name) is not None
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether a run writes a file of this name, a path below the folder of a checkpoint."""
+    return re.fullmatch(_CHECKPOINT_FILE, name) is not None
+
+
 def prepare_experiment_dir(
     experiment_dir: str | Path,
     experiment_name: str | None,
@@ -149,7 +168,7 @@ def prepare_experiment_dir(
       experiment_dir: root of all experiments; `~` is expanded.
       experiment_name: may contain `/`; None means `run` and a timestamp.
       workload, framework: of the run.
-      overwrite: delete what is there; goes before `resume`.
+      overwrite: delete what a run has left there; goes before `resume`.
       resume: continue what is there. Where the name gets a timestamp, that is the newest experiment of this
         name, workload and framework.
       append_timestamp: append `-YYYY-MM-DD-HH-MM-SS` to the name.
@@ -158,6 +177,7 @@ def prepare_experiment_dir(
 
     Raises:
       ExperimentExistsError: results are there, and neither `overwrite` nor `resume` is set.
+      ForeignFilesError: `overwrite` is set, and there are files that no run writes; nothing is deleted.
       ExperimentError: the name is unusable, or the folder cannot be written.
     """
     root = Path(os.path.abspath(Path(experiment_dir).expanduser()))
@@ -172,7 +192,9 @@ def prepare_experiment_dir(
         taken = _taken(paths, trials)
         if taken and overwrite:
             for path in taken:
-                _delete(path)
+                check_removable(path, is_run_file)
+            for path in taken:
+                remove_folder(path, is_run_file)
         elif taken and not resume:
             raise ExperimentExistsError(
                 f"{taken[0]} exists; --resume_last_run continues it, --overwrite deletes it, "
@@ -182,9 +204,10 @@ def prepare_experiment_dir(
         with tempfile.TemporaryFile(dir=paths.workload_dir) as writable:
             writable.write(b"\0")
     except OSError as error:
+        too_long = error.errno == errno.ENAMETOOLONG
         raise ExperimentError(
             f"cannot write {error.filename or paths.workload_dir}: {error.strerror or error}; "
-            "choose another --experiment_dir"
+            f"choose {'a shorter --experiment_name' if too_long else 'another --experiment_dir'}"
         ) from error
     return paths
 
@@ -205,13 +228,6 @@ def _taken(paths: ExperimentPaths, trials: Iterable[int] | None) -> list[Path]:
         raise ExperimentError(f"{paths.workload_dir} is a file, expected a folder; move it away")
     folders = [paths.workload_dir] if trials is None else [paths.trial_dir(number) for number in sorted(trials)]
     return [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
-
-
-def _delete(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
 
 
 def _fresh_name(root: Path, name: str, folder: str) -> str:

@@ -10,7 +10,7 @@ from algoperf.backends.base import Backend
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.harness import seeds
 from algoperf.harness.pauses import OwnWork
-from algoperf.prepare import MissingDatasetError, ensure_prepared
+from algoperf.prepare import MissingDatasetError, data_digest, ensure_prepared
 from algoperf.records import json
 from algoperf.records.layout import HYPERPARAMETERS_FILE, SEED_FILE, ExperimentPaths, prepare_experiment_dir
 from algoperf.records.outcome import Outcome
@@ -149,6 +149,7 @@ def _run_trials(
             trial_dir=trial_dir,
             import_submission_s=import_s,
             own_work=imported.own_work,
+            data_digest=data_digest(definition, config.data_dir),
         )
         import_s = 0.0
         if backend.rank == 0:

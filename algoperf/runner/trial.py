@@ -45,6 +45,7 @@ class TrialPlan:
     Attributes:
       import_submission_s: seconds of this process that the import took and no other trial's ledger has.
       own_work: made before the import of the submission, to know the benchmark's own threads and processes.
+      data_digest: of the prepared data, for the record.
     """
 
     config: RunConfig
@@ -57,6 +58,7 @@ class TrialPlan:
     trial_dir: Path
     import_submission_s: float = 0.0
     own_work: OwnWork = field(default_factory=OwnWork)
+    data_digest: str | None = None
 
     @property
     def data_dirs(self) -> dict[Split, Path]:
@@ -304,6 +306,7 @@ def _finish(
                 "submission_digest": plan.submission.source_digest,
                 "submission_digests": submission_sources.recorded_digests(plan.trial_dir),
                 "submission_files": plan.submission.source_files,
+                "data_digest": plan.data_digest,
             },
         ),
     )

@@ -217,6 +217,15 @@ def _without_duplicates(source: str, pairs: list[tuple[str, Any]]) -> dict[str, 
     return content
 
 
+def _check_finite(where: str, value: Any) -> None:
+    """Refuses NaN and infinities at any depth: Python's JSON reads both, and 1e999 as an infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SearchSpaceError(f"{where} must be finite, got {value}; write a finite number")
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        _check_finite(where, part)
+
+
 def _check_name(source: str, name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name == "to_dict":
         raise SearchSpaceError(
@@ -247,6 +256,8 @@ def _choice(where: str, points: Any) -> Choice:
         raise SearchSpaceError(f"{where}: feasible_points must be a list, got {_shown(points)}; write [{points}]")
     if not points:
         raise SearchSpaceError(f"{where}: feasible_points is empty; list at least one value")
+    for point in points:
+        _check_finite(f"{where}: feasible_points", point)
     return Choice(points=tuple(points))
 
 
@@ -272,8 +283,9 @@ def _points(source: str, content: Sequence[Any]) -> tuple[Mapping[str, Any], ...
             raise SearchSpaceError(
                 f"{source}: entry {index} of the list must be an object of hyperparameters, got {_shown(point)}"
             )
-        for name in point:
+        for name, value in point.items():
             _check_name(source, name)
+            _check_finite(f"{source}: entry {index} of the list: {name!r}", value)
         missing, extra = [n for n in content[0] if n not in point], [n for n in point if n not in content[0]]
         if missing or extra:
             raise SearchSpaceError(

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from algoperf.ownership import ForeignFilesError
 from algoperf.records import layout as experiment
 from algoperf.records.layout import (
     ExperimentError,
@@ -70,6 +71,38 @@ def test_processes_may_share_the_trials_of_an_experiment(tmp_path):
         prepare(tmp_path, trials=range(2, 4))
     prepare(tmp_path, trials=[2], overwrite=True)
     assert paths.trials() == [1]
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["trial_2/notes.txt", "trial_2/checkpoint_5/weights.npz", "trial_2/trial.json.bak"])
+def test_overwrite_removes_what_a_run_wrote_and_refuses_before_anything_else(tmp_path, place):
+    paths = prepare(tmp_path)
+    written = ("trial.json", "measurements.csv", "measurements.lost-1.csv", "flags_0.json", "checkpoint_5/state/a/b")
+    for number in (1, 2):
+        for name in written:
+            file = paths.trial_dir(number) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("")
+    foreign = paths.workload_dir / place
+    foreign.write_text("precious")
+    before = contents(tmp_path)
+    for trials in (None, [1, 2]):
+        with pytest.raises(ForeignFilesError, match=rf"{foreign.name}; move them elsewhere"):
+            prepare(tmp_path, overwrite=True, trials=trials)
+    assert contents(tmp_path) == before
+    prepare(tmp_path, overwrite=True, trials=[1])
+    assert paths.trials() == [2]
+    foreign.unlink()
+    prepare(tmp_path, overwrite=True, trials=[2])
+    assert contents(tmp_path) == {}
+
+
+def test_a_name_that_is_too_long_names_the_flag(tmp_path):
+    with pytest.raises(ExperimentError, match=r"File name too long; choose a shorter --experiment_name$"):
+        prepare(tmp_path, "x" * 300)
 
 
 def test_names_without_a_name_or_with_a_timestamp_are_fresh(tmp_path, monkeypatch):

@@ -272,7 +272,10 @@ def test_a_full_disk_is_one_clear_error_and_leaves_whole_rows(tmp_path, monkeypa
         patch.setattr(
             os, "write", lambda file, data: write(file, bytes(data[:5])) if len(data) > 20 else full(file, b"")
         )
-        with pytest.raises(RecorderError, match=r"^cannot write .*eval_measurements.csv: No space left on device$"):
+        with pytest.raises(
+            RecorderError,
+            match=r"^cannot write .*eval_measurements.csv: No space left on device; free some",
+        ):
             recorder.append_evaluation(EVALUATION, 2)
     assert (tmp_path / EVALUATIONS).read_bytes() == before
     recorder.close()

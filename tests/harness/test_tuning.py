@@ -144,6 +144,11 @@ def ranged(**changes):
         ([{"lambda": 1}], "'lambda' cannot be an attribute"),
         ([{"lr": 1}, {"lr": 1, "b": 2}], "entry 1 of the list must have the keys of entry 0; extra: b"),
         ([{"lr": 1, "b": 1}, {"lr": 1}], "missing: b"),
+        ('{"lr": {"feasible_points": [1, NaN]}}', "'lr': feasible_points must be finite, got nan"),
+        ('[{"lr": -Infinity}]', "entry 0 of the list: 'lr' must be finite, got -inf"),
+        ('[{"lr": 1}, {"lr": 1e999}]', "entry 1 of the list: 'lr' must be finite, got inf"),
+        ('{"lr": {"feasible_points": [[0.9, -1e999]]}}', "'lr': feasible_points must be finite, got -inf"),
+        ('[{"lr": {"deep": [1e999]}}]', "entry 0 of the list: 'lr' must be finite, got inf"),
         ([{"lr": 1}, 3], "entry 1 of the list must be an object of hyperparameters, got 3"),
     ],
 )

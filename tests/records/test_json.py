@@ -91,7 +91,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecorderError, match=r"^cannot write .*trial.json: No space left on device$"):
+    with pytest.raises(RecorderError, match=r"^cannot write .*trial.json: No space left on device; free some"):
         json.write(path, {"b": 2})
     assert json.read(path)["b"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["trial.json"]
