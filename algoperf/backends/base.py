@@ -147,6 +147,10 @@ class Backend(Protocol):
         ...
 
     # -- checkpoints
+    def check_savable(self, state: Mapping[str, Any]) -> None:
+        """Raises what `save_state` would raise for `state`, without writing anything."""
+        ...
+
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
         """Writes `model_params`, `model_state` and `optimizer_state` into the empty `directory`.
 

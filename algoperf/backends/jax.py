@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -65,6 +67,7 @@ class JaxBackend:
         self.num_local_devices = jax.local_device_count()
         self._touch_all = jax.jit(lambda x: x + 1)
         self._fence_inputs = _fence_inputs()
+        self._fresh_signature: list[list[Any]] | None = None
 
     # -- clock and memory
 
@@ -177,19 +180,21 @@ class JaxBackend:
             is_placed = not isinstance(leaf, jax.Array) or leaf.committed
             return leaf if is_placed else jax.device_put(leaf, replicated)
 
-        return jax.tree.map(placed, optimizer_state)
+        optimizer_state = jax.tree.map(placed, optimizer_state)
+        self._fresh_signature = _checkpoint_module().signature(optimizer_state, "optimizer_state")
+        return optimizer_state
 
     # -- checkpoints
 
-    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
-        from algoperf.backends import jax_checkpoint  # Orbax takes a quarter of a second to import
+    def check_savable(self, state: Mapping[str, Any]) -> None:
+        _checkpoint_module().encode(state)
 
-        jax_checkpoint.save(directory, state)
+    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
+        _checkpoint_module().save(directory, state, self._fresh_signature)
 
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
-        from algoperf.backends import jax_checkpoint
-
-        return jax_checkpoint.load(directory, template)
+        state: dict[str, Any] = _checkpoint_module().load(directory, template)
+        return state
 
     # -- provenance
 
@@ -220,6 +225,10 @@ class JaxBackend:
         if self._joined:
             jax.distributed.shutdown()
             self._joined = False
+
+
+def _checkpoint_module() -> ModuleType:
+    return importlib.import_module("algoperf.backends.jax_checkpoint")  # Orbax takes a quarter of a second to import
 
 
 class _CompilationCounter:

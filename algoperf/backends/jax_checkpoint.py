@@ -1,6 +1,7 @@
 """Device state of a JAX run on disk: arrays through Orbax, everything else as JSON beside them.
 
-The tree's structure is that of the template on reading; paths, kinds, shapes and dtypes must agree with it.
+The structure of the tree is stored as well (`jax_structure`), and what was fresh at the start of the run, to recognise
+the same submission and workload on reading.
 """
 
 import contextlib
@@ -20,52 +21,110 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from algoperf import jax_sharding_utils
+from algoperf.backends import jax_structure
 from algoperf.backends.base import StateMismatchError, UnsavableStateError
 
+Signature = list[list[Any]]  # [path, shape, dtype] of each leaf
 _ARRAYS = "arrays"
 _LEAVES = "leaves.json"
 _OS_ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
 _ENTRIES = ("model_params", "model_state", "optimizer_state")
 
 
-def save(directory: Path, state: Mapping[str, Any]) -> None:
+def save(directory: Path, state: Mapping[str, Any], fresh_signature: Signature | None = None) -> None:
     """Writes `state` into `directory`; all processes call it. Functions are not written (see `load`).
+
+    Args:
+      fresh_signature: of the optimizer state as `init_optimizer_state` returned it; None where it is still alike.
 
     Raises:
       UnsavableStateError: a leaf is neither an array nor a number, string, None or function.
       OSError: the files cannot be written.
     """
-    leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in _flatten(state)[0]]
-    records = [{"path": path, **_record(path, leaf)} for path, leaf in leaves]
-    stored = [(record, leaf) for record, (_, leaf) in zip(records, leaves, strict=True) if _is_stored(record)]
-    arrays = {_name(index): _raw(leaf) for index, (_, leaf) in enumerate(stored)}
+    content, arrays = encode(state)
+    own = {name: signature(state[name], name) for name in _ENTRIES}
+    if fresh_signature is not None:
+        own["optimizer_state"] = fresh_signature
     if jax.process_index() == 0:
-        (directory / _LEAVES).write_text(json.dumps(records))
+        (directory / _LEAVES).write_text(
+            json.dumps({**content, "signature": [e for name in _ENTRIES for e in own[name]]})
+        )
     if arrays:
         _write_arrays(directory.absolute() / _ARRAYS, arrays)
+
+
+def encode(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what JSON holds of `state`, and its arrays by name.
+
+    Raises:
+      UnsavableStateError: as in `save`.
+    """
+    leaves: list[Any] = []
+    records: list[dict[str, Any]] = []
+
+    def add_leaf(path: tuple[Any, ...], leaf: Any) -> int:
+        text = jax.tree_util.keystr(path)
+        records.append({"path": text, **_record(text, leaf)})
+        leaves.append(leaf)
+        return len(leaves) - 1
+
+    node = jax_structure.describe(_entries(state), add_leaf)
+    stored = [leaf for record, leaf in zip(records, leaves, strict=True) if _is_stored(record)]
+    return {"structure": node, "leaves": records}, {_name(index): _raw(leaf) for index, leaf in enumerate(stored)}
+
+
+def signature(tree: Any, name: str) -> Signature:
+    """Paths of the leaves of the entry `name` of a state, with shape and dtype where they are arrays."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path({name: tree})
+    return [[jax.tree_util.keystr(path), *_shape_and_dtype(leaf)] for path, leaf in leaves]
 
 
 def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     """Reads what `save` wrote: arrays with the template's placement, functions taken from the template.
 
+    The structure of the optimizer state may have changed in training; what `init_optimizer_state` returns must be as it
+    was.
+
     Raises:
-      StateMismatchError: the template has another structure, shape or dtype.
+      StateMismatchError: another submission or workload wrote it: the template has other leaves, shapes or dtypes than
+        the fresh state of that run.
       ValueError: the files are unreadable.
     """
-    records = json.loads((directory / _LEAVES).read_text())
-    leaves, structure = _flatten(template)
-    _check_paths([record["path"] for record in records], [jax.tree_util.keystr(path) for path, _ in leaves])
-    pairs = [(record, leaf) for record, (_, leaf) in zip(records, leaves, strict=True)]
+    content = json.loads((directory / _LEAVES).read_text())
+    if isinstance(content, list):  # as written before structures were stored
+        content = _with_structure_of(template, content)
+    _check_signature(content["signature"], [e for name in _ENTRIES for e in signature(template[name], name)])
+    entries, records = _entries(template), content["leaves"]
+    counterparts = jax_structure.counterparts(content["structure"], entries)
+    pairs = [(record, counterparts.get(index)) for index, record in enumerate(records)]
     stored = [(record, leaf) for record, leaf in pairs if _is_stored(record)]
     requested = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
     arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, requested))
     values = [_value(record, leaf, next(arrays) if _is_stored(record) else None) for record, leaf in pairs]
-    state: dict[str, Any] = jax.tree.unflatten(structure, values)
+    state: dict[str, Any] = jax_structure.rebuild(content["structure"], entries, values)
     return state
 
 
-def _flatten(state: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
-    return jax.tree_util.tree_flatten_with_path({name: state[name] for name in _ENTRIES})
+def _entries(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in _ENTRIES}
+
+
+def _with_structure_of(template: Mapping[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of a file that has leaves only: their order is that of the template's leaves."""
+    numbers = iter(range(len(records)))
+    paths: list[str] = []
+
+    def add_leaf(path: tuple[Any, ...], _: Any) -> int:
+        paths.append(jax.tree_util.keystr(path))
+        return next(numbers, -1)
+
+    node = jax_structure.describe(_entries(template), add_leaf)
+    _check_paths([record["path"] for record in records], paths)
+    return {
+        "structure": node,
+        "leaves": records,
+        "signature": [[record["path"], record.get("shape"), record.get("dtype")] for record in records],
+    }
 
 
 def _record(path: str, leaf: Any) -> dict[str, Any]:
@@ -113,6 +172,16 @@ def _raw(leaf: Any) -> Any:
     return np.asarray(leaf) if is_local or isinstance(leaf, np.generic) else leaf
 
 
+def _check_signature(saved: Signature, expected: Signature) -> None:
+    _check_paths([path for path, *_ in saved], [path for path, *_ in expected])
+    for (path, *before), (_, *now) in zip(saved, expected, strict=True):
+        if None not in (*before, *now) and before != now:
+            raise StateMismatchError(
+                f"{path} has shape {tuple(before[0])} and dtype {before[1]} in the checkpoint, {tuple(now[0])} and "
+                f"{now[1]} in this run; resume with the submission and workload that wrote it"
+            )
+
+
 def _check_paths(saved: list[str], expected: list[str]) -> None:
     if saved == expected:
         return
@@ -123,24 +192,21 @@ def _check_paths(saved: list[str], expected: list[str]) -> None:
     )
 
 
+def _shape_and_dtype(leaf: Any) -> list[Any]:
+    return [list(leaf.shape), _dtype_name(leaf)] if isinstance(leaf, (jax.Array, np.ndarray)) else [None, None]
+
+
 def _restore_args(record: dict[str, Any], leaf: Any) -> ocp.RestoreArgs:
-    if isinstance(leaf, (jax.Array, np.ndarray)) and (list(leaf.shape), _dtype_name(leaf)) != (
-        list(record["shape"]),
-        record["dtype"],
-    ):
-        raise StateMismatchError(
-            f"{record['path']} has shape {tuple(record['shape'])} and dtype {record['dtype']} in the checkpoint, "
-            f"{tuple(leaf.shape)} and {_dtype_name(leaf)} in this run; resume with the submission and workload that "
-            f"wrote it"
-        )
     if record["kind"] == "host":
         return ocp.RestoreArgs(restore_type=np.ndarray)
-    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=_sharding(leaf))
+    return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=_sharding(leaf, record))
 
 
-def _sharding(leaf: Any) -> jax.sharding.Sharding:
-    """Placement of a template's array; whole on every device for what no one has placed, so that it fits the rest."""
+def _sharding(leaf: Any, record: dict[str, Any]) -> jax.sharding.Sharding:
+    """Placement of a template's array of the recorded shape; whole on every device for what no one has placed, so that
+    it fits the rest."""
     is_placed = isinstance(leaf, jax.Array) and not _is_key(leaf) and leaf.committed
+    is_placed = is_placed and list(leaf.shape) == record["shape"]
     return leaf.sharding if is_placed else jax_sharding_utils.get_replicate_sharding()
 
 
@@ -176,6 +242,11 @@ def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:
     """The restored leaf; `array` is None where Orbax keeps nothing."""
     match record["kind"]:
         case "function":
+            if not callable(leaf):
+                raise StateMismatchError(
+                    f"the checkpoint has a function at {record['path']}, and init_optimizer_state returns none there; "
+                    "functions are taken from its result"
+                )
             return leaf
         case "float":
             return float.fromhex(record["value"])
@@ -183,7 +254,7 @@ def _value(record: dict[str, Any], leaf: Any, array: Any) -> Any:
             return record["value"]
     if array is None:
         array = np.empty(record["shape"], record["dtype"])
-        return array if record["kind"] == "host" else jax.device_put(array, _sharding(leaf))
+        return array if record["kind"] == "host" else jax.device_put(array, _sharding(leaf, record))
     if record["kind"] == "host":
         return array[()] if record["scalar"] else array
     if "impl" in record:

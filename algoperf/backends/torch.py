@@ -212,6 +212,9 @@ class TorchBackend:
 
     # -- checkpoints
 
+    def check_savable(self, state: Mapping[str, Any]) -> None:
+        torch_checkpoint.encode(state)
+
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
         torch_checkpoint.save(directory, state, rank=self.rank, gather=self.gather_objects)
 

@@ -34,7 +34,7 @@ def save(
       UnsavableStateError: names the entry of the optimizer state that cannot be kept.
       OSError: the files cannot be written.
     """
-    own = {name: torch_state.encode(state[name], name) for name in _PER_RANK}
+    own = encode(state)
     digests = gather(_digest(own))
     if rank == 0:
         params = unwrapped(state["model_params"]).state_dict()
@@ -42,6 +42,15 @@ def save(
         _write(whole, directory / _STATE)
     elif digests[rank] != digests[0]:
         _write(own, directory / _rank_file(rank))
+
+
+def encode(state: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """What each rank may keep of its own, as plain data.
+
+    Raises:
+      UnsavableStateError: as in `save`.
+    """
+    return {name: torch_state.encode(state[name], name) for name in _PER_RANK}
 
 
 def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: int, device: Any) -> dict[str, Any]:

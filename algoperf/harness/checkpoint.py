@@ -9,12 +9,12 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algoperf.backends.base import Backend
+from algoperf.backends.base import Backend, UnsavableStateError
 from algoperf.errors import UserError
 from algoperf.harness.run_state import RunState
 from algoperf.ownership import ForeignFilesError, remove_folder
@@ -79,7 +79,8 @@ class Checkpointer:
                 remove_folder(partial, is_checkpoint_file)
                 (partial / "state").mkdir(parents=True)
             self._backend.barrier()
-            self._backend.save_state(partial / "state", run_state.training.device_state())
+            with _naming_the_flag():
+                self._backend.save_state(partial / "state", run_state.training.device_state())
             self._backend.barrier()
             if is_writer:
                 (partial / RUN_STATE_FILE).write_text(json.dumps(record.as_json()))
@@ -91,6 +92,15 @@ class Checkpointer:
             self._backend.barrier()
         except OSError as error:
             raise CheckpointError(f"cannot write {final}: {reason(error)}") from error
+
+    def check(self, run_state: RunState) -> None:
+        """Encodes the state on the devices once, writing nothing.
+
+        Raises:
+          UnsavableStateError: the optimizer state holds what cannot be saved; names the entry and what to do.
+        """
+        with _naming_the_flag():
+            self._backend.check_savable(run_state.training.device_state())
 
     def restore(self, run_state: RunState) -> FoundCheckpoint:
         """Fills `run_state`, freshly initialised, from the newest intact checkpoint; leaves it alone where none is.
@@ -132,6 +142,14 @@ class Checkpointer:
             for _, path in sorted(written, reverse=True)[_NUM_RETAINED:]:
                 with contextlib.suppress(ForeignFilesError):  # a folder with files of a person is left as it is
                     remove_folder(path, is_checkpoint_file)
+
+
+@contextlib.contextmanager
+def _naming_the_flag() -> Iterator[None]:
+    try:
+        yield
+    except UnsavableStateError as error:
+        raise UnsavableStateError(f"{error}; or give up resuming, with --save_checkpoints=False") from error
 
 
 def _write_manifest(folder: Path) -> None:

@@ -98,6 +98,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
     with contextlib.ExitStack() as cleanup:
         try:
             setup = _build(plan, backend, seeds, clock)
+            _check_savable(setup)
             _restore(setup, report)
         except Exception as error:
             if not backend.is_out_of_memory(error):
@@ -203,6 +204,13 @@ def _train_batches(plan: TrialPlan, backend: Backend, seed: int, start_batch: in
         num_shards=backend.num_local_devices,
         start_batch=start_batch,
     )
+
+
+def _check_savable(setup: _Setup) -> None:
+    """Encodes the fresh state once: what cannot be saved is known before the first step, not after hours."""
+    if setup.checkpointer is not None:
+        with setup.run_state.clock.paused_for(Item.CHECKPOINT):
+            setup.checkpointer.check(setup.run_state)
 
 
 def _restore(setup: _Setup, report: Report) -> None:

@@ -108,6 +108,9 @@ class FakeBackend:
     def place_state(self, optimizer_state: Any) -> Any:
         return optimizer_state
 
+    def check_savable(self, state: Mapping[str, Any]) -> None:
+        _require_savable(state, "state")
+
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
         self.events.append("save_state")
         _require_savable(state, "state")

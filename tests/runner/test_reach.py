@@ -2,9 +2,14 @@
 
 import time
 
+import numpy as np
 import pytest
 import toy_runs
 from toy_runs import config, endless, run, trial_dir
+
+from algoperf.backends import base
+from algoperf.backends.base import UnsavableStateError
+from algoperf.runner.weights import checkpoint_weights
 
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 NUM_STEPS = 30
@@ -81,3 +86,63 @@ def update_params(*, eval_results, **arguments):
     assert changed.best_validation.value == honest.best_validation.value
     assert changed.best_validation.global_step == honest.best_validation.global_step
     assert changed.best_validation.submission_time_s > 0
+
+
+UNSAVABLE = """
+import threading
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    state = original_init(workload, model_params, model_state, hyperparameters, rng)
+    return {"state": state, "lock": threading.Lock()}
+def update_params(*, optimizer_state, **arguments):
+    state, params, model_state = original(optimizer_state=optimizer_state["state"], **arguments)
+    return {**optimizer_state, "state": state}, params, model_state
+"""
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_state_that_cannot_be_saved_is_found_before_the_first_step(framework, tmp_path):
+    with pytest.raises(UnsavableStateError, match=r"\['lock'\] is a _thread.lock.*--save_checkpoints=False"):
+        record_of(tmp_path / "saved", framework, UNSAVABLE)
+    assert not (trial_dir(tmp_path / "saved", framework) / "measurements.csv").exists()
+    record = record_of(tmp_path / "unsaved", framework, UNSAVABLE, save_checkpoints=False)
+    assert (record.outcome, record.global_step) == ("completed", NUM_STEPS)
+
+
+GROWING = """
+import jax.numpy as jnp
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    state, update = original_init(workload, model_params, model_state, hyperparameters, rng)
+    return {"sgd": state, "average": None, "history": [], "update": update}
+def update_params(*, optimizer_state, global_step, **arguments):
+    own = dict(optimizer_state)
+    (own["sgd"], _), params, model_state = original(
+        optimizer_state=(own["sgd"], own["update"]), global_step=global_step, **arguments
+    )
+    if own["average"] is None:
+        own["average"] = jax.tree.map(jnp.zeros_like, params)
+    own["average"] = jax.tree.map(lambda mean, new: 0.5 * mean + 0.5 * new, own["average"], params)
+    if global_step % 10 == 0:
+        own["history"] = [*own["history"], jnp.float32(global_step)]
+    params = jax.tree.map(lambda new, mean: new + 0.01 * (mean - new) * len(own["history"]), params, own["average"])
+    return own, params, model_state
+"""
+
+
+@pytest.mark.jax
+def test_a_state_that_grows_in_training_is_resumed_as_if_uninterrupted(tmp_path):
+    path = submission(tmp_path, "jax", GROWING)
+    for folder, steps in (("alone", (45,)), ("parts", (5, 25, 45))):
+        for max_steps in steps:
+            (trial_dir(tmp_path / folder, "jax") / "trial.json").unlink(missing_ok=True)
+            settings = config(
+                tmp_path / folder, "jax", submission_path=path, max_global_steps=max_steps, resume_last_run=True
+            )
+            [result], _ = run(settings, endless())
+            assert result.record.global_step == max_steps, result.record.error
+    assert result.record.preemption_count == 2
+    backend = base.load("jax")
+    alone, parts = (
+        checkpoint_weights(trial_dir(tmp_path / name, "jax"), backend, endless()) for name in ("alone", "parts")
+    )
+    for name, value in alone.items():
+        np.testing.assert_array_equal(parts[name], value)
