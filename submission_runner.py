@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS
 
 if TYPE_CHECKING:
+    from algoperf.harness.signals import StopSignals
     from algoperf.runner.run_config import RunConfig
 
 FLAGS = flags.FLAGS
@@ -90,16 +91,25 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         print(f"error: unexpected argument {argv[1]!r}; flags are written --name=value", file=sys.stderr)
         return 2
+    from algoperf import reporting
     from algoperf.errors import UserError
+    from algoperf.harness.signals import StopRequestedError, StopSignals
+    from algoperf.runner.parent import end_with_suite
 
+    reporting.guard_standard_streams()
+    end_with_suite()
     try:
-        return _run()
+        with StopSignals() as stop:
+            return _run(stop)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        reporting.report_to_stderr(f"error: {error}")
         return 2
+    except (StopRequestedError, KeyboardInterrupt) as request:
+        reporting.report_to_stderr(f"stopped by {request or 'SIGINT'} before a trial started; nothing was recorded")
+        return _INTERRUPTED_EXIT_CODE
 
 
-def _run() -> int:
+def _run(stop: "StopSignals") -> int:
     from algoperf.registry import suites
     from algoperf.runner import summary
     from algoperf.runner.run_config import RunConfig
@@ -113,15 +123,16 @@ def _run() -> int:
         return _run_suite(config, values)
     from algoperf.runner import driver
 
-    results = driver.run(config)
-    summary.show(results, ledger=config.profile)
+    results = driver.run(config, stop=stop)
+    with stop.deferred():
+        summary.show(results, ledger=config.profile)
     if any(result.outcome == "interrupted" for result in results):
         return _INTERRUPTED_EXIT_CODE
     return 1 if any(result.outcome.is_failure for result in results) else 0
 
 
 def _run_suite(config: "RunConfig", values: dict[str, Any]) -> int:
-    from algoperf.runner.driver import report_to_stderr
+    from algoperf.reporting import report_to_stderr
     from algoperf.runner.suite import SuiteRun, choose_suite
 
     run = SuiteRun(

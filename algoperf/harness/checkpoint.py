@@ -23,6 +23,7 @@ from algoperf.records.layout import is_checkpoint_file
 from algoperf.records.run_state import RUN_STATE_FILE, RunStateRecord
 
 _NAME = re.compile(r"checkpoint_(\d+)")
+_PARTIAL = ".checkpoint_*.partial"
 _MANIFEST = "manifest.json"
 _NUM_RETAINED = 2
 
@@ -71,7 +72,7 @@ class Checkpointer:
           UnsavableStateError: the optimizer state holds what cannot be saved; names the entry.
         """
         final = self._trial_dir / f"checkpoint_{step}"
-        partial = self._trial_dir / f".checkpoint_{step}.partial"
+        partial = self._trial_dir / _PARTIAL.replace("*", str(step))
         is_writer = self._backend.rank == 0
         record = run_state.record()
         try:
@@ -150,6 +151,13 @@ def _naming_the_flag() -> Iterator[None]:
         yield
     except UnsavableStateError as error:
         raise UnsavableStateError(f"{error}; or give up resuming, with --save_checkpoints=False") from error
+
+
+def remove_partial_checkpoints(trial_dir: Path) -> None:
+    """Removes what a process that was killed while it wrote a checkpoint has left; only one process may call it."""
+    for partial in trial_dir.glob(_PARTIAL):
+        with contextlib.suppress(ForeignFilesError, OSError):  # it is in nobody's way
+            remove_folder(partial, is_checkpoint_file)
 
 
 def _write_manifest(folder: Path) -> None:

@@ -10,13 +10,9 @@ The order of the steps is the benchmark; do not change it:
 6. stop on targets reached, out of time, training complete, or failure.
 """
 
-import signal
-import threading
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from algoperf import spec
@@ -24,9 +20,11 @@ from algoperf.backends.base import Backend
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Item
+from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
 from algoperf.harness.run_state import RunState
 from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
+from algoperf.harness.signals import StopSignals
 from algoperf.records import columns
 from algoperf.records.outcome import Outcome
 from algoperf.submissions.loading import Submission
@@ -77,14 +75,6 @@ class LoopPorts:
     checkpointer: Checkpointer | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoopResult:
-    """End of the loop; `error` is the traceback of a crash or an out-of-memory error."""
-
-    outcome: Outcome
-    error: str | None = None
-
-
 class TrainingLoop:
     """Runs one trial to its typed end. Build it, then call `run` once."""
 
@@ -131,13 +121,19 @@ class TrainingLoop:
         state, max_steps = self._state, self._max_steps
         return state.complete or (max_steps is not None and state.global_step >= max_steps)
 
-    def run(self) -> LoopResult:
-        """Trains until a typed end. A failure of the submission is an outcome, not an exception.
+    def run(self, stop: StopSignals | None = None) -> LoopResult:
+        """Trains until a typed end. A failure of the submission, whatever it raises, is an outcome, not an exception.
+
+        Args:
+          stop: takes the signals that ask to stop; None takes them for the time of the call.
 
         Raises:
           UserError: a log or a checkpoint cannot be written; what was saved before is untouched.
         """
-        with _stop_signal() as stop:
+        if stop is None:
+            with StopSignals() as stop:
+                return self.run(stop)
+        with stop.deferred():
             try:
                 out_of_time = self._clock.submission_time_s() >= self._budget_s
                 outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
@@ -145,16 +141,13 @@ class TrainingLoop:
                     self._train_until_due(stop)
                     outcome = self._pause_and_evaluate(stop)
                 return LoopResult(outcome=outcome)
-            except UserError:
-                raise
-            except Exception as error:
-                kind = Outcome.OUT_OF_MEMORY if self._backend.is_out_of_memory(error) else Outcome.CRASHED
-                trace = traceback.format_exc()
-                if kind is Outcome.OUT_OF_MEMORY:
-                    self._backend.reset_memory()
-                return LoopResult(outcome=kind, error=trace)
+            except BaseException as error:  # a submission may call sys.exit
+                result = result_of(error, self._backend, stop)
+                if result is None:
+                    raise
+                return result
 
-    def _train_until_due(self, stop: threading.Event) -> None:
+    def _train_until_due(self, stop: StopSignals) -> None:
         """Charged: steps until an evaluation is due, the budget is spent, training is complete or a signal came."""
         clock, state, rank_clock, observer = self._clock, self._state, self._rank_clock, self._ports.observer
         evaluates = not self._plan.skip_evals
@@ -222,10 +215,12 @@ class TrainingLoop:
             )
         except spec.TrainingCompleteError:
             state.complete = True
+        except UserError as error:
+            reraise_from_submission(error)
         state.global_step += 1
         self._train_state["last_step_end_time"] = now()
 
-    def _pause_and_evaluate(self, stop: threading.Event) -> Outcome | None:
+    def _pause_and_evaluate(self, stop: StopSignals) -> Outcome | None:
         state, clock = self._state, self._clock
         submission_time_s = clock.submission_time_s()
         stopped = self._rank_clock.any_rank(stop.is_set())
@@ -255,19 +250,22 @@ class TrainingLoop:
             return
         state, workload = self._state, self._workload
         last_step = max(state.global_step - 1, 0)
-        with self._clock.preparing_for_eval(lambda: state.device_trees):
-            state.optimizer_state, state.params, state.model_state = prepare(
-                workload=workload,
-                current_param_container=state.params,
-                current_params_types=self._param_types,
-                model_state=state.model_state,
-                hyperparameters=self._hyperparameters,
-                loss_type=workload.loss_type,
-                optimizer_state=state.optimizer_state,
-                eval_results=self._eval_results,
-                global_step=state.global_step,
-                rng=self._seeds.step(last_step).prepare_for_eval,
-            )
+        try:
+            with self._clock.preparing_for_eval(lambda: state.device_trees):
+                state.optimizer_state, state.params, state.model_state = prepare(
+                    workload=workload,
+                    current_param_container=state.params,
+                    current_params_types=self._param_types,
+                    model_state=state.model_state,
+                    hyperparameters=self._hyperparameters,
+                    loss_type=workload.loss_type,
+                    optimizer_state=state.optimizer_state,
+                    eval_results=self._eval_results,
+                    global_step=state.global_step,
+                    rng=self._seeds.step(last_step).prepare_for_eval,
+                )
+        except UserError as error:
+            reraise_from_submission(error)
 
     def _evaluate_and_record(self, submission_time_s: float) -> None:
         state, clock = self._state, self._clock
@@ -316,24 +314,3 @@ class TrainingLoop:
         with self._clock.paused_for(Item.CHECKPOINT):
             checkpointer.save(step, self.run_state)
         self._saved_step = step
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM or the first SIGINT sets; the second SIGINT interrupts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 The keys of step n depend on (seed, n) only, so that a resumed run draws what an uninterrupted one would have drawn.
 """
 
+import random
 import secrets
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from algoperf.backends.base import Backend
 
 _BLOCK_STEPS = 512
 _KEY_LIMIT = 2**31 - 1
-_DATA, _OPTIMIZER_INIT, _MODEL_INIT, _STEPS, _TRIALS = range(5)
+_DATA, _OPTIMIZER_INIT, _MODEL_INIT, _STEPS, _TRIALS, _HOST = range(6)
 
 
 class StepKeys(NamedTuple):
@@ -37,6 +38,17 @@ def trial_seed(run_seed: int, *, study: int, trial: int) -> int:
       study, trial: counted from 0.
     """
     return int(_stream(run_seed, _TRIALS, study, trial).generate_state(1, np.uint32)[0])
+
+
+def seed_host_generators(seed: int) -> None:
+    """Seeds Python's and NumPy's global generators, from which a submission may draw; alike on every rank.
+
+    Args:
+      seed: of the run before a submission is imported, of the trial before a trial starts.
+    """
+    python, legacy_numpy = _stream(seed, _HOST).generate_state(2, np.uint32)
+    random.seed(int(python))
+    np.random.seed(int(legacy_numpy))
 
 
 class Seeds:

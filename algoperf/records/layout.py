@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -42,7 +42,7 @@ _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
     r"(trial|hparams|seed|submission|process)\.json|(flags|meta_data)_\d+\.json|"
     r"(eval_)?measurements(\.lost-\d+)?\.csv|(traces|events|wandb)/.+|"
-    rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|[^/]*\.lock)"
+    rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|[^/]*\.lock(\.json)?)"
 )
 
 
@@ -111,6 +111,16 @@ def trial_number(name: str) -> int | None:
     return _number(_TRIAL, name)
 
 
+def lock_file(workload_dir: Path, number: int) -> Path:
+    """File that the process which works on a trial keeps locked; next to the trial's folder, which may be deleted."""
+    return workload_dir / f".{trial_folder(number)}.lock"
+
+
+def lock_owner_file(workload_dir: Path, number: int) -> Path:
+    """File that names the process which works on a trial."""
+    return workload_dir / f".{trial_folder(number)}.lock.json"
+
+
 def trial_path(study: int, workload: str, framework: str, number: int) -> PurePath:
     """Folder of a trial below the folder of a submission."""
     return PurePath(study_folder(study), workload_folder(workload, framework), trial_folder(number))
@@ -162,18 +172,48 @@ def prepare_experiment_dir(
     append_timestamp: bool = False,
     trials: Iterable[int] | None = None,
 ) -> ExperimentPaths:
+    """`open_experiment_dir`, after which `overwrite` has deleted what was there."""
+    numbers = None if trials is None else tuple(trials)
+    paths = open_experiment_dir(
+        experiment_dir,
+        experiment_name,
+        workload=workload,
+        framework=framework,
+        overwrite=overwrite,
+        resume=resume,
+        append_timestamp=append_timestamp,
+        trials=numbers,
+    )
+    if overwrite:
+        delete_trials(paths, numbers)
+    return paths
+
+
+def open_experiment_dir(
+    experiment_dir: str | Path,
+    experiment_name: str | None,
+    *,
+    workload: str,
+    framework: str,
+    overwrite: bool = False,
+    resume: bool = False,
+    append_timestamp: bool = False,
+    trials: Iterable[int] | None = None,
+    claim: Callable[[ExperimentPaths], None] | None = None,
+) -> ExperimentPaths:
     """Makes the folder of a workload in an experiment and returns the paths. Only one process may call it.
 
     Args:
       experiment_dir: root of all experiments; `~` is expanded.
       experiment_name: may contain `/`; None means `run` and a timestamp.
       workload, framework: of the run.
-      overwrite: delete what a run has left there; goes before `resume`.
+      overwrite: do not refuse what is there, which `delete_trials` deletes; goes before `resume`.
       resume: continue what is there. Where the name gets a timestamp, that is the newest experiment of this
         name, workload and framework.
       append_timestamp: append `-YYYY-MM-DD-HH-MM-SS` to the name.
       trials: numbers of the trials that will run; None means any. Others are neither in the way nor deleted, so
         that several processes can share the trials of one experiment.
+      claim: called once the folder is there and before what it holds is looked at; what it raises is raised.
 
     Raises:
       ExperimentExistsError: results are there, and neither `overwrite` nor `resume` is set.
@@ -188,28 +228,49 @@ def prepare_experiment_dir(
         resumed = _newest(root, name, folder) if resume and not overwrite else None
         name = resumed or _fresh_name(root, name, folder)
     paths = ExperimentPaths(experiment_dir=root, experiment_name=name, workload_dir=root / name / folder)
+    if os.path.exists(paths.workload_dir) and not os.path.isdir(paths.workload_dir):
+        raise ExperimentError(f"{paths.workload_dir} is a file, expected a folder; move it away")
     try:
+        paths.workload_dir.mkdir(parents=True, exist_ok=True)
+        if claim is not None:
+            claim(paths)
         taken = _taken(paths, trials)
-        if taken and overwrite:
+        if overwrite:
             for path in taken:
                 check_removable(path, is_run_file)
-            for path in taken:
-                remove_folder(path, is_run_file)
         elif taken and not resume:
             raise ExperimentExistsError(
                 f"{taken[0]} exists; --resume_last_run continues it, --overwrite deletes it, "
                 "another --experiment_name leaves it alone"
             )
-        paths.workload_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=paths.workload_dir) as writable:
             writable.write(b"\0")
     except OSError as error:
-        too_long = error.errno == errno.ENAMETOOLONG
-        raise ExperimentError(
-            f"cannot write {error.filename or paths.workload_dir}: {error.strerror or error}; "
-            f"choose {'a shorter --experiment_name' if too_long else 'another --experiment_dir'}"
-        ) from error
+        raise _unwritable(paths, error) from error
     return paths
+
+
+def delete_trials(paths: ExperimentPaths, trials: Iterable[int] | None = None) -> None:
+    """Deletes the folders of `trials`; of the whole workload where that is None.
+
+    Raises:
+      ExperimentError: a folder cannot be deleted.
+      ForeignFilesError: there are files that no run writes.
+    """
+    try:
+        for path in _taken(paths, trials):
+            remove_folder(path, is_run_file)
+        paths.workload_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(paths, error) from error
+
+
+def _unwritable(paths: ExperimentPaths, error: OSError) -> ExperimentError:
+    too_long = error.errno == errno.ENAMETOOLONG
+    return ExperimentError(
+        f"cannot write {error.filename or paths.workload_dir}: {error.strerror or error}; "
+        f"choose {'a shorter --experiment_name' if too_long else 'another --experiment_dir'}"
+    )
 
 
 def _check_name(name: str | None) -> None:
@@ -224,8 +285,6 @@ def _check_name(name: str | None) -> None:
 
 def _taken(paths: ExperimentPaths, trials: Iterable[int] | None) -> list[Path]:
     """What is in the way of a fresh start; an empty folder is not."""
-    if paths.workload_dir.exists() and not paths.workload_dir.is_dir():
-        raise ExperimentError(f"{paths.workload_dir} is a file, expected a folder; move it away")
     folders = [paths.workload_dir] if trials is None else [paths.trial_dir(number) for number in sorted(trials)]
     return [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
 

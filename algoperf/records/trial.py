@@ -85,7 +85,7 @@ class TrialRecord:
       submission: path of the module; None in published records.
       ruleset: tuning rules, `external` or `self`.
       budget_s: submission time that the trial could use, seconds.
-      seed, batch_size: of the trial; the batch size is global.
+      seed, batch_size: of the trial; the batch size is global, and None where the submission ended before it gave one.
       hyperparameters: by name; empty under the self-tuning rules.
       global_step: steps taken.
       preemption_count: how often the trial was resumed.
@@ -105,7 +105,7 @@ class TrialRecord:
     ruleset: str
     budget_s: float
     seed: int
-    batch_size: int
+    batch_size: int | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     global_step: int
     preemption_count: int
@@ -121,7 +121,7 @@ class TrialRecord:
                 f"a trial has a budget > 0 and a submission time >= 0, got {self.budget_s} and "
                 f"{self.submission_time_s} s"
             )
-        if self.global_step < 0 or self.preemption_count < 0 or self.batch_size < 1:
+        if self.global_step < 0 or self.preemption_count < 0 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError(
                 f"steps and preemptions are counts and a batch has examples, got {self.global_step}, "
                 f"{self.preemption_count} and {self.batch_size}"

@@ -15,12 +15,14 @@ from types import FrameType
 from typing import Any, Self
 
 from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.harness.signals import STOP_SIGNALS
 from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.records.layout import study_folder, trial_folder, trial_path
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import Report
+from algoperf.runner.parent import child_environment
 from algoperf.runner.run_config import RunConfig
 
 # Building a model, compiling it and the final evaluation, per trial: a round figure for the estimate only.
@@ -166,7 +168,7 @@ class SuiteRun:
                 f"[{number}/{len(self.trials)}] {trial.label}: starts; all that is left takes at most "
                 f"{_duration(self.longest_s())}"
             )
-            status = signals.wait_for(subprocess.Popen(self._command(trial)))
+            status = signals.wait_for(subprocess.Popen(self._command(trial), env=child_environment()))
             if signals.received or status in (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM):
                 self._report(f"stopped at {trial.label}; the same command continues from here")
                 return None
@@ -251,7 +253,7 @@ def choose_suite(name: str, config: RunConfig, report: Report, registry: Registr
 
 
 class _StopSignals:
-    """Remembers SIGTERM and SIGINT and passes them on to the running child, which writes its checkpoint and ends."""
+    """Remembers requests to stop and passes them on to the running child, which writes its checkpoint and ends."""
 
     def __init__(self) -> None:
         self.received = False
@@ -271,8 +273,9 @@ class _StopSignals:
             self._child.send_signal(signal.SIGTERM)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._receive)
+        for number in filter(None, (getattr(signal, name, None) for name in STOP_SIGNALS)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,19 +1,26 @@
 """What a person reads when the command ends."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from algoperf.runner.trial import TrialResult
+from algoperf.records.layout import TRIAL_FILE
+from algoperf.reporting import show as show_line
+from algoperf.runner.trial_end import TrialResult
+
+_FRAME = re.compile(r'  File ".*", line \d+')
 
 
 def show(results: Sequence[TrialResult], *, ledger: bool = False, stream: TextIO | None = None) -> None:
     """Prints one line per trial, its error if it failed, and where the results are."""
     stream = stream or sys.stderr
     for result in (result for result in results if result.is_shown):
-        print(_line(result), file=stream)
+        show_line(_line(result), stream)
         if result.record.error:
-            print(_last_line(result.record.error), file=stream)
+            show_line(f"  {error_line(result.record.error)}", stream)
+            if _is_traceback(result.record.error):
+                show_line(f"  the whole traceback is under 'error' in {result.trial_dir / TRIAL_FILE}", stream)
         if ledger:
             _show_ledger(result, stream)
 
@@ -32,12 +39,20 @@ def _line(result: TrialResult) -> str:
     )
 
 
-def _last_line(error: str) -> str:
-    return "  " + error.strip().splitlines()[-1]
+def error_line(error: str) -> str:
+    """The line of a traceback that names its last exception; notes of frameworks after it are left out."""
+    lines = error.strip().splitlines()
+    frames = [index for index, line in enumerate(lines) if _FRAME.match(line)]
+    after = lines[frames[-1] + 1 :] if frames else lines[-1:]
+    return next((line for line in after if line and not line.startswith(" ")), lines[-1]).strip()
+
+
+def _is_traceback(error: str) -> bool:
+    return len(error.strip().splitlines()) > 1
 
 
 def _show_ledger(result: TrialResult, stream: TextIO) -> None:
     ledger = result.record.ledger
     total = ledger.total_s or 1.0
     for item, value in ledger.seconds().items():
-        print(f"  {item.removesuffix('_s'):20s} {value:10.2f} s {value / total:6.1%}", file=stream)
+        show_line(f"  {item.removesuffix('_s'):20s} {value:10.2f} s {value / total:6.1%}", stream)

@@ -2,9 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from algoperf import spec
@@ -12,116 +10,76 @@ from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.data.pipeline import TrainPipeline
 from algoperf.data.prefetch import Prefetcher
-from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
-from algoperf.harness.checkpoint import Checkpointer
+from algoperf.definition import EVAL_SPLITS, Split
+from algoperf.errors import UserError
+from algoperf.harness.checkpoint import Checkpointer, remove_partial_checkpoints
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
-from algoperf.harness.loop import LoopPlan, LoopPorts, LoopResult, TrainingLoop
-from algoperf.harness.pauses import OwnWork, PauseMonitor
+from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
+from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
+from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.progress import Progress
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
-from algoperf.harness.seeds import Seeds
+from algoperf.harness.seeds import Seeds, seed_host_generators
+from algoperf.harness.signals import StopSignals
 from algoperf.harness.stopping import Stopping
 from algoperf.records import json, provenance
-from algoperf.records.best import best_of
-from algoperf.records.columns import SCORE, metric_column
 from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
-from algoperf.records.pauses import PauseSummary
 from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
-from algoperf.records.trial import BestValidation, Ledger, TrialRecord
-from algoperf.registry import Registry
 from algoperf.reporting import Report
-from algoperf.runner.run_config import RunConfig
-from algoperf.submissions import sources as submission_sources
-from algoperf.submissions.loading import Submission
+from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, hyperparameter_dict
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialPlan:
-    """Everything that is decided before a trial starts.
-
-    Attributes:
-      import_submission_s: seconds of this process that the import took and no other trial's ledger has.
-      own_work: made before the import of the submission, to know the benchmark's own threads and processes.
-      data_digest: of the prepared data, for the record.
-    """
-
-    config: RunConfig
-    registry: Registry
-    definition: WorkloadDefinition
-    submission: Submission
-    hyperparameters: Any
-    batch_size: int
-    seed: int
-    trial_dir: Path
-    import_submission_s: float = 0.0
-    own_work: OwnWork = field(default_factory=OwnWork)
-    data_digest: str | None = None
-
-    @property
-    def data_dirs(self) -> dict[Split, Path]:
-        config = self.config
-        dirs = dict.fromkeys(Split, config.data_dir)
-        if config.imagenet_v2_data_dir is not None:
-            dirs[Split.TEST] = config.imagenet_v2_data_dir
-        return dirs
-
-    def component(self, name: str) -> Any:
-        return self.registry.module(self.definition.name, name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
-    """What `trial.json` says, for the summary at the end of the command; of several processes one shows it."""
-
-    outcome: Outcome
-    trial_dir: Path
-    record: TrialRecord
-    is_shown: bool
-
-
-def run_trial(plan: TrialPlan, backend: Backend, report: Report) -> TrialResult:
+def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSignals) -> TrialResult:
     """Runs or resumes one trial and writes its record.
 
-    Failures of the submission (crash, divergence, out of memory) end up in the outcome; mistakes that concern the
-    whole command (full disk, unreadable data) are raised.
+    Whatever the submission does (crash, exit, divergence, out of memory), and a signal that asks to stop, end up in the
+    outcome; mistakes that concern the whole command (full disk, unreadable data) are raised.
     """
-    clock = Clock(
-        fence=backend.fence,
-        max_over_ranks=backend.max_over_ranks,
-        earlier_s={Item.IMPORT_SUBMISSION: plan.import_submission_s},
-    )
-    backend.reset_memory()
-    seeds = Seeds(backend, plan.seed)
-    with contextlib.ExitStack() as cleanup:
+    with stop.deferred(), contextlib.ExitStack() as cleanup:
+        clock = plan.new_clock(backend)
+        end = TrialEnd(plan, backend, clock)
         try:
-            setup = _build(plan, backend, seeds, clock)
-            _check_savable(setup)
-            _restore(setup, report)
-        except Exception as error:
-            if not backend.is_out_of_memory(error):
+            result = _train(plan, backend, clock, end, cleanup, report, stop)
+        except BaseException as error:
+            failed = result_of(error, backend, stop)
+            if failed is None:
                 raise
-            return _finish(plan, backend, clock, LoopResult(outcome=Outcome.OUT_OF_MEMORY, error=str(error)), None, 0)
-        recorder, preemptions = setup.recorder, setup.run_state.preemption_count
-        with plan.own_work.starting():
-            wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
-            recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
-        cleanup.callback(recorder.close)
-        setup.workload.metrics_logger = ScalarLogger(recorder.append_scalar_metrics)
-        _write_metadata(plan, backend, setup.workload, preemptions)
-        setup.input_queue.start()
-        cleanup.callback(setup.input_queue.close)
-        progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
-        loop = _loop(plan, backend, seeds, setup, progress)
-        with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
-            result = loop.run()
-        progress.close(result.outcome)
-        training = setup.run_state.training
-        if result.outcome is not Outcome.INTERRUPTED:
-            recorder.append_final(clock.submission_time_s(), training.global_step)
-        return _finish(plan, backend, clock, result, training, preemptions, setup.run_state.pauses.summary)
+            result = failed
+        return end.write(result)
+
+
+def _train(
+    plan: TrialPlan,
+    backend: Backend,
+    clock: Clock,
+    end: TrialEnd,
+    cleanup: contextlib.ExitStack,
+    report: Report,
+    stop: StopSignals,
+) -> LoopResult:
+    """Builds and restores what the trial needs, and trains to a typed end; `cleanup` closes it."""
+    seeds = Seeds(backend, plan.seed)
+    with stop.interrupting():
+        backend.reset_memory()
+        if backend.rank == 0:
+            remove_partial_checkpoints(plan.trial_dir)
+        seed_host_generators(plan.seed)
+        setup = _build(plan, backend, seeds, clock)
+        _check_savable(setup)
+        _restore(setup, report)
+        end.run_state = setup.run_state
+        _start(plan, backend, setup, cleanup)
+    progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
+    loop = _loop(plan, backend, seeds, setup, progress)
+    with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
+        result = loop.run(stop)
+    progress.close(result.outcome)
+    if result.outcome is not Outcome.INTERRUPTED:
+        setup.recorder.append_final(clock.submission_time_s(), setup.run_state.training.global_step)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,16 +139,19 @@ def _initial_training_state(
         compile_model=plan.config.torch_compile,
         sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
     )
-    with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
-        optimizer_state = plan.submission.init_optimizer_state(
-            workload=workload,
-            model_params=params,
-            model_state=model_state,
-            hyperparameters=plan.hyperparameters,
-            rng=seeds.optimizer_init,
-        )
-        optimizer_state = backend.place_state(optimizer_state)
-        backend.fence(optimizer_state)
+    try:
+        with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
+            optimizer_state = plan.submission.init_optimizer_state(
+                workload=workload,
+                model_params=params,
+                model_state=model_state,
+                hyperparameters=plan.hyperparameters,
+                rng=seeds.optimizer_init,
+            )
+            optimizer_state = backend.place_state(optimizer_state)
+            backend.fence(optimizer_state)
+    except UserError as error:
+        reraise_from_submission(error)
     return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
 
 
@@ -211,6 +172,19 @@ def _check_savable(setup: _Setup) -> None:
     if setup.checkpointer is not None:
         with setup.run_state.clock.paused_for(Item.CHECKPOINT):
             setup.checkpointer.check(setup.run_state)
+
+
+def _start(plan: TrialPlan, backend: Backend, setup: _Setup, cleanup: contextlib.ExitStack) -> None:
+    """Opens the logs and the input queue; `cleanup` closes them."""
+    preemptions = setup.run_state.preemption_count
+    with plan.own_work.starting():
+        wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
+        setup.recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
+    cleanup.callback(setup.recorder.close)
+    setup.workload.metrics_logger = ScalarLogger(setup.recorder.append_scalar_metrics)
+    _write_metadata(plan, backend, setup.workload, preemptions)
+    setup.input_queue.start()
+    cleanup.callback(setup.input_queue.close)
 
 
 def _restore(setup: _Setup, report: Report) -> None:
@@ -251,7 +225,7 @@ def _start_wandb(plan: TrialPlan, backend: Backend) -> Any:
     return start_wandb(
         plan.trial_dir,
         name=f"{plan.definition.name}_{backend.framework}",
-        config={**plan.config.flag_values, **_hyperparameter_dict(plan.hyperparameters)},
+        config={**plan.config.flag_values, **hyperparameter_dict(plan.hyperparameters)},
         tags=[plan.definition.name, backend.framework],
     )
 
@@ -275,71 +249,3 @@ def _write_metadata(plan: TrialPlan, backend: Backend, workload: spec.Workload, 
     )
     json.write(plan.trial_dir / meta_data_file(preemptions), meta)
     json.write(plan.trial_dir / flags_file(preemptions), provenance.flags_json(plan.config.flag_values))
-
-
-def _finish(
-    plan: TrialPlan,
-    backend: Backend,
-    clock: Clock,
-    result: LoopResult,
-    state: TrainingState | None,
-    preemptions: int,
-    pauses: PauseSummary | None = None,
-) -> TrialResult:
-    """Writes `trial.json`, the typed end of the trial."""
-    definition = plan.definition
-    record = TrialRecord(
-        outcome=result.outcome,
-        error=result.error,
-        workload=definition.name,
-        framework=backend.framework,
-        definition_digest=definition.digest(),
-        submission=str(plan.submission.path),
-        ruleset=plan.config.tuning_ruleset,
-        budget_s=definition.budget.max_runtime_s * plan.config.ruleset.budget_factor,
-        seed=plan.seed,
-        batch_size=plan.batch_size,
-        hyperparameters=_hyperparameter_dict(plan.hyperparameters),
-        global_step=state.global_step if state else 0,
-        preemption_count=preemptions,
-        submission_time_s=clock.submission_time_s(),
-        best_validation=_best(definition, state.eval_results if state else []),
-        ledger=Ledger.of(clock.ledger_s()),
-        pauses=pauses,
-        provenance=provenance.collect(
-            device_report=backend.device_report(),
-            definition=definition,
-            seed=plan.seed,
-            extra={
-                "submission_digest": plan.submission.source_digest,
-                "submission_digests": submission_sources.recorded_digests(plan.trial_dir),
-                "submission_files": plan.submission.source_files,
-                "data_digest": plan.data_digest,
-            },
-        ),
-    )
-    if backend.rank == 0:
-        record.write(plan.trial_dir)
-    return TrialResult(outcome=result.outcome, trial_dir=plan.trial_dir, record=record, is_shown=backend.rank == 0)
-
-
-def _best(
-    definition: WorkloadDefinition, evaluations: Sequence[tuple[int, Mapping[str, float]]]
-) -> BestValidation | None:
-    """Best validation value and when it, and the target, were first met; None where no value is finite."""
-    column = metric_column(Split.VALIDATION, definition.metric.name)
-    values = [row[column] for _, row in evaluations]
-    best = best_of(values, definition.metric, definition.validation_target)
-    if best.index is None:
-        return None
-    step, row = evaluations[best.index]
-    return BestValidation(
-        value=values[best.index],
-        global_step=step,
-        submission_time_s=row[SCORE],
-        time_to_target_s=None if best.first_reached is None else evaluations[best.first_reached][1][SCORE],
-    )
-
-
-def _hyperparameter_dict(hyperparameters: Any) -> dict[str, Any]:
-    return {} if hyperparameters is None else json.plain(hyperparameters)

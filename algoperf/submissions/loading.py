@@ -41,8 +41,15 @@ _OPTIONAL_ARGUMENTS = {
 }
 
 
+_FOLDER = "submission {!r} is a folder, expected a .py file or a module"
+
+
 class SubmissionError(UserError):
     """A submission cannot be loaded or used; one line that says what is wrong with it."""
+
+
+class SubmissionCrashError(SubmissionError):
+    """Code of the submission raised an error, its cause, at the import or in `get_batch_size`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +91,13 @@ def load_submission(path_or_module: str) -> Submission:
         a dotted module name.
 
     Raises:
-      SubmissionError: the file is missing, its import fails, or a function is missing or has a wrong signature.
+      SubmissionCrashError: its import raises an error.
+      SubmissionError: the file is missing, or a function is missing or has a wrong signature.
     """
     add_working_directory()
     module = _import(path_or_module)
     if module.__file__ is None:
-        raise SubmissionError(f"submission {path_or_module!r} is a folder, expected a .py file or a module")
+        raise SubmissionError(_FOLDER.format(path_or_module))
     path = Path(module.__file__).resolve()
     update_params = _hook(module, "update_params")
     return Submission(
@@ -119,13 +127,12 @@ def locate_submission(path_or_module: str) -> Path:
     add_working_directory()
     try:
         spec = importlib.util.find_spec(path_or_module)
-    except ImportError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise SubmissionError(
-            f"submission {path_or_module!r}: there is no such module; "
-            "give the path of a .py file or the dotted name of an importable module"
-        )
+    except ImportError as error:
+        raise _no_module(path_or_module, error.name) from error
+    if spec is None:
+        raise _no_module(path_or_module, path_or_module)
+    if spec.origin is None:
+        raise SubmissionError(_FOLDER.format(path_or_module))
     return Path(spec.origin).resolve()
 
 
@@ -136,6 +143,7 @@ def resolve_batch_size(submission: Submission, definition: WorkloadDefinition, n
     base workload; that size is multiplied by `definition.batch_size_scale`, rounded, at least 1.
 
     Raises:
+      SubmissionCrashError: `get_batch_size` raises another error.
       SubmissionError: no positive int that `num_devices` divides; says which sizes nearby would work.
     """
     size, origin = _ask_batch_size(submission, definition.name), f"get_batch_size({definition.name!r})"
@@ -169,7 +177,7 @@ def _ask_batch_size(submission: Submission, name: str) -> int | Exception:
         return error
     except Exception as error:
         where = _where(error, submission.path.parent)
-        raise SubmissionError(
+        raise SubmissionCrashError(
             f"{submission.path}: get_batch_size({name!r}) failed with {type(error).__name__} at {where}: "
             f"{_one_line(error)}"
         ) from error
@@ -191,12 +199,9 @@ def _import(path_or_module: str) -> ModuleType:
         return import_file(path) if path else importlib.import_module(path_or_module)
     except (Exception, SystemExit) as error:
         if path is None and isinstance(error, ModuleNotFoundError) and _is_prefix(error.name, path_or_module):
-            raise SubmissionError(
-                f"submission {path_or_module!r}: there is no module {error.name!r}; "
-                "give the path of a .py file or the dotted name of an importable module"
-            ) from error
+            raise _no_module(path_or_module, error.name) from error
         folder = path.parent if path else None
-        raise SubmissionError(
+        raise SubmissionCrashError(
             f"cannot import submission {path or path_or_module}: {type(error).__name__} at "
             f"{_where(error, folder)}: {_one_line(error)}{_advice(error)}"
         ) from error
@@ -204,6 +209,13 @@ def _import(path_or_module: str) -> ModuleType:
 
 def _is_path(path_or_module: str) -> bool:
     return path_or_module.endswith(".py") or "/" in path_or_module or path_or_module.startswith("~")
+
+
+def _no_module(path_or_module: str, name: str | None) -> SubmissionError:
+    return SubmissionError(
+        f"submission {path_or_module!r}: there is no module {name!r}; "
+        "give the path of a .py file or the dotted name of an importable module"
+    )
 
 
 def _existing_file(text: str) -> Path:

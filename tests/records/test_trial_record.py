@@ -17,7 +17,7 @@ from algoperf.records.layout import TRIAL_FILE, trial_path
 from algoperf.records.outcome import Outcome
 from algoperf.records.pauses import PauseSummary
 from algoperf.records.trial import SCHEMA_VERSION, BestValidation, Ledger, TrialRecord
-from algoperf.runner import driver
+from algoperf.runner import study
 from scoring.logs import LogStatus, read_logs
 from scoring.outcomes import ending
 from scoring.rules import load_rules
@@ -67,7 +67,7 @@ def test_the_present_version_is_written_as_the_golden_file_has_it(tmp_path):
 def test_every_version_is_read_by_runner_and_scoring_alike(version):
     rules = load_rules("mini")
     [trial] = read_logs(GOLDEN / f"version_{version}", rules.workloads).trials
-    result = driver._finished_result(golden(version), is_shown=True)
+    result = study.finished_result(golden(version), is_shown=True)
     assert trial.status is LogStatus.READ
     assert trial.record is not None
     assert str(trial.record) == str(result.record)  # text, since NaN is not itself

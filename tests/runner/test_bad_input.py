@@ -106,20 +106,15 @@ def test_malformed_search_space(tmp_path, content, words):
     assert "bad.json" in message
 
 
-BROKEN = {
-    "no_update": ("def get_batch_size(workload_name): return 8", "missing function update_params"),
-    "raises_at_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
-    "syntax_error": ("def get_batch_size(:", "submission.py"),
-}
-
-
 @pytest.mark.jax
-@pytest.mark.parametrize("kind", BROKEN)
-def test_broken_submission(tmp_path, kind):
-    source, words = BROKEN[kind]
+def test_a_missing_function_is_refused_before_anything_is_deleted_or_prepared(tmp_path):
     path = tmp_path / "submission.py"
-    path.write_text(source)
-    assert words in refused(tmp_path, submission_path=str(path))
+    path.write_text("def get_batch_size(workload_name): return 8")
+    kept = trial_dir(tmp_path, "jax") / "hparams.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    assert "missing function update_params" in refused(tmp_path, submission_path=str(path), overwrite=True)
+    assert kept.is_file()
     assert not (tmp_path / "data").exists()
 
 

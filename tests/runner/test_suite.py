@@ -34,7 +34,7 @@ sys.path.insert(0, {root!r})
 sys.argv[0] = {runner!r}
 from pathlib import Path
 from algoperf.definition import Suite
-from algoperf.runner.driver import report_to_stderr
+from algoperf.reporting import report_to_stderr
 from algoperf.runner.run_config import RunConfig
 from algoperf.runner.suite import SuiteRun
 
@@ -128,4 +128,6 @@ def test_the_failure_of_a_cell_does_not_stop_the_others(tmp_path):
     assert status == 1
     assert "study 0 fails" in output
     assert "not finished: mnist_mini study_0 trial_1" in output
-    assert [path.parts[-4] for path in trials(tmp_path)] == ["study_1"]
+    outcomes = {path.parts[-4]: json.loads(path.read_text())["outcome"] for path in trials(tmp_path)}
+    assert outcomes["study_0"] == "crashed"
+    assert outcomes["study_1"] != "crashed"

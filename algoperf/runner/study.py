@@ -1,0 +1,263 @@
+"""The trials of one call of the runner: imports the submission, runs its trials in turn, and records how each ended."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from algoperf import prepare
+from algoperf.backends.base import Backend
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UserError
+from algoperf.harness import seeds
+from algoperf.harness.failure import LoopResult, result_of, traceback_text
+from algoperf.harness.pauses import OwnWork
+from algoperf.harness.signals import StopSignals
+from algoperf.records import json
+from algoperf.records.layout import (
+    HYPERPARAMETERS_FILE,
+    SEED_FILE,
+    ExperimentPaths,
+    delete_trials,
+    open_experiment_dir,
+)
+from algoperf.records.outcome import Outcome
+from algoperf.records.trial import TrialRecord
+from algoperf.registry import Registry
+from algoperf.reporting import Report
+from algoperf.runner.run_config import ConfigError, RunConfig
+from algoperf.runner.trial import run_trial
+from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, TrialSettings
+from algoperf.runner.trial_lock import lock_trials
+from algoperf.submissions import sources as submission_sources
+from algoperf.submissions.loading import Submission, SubmissionCrashError, load_submission, resolve_batch_size
+from algoperf.submissions.tuning import Hyperparameters
+
+_SEED = "seed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A submission that is ready to train, with its data prepared, and what the benchmark had started before."""
+
+    submission: Submission
+    batch_size: int
+    own_work: OwnWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Import:
+    """What the import of the submission gave, or how it ended, and the seconds that it took."""
+
+    answer: _Loaded | LoopResult
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The selected trials of one workload.
+
+    Attributes:
+      config: of the call.
+      submission_path: file of the submission.
+      points: of every trial, selected or not; None under the self-tuning rules.
+      seed: of the run; each trial has its own.
+    """
+
+    config: RunConfig
+    registry: Registry
+    definition: WorkloadDefinition
+    submission_path: Path
+    points: list[Hyperparameters | None] = field(default_factory=list)
+    seed: int
+
+    @property
+    def trials(self) -> range:
+        """Numbers of the selected trials, from 1."""
+        first, last = self.config.trial_range
+        return range(first + 1, last + 1)
+
+    def run(self, backend: Backend, report: Report, stop: StopSignals) -> list[TrialResult]:
+        """Runs the trials that are not finished; returns the results of all. A trial that a signal ends is the last.
+
+        Raises:
+          UserError: the request cannot be run, or the disk or the data fail.
+        """
+        with stop.deferred(), self._open_experiment(backend, report) as paths:
+            imported = self._import(backend, report, stop)
+            import_s = imported.seconds  # in the ledger of the first trial that runs
+            if self.config.overwrite and backend.rank == 0:
+                delete_trials(paths, self.trials)
+            backend.barrier()
+            results: list[TrialResult] = []
+            for number in self.trials:
+                result = finished_result(paths.trial_dir(number), is_shown=backend.rank == 0)
+                if result is not None:
+                    report(f"{result.trial_dir} is finished ({result.outcome}); not run again")
+                else:
+                    settings = self._settings(paths.trial_dir(number), number, import_s, backend)
+                    result = self._run_trial(settings, number, imported.answer, backend, report, stop)
+                    import_s = 0.0
+                results.append(result)
+                if result.outcome is Outcome.INTERRUPTED:
+                    break
+            return results
+
+    @contextlib.contextmanager
+    def _open_experiment(self, backend: Backend, report: Report) -> Iterator[ExperimentPaths]:
+        """Rank 0 makes the folders and locks the trials; a refusal is raised on every rank."""
+        with contextlib.ExitStack() as locks:
+            answer: ExperimentPaths | Exception | None = None
+            if backend.rank == 0:
+                try:
+                    answer = self._make_folders(lambda paths: lock_trials(paths, self.trials, locks, report))
+                except Exception as error:
+                    answer = error
+            answer = backend.broadcast_object(answer)
+            if isinstance(answer, Exception):
+                raise answer
+            assert isinstance(answer, ExperimentPaths)
+            yield answer
+
+    def _make_folders(self, claim: Callable[[ExperimentPaths], None]) -> ExperimentPaths:
+        config = self.config
+        return open_experiment_dir(
+            config.experiment_dir,
+            config.experiment_name,
+            workload=self.definition.name,
+            framework=config.framework,
+            overwrite=config.overwrite,
+            resume=config.resume_last_run,
+            append_timestamp=config.append_timestamp,
+            trials=self.trials,
+            claim=claim,
+        )
+
+    def _import(self, backend: Backend, report: Report, stop: StopSignals) -> _Import:
+        """Imports the submission and prepares the data. What fails on one rank fails on all.
+
+        Raises:
+          UserError: the submission lacks a function, or the data cannot be prepared.
+        """
+        answer: _Loaded | LoopResult | UserError
+        begun_s, seconds = time.monotonic(), None
+        try:
+            with stop.interrupting():
+                answer = self._load(backend, report)
+                seconds = time.monotonic() - begun_s
+                if backend.rank == 0:
+                    prepare.ensure_prepared(
+                        self.definition, self.config.data_dir, report=report, registry=self.registry
+                    )
+        except SubmissionCrashError as error:
+            answer = LoopResult(outcome=Outcome.CRASHED, error=traceback_text(error.__cause__ or error))
+        except UserError as error:
+            answer = error
+        except BaseException as error:
+            answer = result_of(error, backend, stop) or LoopResult(outcome=Outcome.CRASHED)
+        if seconds is None:
+            seconds = time.monotonic() - begun_s
+        failures = backend.gather_objects(None if isinstance(answer, _Loaded) else answer)
+        answer = next((failure for failure in failures if failure is not None), answer)
+        if isinstance(answer, UserError):
+            raise answer
+        return _Import(answer=answer, seconds=seconds)
+
+    def _load(self, backend: Backend, report: Report) -> _Loaded:
+        definition = self.definition
+        own_work = OwnWork()
+        submission = load_submission(self.config.submission_path)
+        batch_size = resolve_batch_size(submission, definition, backend.num_devices)
+        if submission.has_eval_batch_size:
+            report(
+                "warning: get_eval_batch_size is ignored; the benchmark fixes the evaluation batch size "
+                f"({definition.eval_batch_size} for {definition.name})"
+            )
+        return _Loaded(submission=submission, batch_size=batch_size, own_work=own_work)
+
+    def _run_trial(
+        self,
+        settings: TrialSettings,
+        number: int,
+        loaded: _Loaded | LoopResult,
+        backend: Backend,
+        report: Report,
+        stop: StopSignals,
+    ) -> TrialResult:
+        shared = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+        plan = None
+        if isinstance(loaded, _Loaded):
+            data_digest = prepare.data_digest(self.definition, self.config.data_dir)
+            plan = TrialPlan(**shared, **vars(loaded), data_digest=data_digest)
+        if backend.rank == 0:
+            _write_trial_inputs(plan or settings, report)
+            report(
+                f"trial {number} of {self.trials[-1]}: {self.definition.name}, {backend.framework}, "
+                f"{settings.hyperparameters or 'self-tuning'}"
+            )
+        backend.barrier()
+        if plan is not None:
+            return run_trial(plan, backend, report, stop)
+        assert isinstance(loaded, LoopResult)
+        return TrialEnd(settings, backend, settings.new_clock(backend)).write(loaded)
+
+    def _settings(self, trial_dir: Path, number: int, import_s: float, backend: Backend) -> TrialSettings:
+        return TrialSettings(
+            config=self.config,
+            registry=self.registry,
+            definition=self.definition,
+            submission_path=self.submission_path,
+            hyperparameters=self.points[number - 1],
+            seed=_trial_seed(
+                trial_dir, seeds.trial_seed(self.seed, study=self.config.study_index, trial=number - 1), backend
+            ),
+            trial_dir=trial_dir,
+            import_submission_s=import_s,
+        )
+
+
+def finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
+    """The result of a trial that is not run again; None where it has not finished."""
+    record = TrialRecord.read(trial_dir)
+    if record is None or not record.outcome.is_final:
+        return None
+    return TrialResult(outcome=record.outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
+
+
+def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
+    """The seed that the trial started with, where it was started before; else the drawn one."""
+    path = trial_dir / SEED_FILE
+    seed = json.read(path)[_SEED] if backend.rank == 0 and path.is_file() else drawn
+    return int(backend.broadcast_object(seed))
+
+
+def _write_trial_inputs(settings: TrialSettings, report: Report) -> None:
+    """Records what the trial starts with before its first step, so that a resumed process continues the same trial.
+
+    A submission may be fixed in between; what changed is reported and recorded.
+    """
+    trial_dir = settings.trial_dir
+    trial_dir.mkdir(parents=True, exist_ok=True)
+    json.write(trial_dir / SEED_FILE, {_SEED: settings.seed})
+    if settings.hyperparameters is not None:
+        _write_hyperparameters(settings)
+    if not isinstance(settings, TrialPlan):
+        return
+    changed = submission_sources.record_version(trial_dir, settings.submission.source_files)
+    if changed:
+        report(
+            f"warning: {', '.join(changed)} changed since {trial_dir} was started or last resumed; "
+            "it continues with the submission as it is now, and trial.json records both"
+        )
+
+
+def _write_hyperparameters(settings: TrialSettings) -> None:
+    path = settings.trial_dir / HYPERPARAMETERS_FILE
+    values = settings.hyperparameters.to_dict()
+    if path.is_file() and json.read(path) != json.plain(values):
+        raise ConfigError(
+            f"{path} holds other hyperparameters than this run draws; resume with the search space and study of the "
+            "first run, or choose another --experiment_name"
+        )
+    json.write(path, values)

@@ -1,0 +1,183 @@
+"""How a trial gets its record: `trial.json` is written at every typed end, before anything else is tidied up."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from algoperf.backends.base import Backend
+from algoperf.definition import Split, WorkloadDefinition
+from algoperf.harness.clock import Clock, Item
+from algoperf.harness.failure import LoopResult
+from algoperf.harness.pauses import OwnWork
+from algoperf.harness.run_state import RunState
+from algoperf.records import json, provenance
+from algoperf.records.best import best_of
+from algoperf.records.columns import SCORE, metric_column
+from algoperf.records.outcome import Outcome
+from algoperf.records.trial import BestValidation, Ledger, TrialRecord
+from algoperf.registry import Registry
+from algoperf.runner.run_config import RunConfig
+from algoperf.submissions import sources as submission_sources
+from algoperf.submissions.loading import Submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """What is known of a trial before its submission is imported.
+
+    Attributes:
+      submission_path: the file of the submission.
+      hyperparameters: the point of the search space; None under the self-tuning rules.
+      import_submission_s: seconds of this process that the import took and no other trial's ledger has.
+    """
+
+    config: RunConfig
+    registry: Registry
+    definition: WorkloadDefinition
+    submission_path: Path
+    hyperparameters: Any
+    seed: int
+    trial_dir: Path
+    import_submission_s: float = 0.0
+
+    def new_clock(self, backend: Backend) -> Clock:
+        return Clock(
+            fence=backend.fence,
+            max_over_ranks=backend.max_over_ranks,
+            earlier_s={Item.IMPORT_SUBMISSION: self.import_submission_s},
+        )
+
+    def component(self, name: str) -> Any:
+        return self.registry.module(self.definition.name, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan(TrialSettings):
+    """Everything that is decided before a trial starts.
+
+    Attributes:
+      own_work: made before the import of the submission, to know the benchmark's own threads and processes.
+      data_digest: of the prepared data, for the record.
+    """
+
+    submission: Submission
+    batch_size: int
+    own_work: OwnWork = field(default_factory=OwnWork)
+    data_digest: str | None = None
+
+    @property
+    def data_dirs(self) -> dict[Split, Path]:
+        config = self.config
+        dirs = dict.fromkeys(Split, config.data_dir)
+        if config.imagenet_v2_data_dir is not None:
+            dirs[Split.TEST] = config.imagenet_v2_data_dir
+        return dirs
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What `trial.json` says, for the summary at the end of the command; of several processes one shows it."""
+
+    outcome: Outcome
+    trial_dir: Path
+    record: TrialRecord
+    is_shown: bool
+
+
+class TrialEnd:
+    """Writes the record of one trial. Made at the trial's start, so that at its end nothing has to be looked up.
+
+    Attributes:
+      run_state: the state of the trial once it is built and restored; before, the record keeps what an earlier process
+        of the same trial has recorded.
+    """
+
+    def __init__(self, settings: TrialSettings, backend: Backend, clock: Clock) -> None:
+        self.run_state: RunState | None = None
+        self._settings = settings
+        self._backend = backend
+        self._clock = clock
+        self._earlier = TrialRecord.read(settings.trial_dir) if backend.rank == 0 else None
+        self._provenance = self._collect_provenance()
+
+    def write(self, result: LoopResult, *, is_writer: bool | None = None) -> TrialResult:
+        """Writes `trial.json`; of several processes one does, rank 0 unless `is_writer` says which."""
+        is_writer = self._backend.rank == 0 if is_writer is None else is_writer
+        record = self._record(result)
+        if is_writer:
+            record.write(self._settings.trial_dir)
+        return TrialResult(
+            outcome=result.outcome, trial_dir=self._settings.trial_dir, record=record, is_shown=is_writer
+        )
+
+    def _record(self, result: LoopResult) -> TrialRecord:
+        if self.run_state is None and self._earlier is not None:
+            return dataclasses.replace(self._earlier, outcome=result.outcome, error=result.error)
+        settings, clock, state = self._settings, self._clock, self.run_state
+        return TrialRecord(
+            outcome=result.outcome,
+            error=result.error,
+            workload=settings.definition.name,
+            framework=self._backend.framework,
+            definition_digest=settings.definition.digest(),
+            submission=str(settings.submission_path),
+            ruleset=settings.config.tuning_ruleset,
+            budget_s=settings.definition.budget.max_runtime_s * settings.config.ruleset.budget_factor,
+            seed=settings.seed,
+            batch_size=settings.batch_size if isinstance(settings, TrialPlan) else None,
+            hyperparameters=hyperparameter_dict(settings.hyperparameters),
+            global_step=state.training.global_step if state else 0,
+            preemption_count=state.preemption_count if state else 0,
+            submission_time_s=clock.submission_time_s(),
+            best_validation=_best(settings.definition, state.training.eval_results if state else []),
+            ledger=Ledger.of(clock.ledger_s()),
+            pauses=state.pauses.summary if state else None,
+            provenance=self._final_provenance(),
+        )
+
+    def _collect_provenance(self) -> dict[str, Any]:
+        settings = self._settings
+        extra: dict[str, Any] = {}
+        if isinstance(settings, TrialPlan):
+            extra = {
+                "submission_digest": settings.submission.source_digest,
+                "submission_digests": submission_sources.recorded_digests(settings.trial_dir),
+                "submission_files": settings.submission.source_files,
+                "data_digest": settings.data_digest,
+            }
+        return provenance.collect(
+            device_report=self._backend.device_report(),
+            definition=settings.definition,
+            seed=settings.seed,
+            extra=extra,
+        )
+
+    def _final_provenance(self) -> dict[str, Any]:
+        """With the devices as they are now: their peak memory is known at the end only."""
+        hardware = self._provenance["hardware"]
+        devices = json.plain(self._backend.device_report(), unknown=str)
+        return {**self._provenance, "hardware": {**hardware, "devices": devices}}
+
+
+def _best(
+    definition: WorkloadDefinition, evaluations: Sequence[tuple[int, Mapping[str, float]]]
+) -> BestValidation | None:
+    """Best validation value and when it, and the target, were first met; None where no value is finite."""
+    column = metric_column(Split.VALIDATION, definition.metric.name)
+    values = [row[column] for _, row in evaluations]
+    best = best_of(values, definition.metric, definition.validation_target)
+    if best.index is None:
+        return None
+    step, row = evaluations[best.index]
+    return BestValidation(
+        value=values[best.index],
+        global_step=step,
+        submission_time_s=row[SCORE],
+        time_to_target_s=None if best.first_reached is None else evaluations[best.first_reached][1][SCORE],
+    )
+
+
+def hyperparameter_dict(hyperparameters: Any) -> dict[str, Any]:
+    return {} if hyperparameters is None else json.plain(hyperparameters)
