@@ -13,7 +13,9 @@ from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
+from scoring.placement import Placement, place
 from scoring.provenance import ProvenanceRow, provenance_rows
+from scoring.published import PublishedBoard
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
 from scoring.statistics import sensitivity
@@ -109,6 +111,7 @@ class Analysis:
     rule_conflicts: list[RuleConflict]
     speedups: list[Speedup]
     differences: list[Difference]
+    placement: Placement | None
     findings: list[LogIssue]
     statements: list[str]
     seed: int
@@ -124,10 +127,12 @@ def analyse(
     seed: int = 0,
     replicates: int = DEFAULT_REPLICATES,
     reference: str | None = None,
+    against: PublishedBoard | None = None,
 ) -> Analysis:
     """Scores the logs in both modes and computes all statistics and diagnostics.
 
     `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
+    `against` is a published board to place the submissions on.
     """
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
@@ -154,6 +159,7 @@ def analyse(
         rule_conflicts=conflicts,
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
+        placement=None if against is None else place(boards[mode], against),
         findings=sorted([*log_issues_of(tree, board), *validity]),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,

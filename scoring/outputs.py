@@ -19,6 +19,7 @@ from scoring.diagnostics import step_times
 from scoring.log_issues import printable
 from scoring.logs import Trial
 from scoring.outcomes import ending
+from scoring.placement import Placement, placement_markdown, placement_table
 from scoring.profiles import profile, tau_grid
 from scoring.times import first_reached, own_budget_s
 from scoring.validity import validity_markdown
@@ -40,6 +41,8 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
     written.append(
         _write_csv(output_dir / "performance_profile_score.csv", ["submission", *map(repr, map(float, taus))], profiles)
     )
+    if analysis.placement is not None:
+        written += _write_placement(analysis.placement, output_dir)
     for name, stem in safe_filenames(names).items():
         written.append(_write_summary(analysis, name, output_dir / f"{stem}_summary.csv"))
     results = output_dir / "results.json"
@@ -49,6 +52,17 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
     notes = output_dir / "notes.md"
     notes.write_text(notes_markdown(analysis), encoding="utf-8", errors="backslashreplace")
     return [*written, results, leaderboard, notes]
+
+
+def _write_placement(placement: Placement, output_dir: Path) -> list[Path]:
+    header, rows = placement_table(placement)
+    profiles = [[row.submission, row.published, *p] for row, p in zip(placement.rows, placement.profiles, strict=True)]
+    return [
+        _write_csv(output_dir / "against.csv", header, rows),
+        _write_csv(
+            output_dir / "against_profiles.csv", ["submission", "published", *map(repr, placement.taus)], profiles
+        ),
+    ]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
@@ -136,6 +150,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "speedups": plain(analysis.speedups),
         "differences": plain(analysis.differences),
         "findings": plain(analysis.findings),
+        "against": None if analysis.placement is None else plain(analysis.placement),
         "statements": list(analysis.statements),
     }
 
@@ -186,6 +201,9 @@ def leaderboard_markdown(analysis: Analysis) -> str:
             f"| {row.workloads_solved}/{len(board.rules.base_workloads)} |"
         )
     lines += ["", "## Who is better than whom", "", *_verdicts(analysis)]
+    if analysis.placement is not None:
+        lines += ["", f"## On the published board {markdown(analysis.placement.board.title)}", ""]
+        lines += placement_markdown(analysis.placement, markdown)
     doubts = validity_markdown(analysis.findings, analysis.tree, board.rules)
     lines += ["", "## May its runs be compared?", "", *map(markdown, doubts)]
     lines += ["", "## What this board can and cannot show", ""]

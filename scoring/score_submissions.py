@@ -14,9 +14,11 @@ from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
+from scoring.published import PublishedBoard, board_names, published_board
 from scoring.recorded_budgets import with_recorded_budgets
-from scoring.rules import BUILT_IN, EDITIONS, Rules, RulesError, TuningRule, load_rules
+from scoring.rules import RULE_SETS, Rules, RulesError, TuningRule, load_rules
 from scoring.rules.choice import fitting_rules, shipped_rules
+from scoring.rules.workload_targets import rules_of_targets
 from scoring.times import Mode
 
 if TYPE_CHECKING:
@@ -47,10 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--output_dir", default="scoring_results", help="folder for the results; made if need be")
     add(
         "--rules",
-        help=f"{', '.join((*BUILT_IN, *EDITIONS))}, or a TOML file; when not given, the set that the logs fit",
+        help=f"{', '.join(RULE_SETS)}, or a TOML file; when not given, the set that the logs fit",
+    )
+    add(
+        "--workload_targets", help="AlgoPerf's JSON file of base workloads, held-out workloads and targets, for --rules"
     )
     add("--tuning_ruleset", choices=tuple(RULESETS), help="read from the logs when not given")
     add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
+    add("--against", choices=board_names(), help="place the submissions on a published board, under its rules")
     add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
     add(
         "--budgets",
@@ -67,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap")
     add("--bootstrap_replicates", type=_positive, default=2000, help="boards drawn for intervals")
     add("--compute_performance_profiles", action=switch, default=True, help="plot the profiles as PNG and PDF")
+    add("--save_results_to_filename", help="pickle of pandas tables in the output folder, as AlgoPerf's scorer has it")
     add("--report", action=switch, default=True, help="write report.html")
     return parser
 
@@ -79,10 +86,12 @@ def _positive(text: str) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    rules = _rules(args).with_counts(studies=args.num_studies, trials=args.num_trials)
+    against = None if args.against is None else published_board(args.against)
+    rules = _rules(args, against).with_counts(studies=args.num_studies, trials=args.num_trials)
     tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
     _check_workloads(tree, rules)
-    tuning = _tuning_rule(tree, rules, SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset)
+    asked = SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset
+    tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
     if args.budgets == "recorded":
         tree, rules = with_recorded_budgets(tree, rules, tuning)
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
@@ -98,6 +107,7 @@ def _score(args: argparse.Namespace) -> int:
         seed=args.seed,
         replicates=args.bootstrap_replicates,
         reference=args.reference,
+        against=against,
     )
     output_dir = Path(args.output_dir).expanduser()
     written = write_tables(analysis, output_dir)
@@ -109,6 +119,10 @@ def _score(args: argparse.Namespace) -> int:
         from scoring.report import write_report
 
         written.append(write_report(analysis, output_dir))
+    if args.save_results_to_filename:
+        from scoring.saved_results import save_results
+
+        written.append(save_results(tree, rules, output_dir / Path(args.save_results_to_filename).name))
     _print_board(analysis)
     _print_issues(analysis.findings)
     print(f"wrote {len(written)} files to {printable(str(output_dir))}")
@@ -119,10 +133,12 @@ def _score(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rules(args: argparse.Namespace) -> Rules:
-    """The rule set asked for, or else the shipped one that the logs fit."""
-    if args.rules is not None:
-        return load_rules(args.rules)
+def _rules(args: argparse.Namespace, against: PublishedBoard | None) -> Rules:
+    """The rule set asked for, or that of the published board, or else the shipped one that the logs fit."""
+    if args.workload_targets is not None:
+        return rules_of_targets(Path(args.workload_targets).expanduser(), args.rules)
+    if args.rules is not None or against is not None:
+        return load_rules(args.rules or (against.rules if against else ""))
     shipped = shipped_rules()
     known = {name: rule for rules in shipped.values() for name, rule in rules.workloads.items()}
     tree = _selected(read_logs(args.submission_directory, known), args)
@@ -185,6 +201,10 @@ def _print_board(analysis: "Analysis") -> None:
         interval = limits(row.score_low, row.score_high)
         name = printable(row.submission)
         print(f"{row.rank:>4}  {ranks:>7}  {row.tie_group:>3}  {name:<{width}}  {row.score:7.4f}  {interval}")
+    if analysis.placement is not None:
+        from scoring.placement import placement_text
+
+        print("\n".join(placement_text(analysis.placement)))
 
 
 def _print_issues(findings: Sequence[LogIssue]) -> None:

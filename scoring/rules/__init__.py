@@ -21,6 +21,7 @@ DEFAULT_STUDIES = 3  # AlgoPerf v0.6
 BUILT_IN = ("v0.5", "v0.6", "v1.0", "qualification", "mini", "mini_qualification")
 # Frozen copies of sets that follow today's definitions.
 EDITIONS = ("mini-2026-11", "mini_qualification-2026-11")
+RULE_SETS = (*BUILT_IN, *EDITIONS)
 _TOP_LEVEL_KEYS = frozenset(
     {
         "schema_version",
@@ -217,14 +218,13 @@ def _check_frozen(name: str, raw: Mapping[str, Any]) -> None:
 
 
 def _parse(name_or_path: str) -> dict[str, Any]:
-    if name_or_path in (*BUILT_IN, *EDITIONS):
+    if name_or_path in RULE_SETS:
         text = resources.files(__package__).joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
     else:
         path = Path(name_or_path).expanduser()
         if not path.is_file():
             raise RulesError(
-                f"no rule set {name_or_path!r}: expected one of {', '.join((*BUILT_IN, *EDITIONS))}, or the path of a "
-                "TOML file"
+                f"no rule set {name_or_path!r}: expected one of {', '.join(RULE_SETS)}, or the path of a TOML file"
             )
         text = path.read_text(encoding="utf-8")
     try:

@@ -1,5 +1,7 @@
 """Closed editions: their numbers stay, whatever the definitions say later."""
 
+import json
+import pickle
 import tomllib
 from importlib import resources
 
@@ -9,6 +11,7 @@ from algoperf.registry import suites
 from scoring import simulate
 from scoring.rules import BUILT_IN, EDITIONS, RulesError, load_rules
 from scoring.rules.freeze import frozen_toml, with_todays_definitions
+from scoring.rules.workload_targets import rules_of_targets
 from scoring.score_submissions import main
 
 FROZEN = ("v0.5", "v0.6", "v1.0", *EDITIONS)
@@ -84,3 +87,69 @@ def test_logs_of_nine_workloads_are_scored_by_v10(tmp_path, capsys: pytest.Captu
 
 def test_editions_are_chosen_by_name_alone() -> None:
     assert not set(EDITIONS) & set(BUILT_IN)
+
+
+def targets(**changes: object) -> dict[str, object]:
+    """What AlgoPerf ships as targets of v0.6, for two workloads and a held-out one."""
+    entry = {"target_metric_name": "validation/bleu", "validation_target_value": 30.8491, "step_hint": 120_000}
+    model = {"target_metric_name": "ppl", "validation_target_value": 22.2995, "step_hint": 72_000}
+    return {
+        "_comment": "as AlgoPerf has it",
+        "benchmark_version": "v0.6",
+        "base_workloads": ["wmt", "finewebedu_lm"],
+        "held_out_workloads": ["wmt_post_ln"],
+        "workloads": {
+            "wmt": entry,
+            "wmt_post_ln": {**entry, "validation_target_value": 30.0779},
+            "finewebedu_lm": model,
+        },
+        **changes,
+    }
+
+
+def test_workload_targets_choose_workloads_and_targets(tmp_path) -> None:
+    path = tmp_path / "workload_targets.json"
+    path.write_text(json.dumps(targets()))
+    rules = rules_of_targets(path)
+    assert rules.base_workloads == ("finewebedu_lm", "wmt")
+    assert rules.held_out == {"wmt_post_ln": "wmt"}
+    assert rules.workloads["wmt_post_ln"].validation_target == 30.0779
+    assert rules.workloads["wmt_post_ln"].max_runtime_s == load_rules("v0.6").workloads["wmt"].max_runtime_s
+    assert rules.workloads["finewebedu_lm"].max_runtime_s == 31967
+    assert rules_of_targets(path, "v1.0").workloads["wmt"].max_runtime_s == 16114
+    path.write_text(json.dumps(targets(benchmark_version="0.5.0")))
+    assert rules_of_targets(path).tuning["self"].budget_factor == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_workloads": ["wmt", "nothing"]}, "no entry in workloads for nothing"),
+        ({"held_out_workloads": ["finewebedu_lm"], "base_workloads": ["wmt"]}, "is a variant of none of wmt"),
+        ({"surprise": 1}, r"unknown \['surprise'\]"),
+        ({"workloads": {"wmt": {"step_hint": 1}}}, "wmt: expected step_hint, target_metric_name"),
+    ],
+)
+def test_workload_targets_that_algoperf_would_refuse(tmp_path, changes: dict[str, object], message: str) -> None:
+    path = tmp_path / "workload_targets.json"
+    path.write_text(json.dumps(targets(**changes)))
+    with pytest.raises(RulesError, match=message):
+        rules_of_targets(path)
+    with pytest.raises(RulesError, match="got none that can be read"):
+        rules_of_targets(tmp_path / "absent.json")
+
+
+def test_scoring_with_workload_targets_and_saved_results(tmp_path) -> None:
+    logs, results = tmp_path / "logs", tmp_path / "results"
+    simulate.main([f"--output_dir={logs}", "--rules=v1.0", "--submissions=2"])
+    path = tmp_path / "workload_targets.json"
+    path.write_text(json.dumps(targets(held_out_workloads=[])))
+    flags = [f"--workload_targets={path}", "--save_results_to_filename=saved.pkl", "--bootstrap_replicates=20"]
+    quick = ["--no-compute_performance_profiles", "--no-report"]
+    assert main([f"--submission_directory={logs}", f"--output_dir={results}", *flags, *quick]) == 0
+    assert json.loads((results / "results.json").read_text())["rules"]["base_workloads"] == ["finewebedu_lm", "wmt"]
+    saved = pickle.loads((results / "saved.pkl").read_bytes())
+    table = saved["simulated_00"]
+    [row] = table[(table["workload"] == "wmt_jax") & (table["study"] == "study_2")].to_dict("records")
+    assert row["trial"] == "trial_1"
+    assert len(row["score"]) == len(row["validation/bleu"]) == len(row["global_step"])
