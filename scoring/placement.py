@@ -157,9 +157,9 @@ def placement_markdown(placement: Placement, escape: Callable[[str], str]) -> li
     lines += [
         "",
         "Score: as published; of a newcomer, by the fixed reference, the fastest published times, which it does not "
-        "move. Score among all, and rank: on the board of everybody, where newcomers count as well when the fastest "
-        "times are taken. Profiles with the fixed reference are in `against_profiles.csv`. There are no intervals: the spread of "
-        "the published times is not known.",
+        "move. Score among all, and rank: on the board of everybody, where newcomers may be the fastest. Profiles with "
+        "the fixed reference are in `against_profiles.csv`. There are no intervals: the spread of the published times "
+        "is not known.",
     ]
     return lines
 
