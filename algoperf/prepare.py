@@ -57,7 +57,7 @@ def ensure_prepared(
         except StoreError as error:
             if definition.tier is not Tier.MINI:
                 raise
-            report(f"{error}; generating it again")
+            report(f"{definition.dataset}: damaged, so generating it again ({error})")
     if definition.tier is Tier.MINI:
         prepare_dataset(definition, data_dir, report=report, registry=registry, is_usable=_is_intact)
         return

@@ -1,15 +1,18 @@
 """Day files in every form become the same rows; what was done is not done again; faults name the file."""
 
+import collections
 import dataclasses
 import gzip
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from algoperf.data import BatchRequest, Store, StoreError, is_complete
+from algoperf.data.disk_space import DiskSpaceError, written_bytes
 from algoperf.definition import Split
-from algoperf.prepare import verify_dataset
+from algoperf.prepare import prepare_dataset, verify_dataset
 from workloads.criteo1tb import prepare
 from workloads.criteo1tb.data import open_split
 from workloads.criteo1tb.definition import CRITEO1TB
@@ -108,6 +111,43 @@ def test_parts_of_an_interrupted_assembly_are_kept(tmp_path, real, days):
     prepare.prepare(real, tmp_path, source_dir=raw, num_workers=1, report=messages.append)
     assert sum("prepared before" in message for message in messages) == 3
     verify_dataset(real, tmp_path)
+
+
+class LimitedDisk:
+    """A disk that holds `capacity` bytes of the data directory; notes how full it was at each report."""
+
+    def __init__(self, monkeypatch, data_dir, capacity):
+        self.data_dir, self.capacity, self.peak, self.reports = data_dir, capacity, 0, 0
+        usage = collections.namedtuple("usage", "free")
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(capacity - self.used()))
+
+    def used(self):
+        return written_bytes([self.data_dir / "prepared"])
+
+    def report(self, message):
+        self.peak, self.reports = max(self.peak, self.used()), self.reports + 1
+
+    def interrupt(self, message):
+        self.report(message)
+        if self.reports == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_preparation_resumes_on_a_disk_that_holds_one_store(tmp_path, real, days, monkeypatch):
+    raw, data_dir = tmp_path / "raw", tmp_path / "data"
+    write_plain(raw, days)
+    headers = 20_000  # of the arrays and manifests of three parts
+    disk = LimitedDisk(monkeypatch, data_dir, int(1.1 * prepare.required_bytes(real)) + headers)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_dataset(real, data_dir, source_dir=raw, num_workers=1, report=disk.interrupt)
+    assert disk.used() > 0.5 * prepare.required_bytes(real)
+    prepare_dataset(real, data_dir, source_dir=raw, num_workers=1, report=disk.report)
+    verify_dataset(real, data_dir)
+    assert disk.peak < disk.capacity
+
+    full = LimitedDisk(monkeypatch, tmp_path / "other", prepare.required_bytes(real) // 2)
+    with pytest.raises(DiskSpaceError, match=r"^preparing criteo1tb needs 1\d\d kB more, .* has \d\d\.\d kB free"):
+        prepare_dataset(real, tmp_path / "other", source_dir=raw, num_workers=1, report=full.report)
 
 
 def test_a_bad_line_names_file_line_and_field(tmp_path, real, days):

@@ -52,6 +52,74 @@ def test_damaged_mini_is_generated_again_and_a_damaged_full_dataset_is_an_error(
         prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)
 
 
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+
+
+def test_one_wrong_bit_of_a_mini_is_found_before_a_run(tmp_path, registry):
+    prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
+    flip_a_bit(tmp_path / "prepared" / "toy_mini" / "inputs.npy")
+    messages = []
+    prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, messages.append, registry=registry)
+    assert "inputs.npy is damaged" in messages[0]
+    assert "generating it again" in messages[0]
+    assert prepare.verify_dataset(registry.get("toy_mini"), tmp_path) == 1
+
+
+def test_stores_of_earlier_versions_are_read_and_verified_where_they_are(tmp_path, registry):
+    definition = registry.get("toy_mini")
+    prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
+    digest = prepare.data_digest(definition, tmp_path)
+    (tmp_path / "prepared" / "toy_mini").rename(tmp_path / "toy_mini")
+    messages = []
+    prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
+    assert messages == []
+    assert prepare.data_digest(definition, tmp_path) == digest
+    assert len(registry.module("toy_mini", "data").open_split(definition, "validation", tmp_path)) > 0
+    assert run(registry, "toy_mini", f"--data_dir={tmp_path}") == 0
+    assert not (tmp_path / "prepared" / "toy_mini").exists()
+    flip_a_bit(tmp_path / "toy_mini" / "inputs.npy")
+    prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
+    assert prepare.verify_dataset(definition, tmp_path) == 1, "the new store is read"
+
+
+def test_the_digest_stands_for_the_contents_not_for_the_place(tmp_path, registry):
+    definition = registry.get("toy_mini")
+    other = dataclasses.replace(definition, data=dataclasses.replace(definition.data, seed=99))
+    for folder, prepared in (("a", definition), ("b", definition), ("c", other)):
+        prepare.prepare_dataset(prepared, tmp_path / folder, report=silent, registry=registry)
+    a, b, c = (prepare.data_digest(definition, tmp_path / folder) for folder in "abc")
+    assert a == b != c
+
+
+def test_a_lock_or_a_place_that_cannot_be_used_is_one_line(tmp_path, registry, capsys, monkeypatch):
+    (tmp_path / "prepared" / ".toy_mini.lock").mkdir(parents=True)
+    assert run(registry, "toy_mini", f"--data_dir={tmp_path}") == 1
+    assert "choose another --data_dir" in capsys.readouterr().err
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_file", denied)
+    with pytest.raises(StoreError, match=r"^cannot read .*toy_mini: Permission denied; check its permissions"):
+        prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
+
+
+def test_a_store_without_permission_is_one_line(tmp_path, registry, monkeypatch):
+    prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, silent, registry=registry)
+
+    def denied(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("numpy.memmap", "pathlib.Path.read_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, denied)
+            with pytest.raises(StoreError, match="Permission denied; check its permissions"):
+                Store(tmp_path / "prepared" / "toy_mini")
+
+
 def test_missing_full_dataset_says_how_to_get_it(tmp_path, registry):
     with pytest.raises(prepare.MissingDatasetError, match=r"no prepared data for toy at .*\n.*toy\.csv yourself"):
         prepare.ensure_prepared(registry.get("toy"), tmp_path, silent, registry=registry)

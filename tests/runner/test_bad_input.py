@@ -184,6 +184,17 @@ def test_full_disk_ends_the_run_and_keeps_earlier_checkpoints(framework, tmp_pat
 
 
 @both
+def test_damage_that_a_run_finds_is_no_crash_of_the_submission(framework, tmp_path, monkeypatch):
+    run(config(tmp_path, framework, max_global_steps=1), endless())
+    monkeypatch.setattr("algoperf.data.array_source.ArraySource.read", lambda self, request: {}["damaged offset"])
+    message = refused(tmp_path, framework, registry=endless(), max_global_steps=9, overwrite=True)
+    assert message.startswith("reading the data failed: KeyError: 'damaged offset'")
+    assert "--verify" in message
+    assert len(message.splitlines()) == 1
+    assert not (trial_dir(tmp_path, framework) / "trial.json").exists()
+
+
+@both
 def test_every_checkpoint_damaged_starts_again_and_says_so(framework, tmp_path):
     run(config(tmp_path, framework, max_global_steps=5), endless())
     folder = trial_dir(tmp_path, framework)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -27,6 +28,7 @@ def test_a_run_reaches_its_target_and_leaves_a_complete_record(framework, tmp_pa
     assert record["definition_digest"] == toy_runs.REGISTRY.get("toy_mini").digest()
     assert record["best_validation"]["time_to_target_s"] <= record["submission_time_s"]
     assert json.loads((folder / "hparams.json").read_text()) == {"learning_rate": 0.02}
+    assert re.fullmatch("[0-9a-f]{16}", record["provenance"]["data_digest"])
     assert (folder / "meta_data_0.json").is_file()
     assert (folder / "flags_0.json").is_file()
     evaluations = rows(folder / "eval_measurements.csv")

@@ -93,6 +93,17 @@ def test_dry_run_prints_the_cells_and_starts_nothing(tmp_path):
 
 
 def test_stopped_in_the_middle_and_started_again(tmp_path):
+    """Files of a person in the folders of the suite outlive it."""
+    places = (
+        "experiments/mine",
+        "experiments/mine/study_0/mnist_mini_jax",
+        "experiments/mine_scores",
+        "data/mnist_mini",
+    )
+    precious = [tmp_path / place / "notes.txt" for place in places]
+    for path in precious:
+        path.parent.mkdir(parents=True)
+        path.write_text("precious")
     process = start(tmp_path)
     deadline = time.monotonic() + 120
     while not trials(tmp_path) and time.monotonic() < deadline and process.poll() is None:
@@ -111,6 +122,7 @@ def test_stopped_in_the_middle_and_started_again(tmp_path):
     assert "times to target" in output
     scores = (tmp_path / "experiments" / "mine_scores" / "scores.csv").read_text()
     assert "mine" in scores
+    assert [path.read_text() for path in precious] == ["precious"] * len(precious)
 
 
 def test_the_failure_of_a_cell_does_not_stop_the_others(tmp_path):
