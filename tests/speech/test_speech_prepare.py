@@ -1,5 +1,6 @@
 """Preparation: what is kept, what is left out, what is an error that names the file."""
 
+import collections
 import dataclasses
 import shutil
 import tarfile
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from algoperf.data import Store, StoreError, StoreWriter
+from algoperf.data.disk_space import DiskSpaceError
 from algoperf.definition import Split, SplitSizes
 from algoperf.registry import REGISTRY
 from workloads.common.librispeech import data, prepare
@@ -103,6 +105,21 @@ def test_archives_are_extracted(source_dir):
     shutil.rmtree(folder)
     tiny = definition()
     assert len(data.open_split(tiny, Split.VALIDATION, run(tiny, source_dir)[0])) == 6
+
+
+def test_an_archive_that_does_not_fit_is_not_extracted(source_dir, monkeypatch):
+    folder = source_dir / "LibriSpeech" / "dev-clean"
+    with tarfile.open(source_dir / "dev-clean.tar.gz", "w:gz") as archive:
+        archive.add(folder, "LibriSpeech/dev-clean")
+    shutil.rmtree(folder)
+    free = (source_dir / "dev-clean.tar.gz").stat().st_size - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: collections.namedtuple("usage", "free")(free))
+    with pytest.raises(DiskSpaceError, match=r"extracting .*dev-clean\.tar\.gz needs .* more, .* --source_dir"):
+        run(definition(), source_dir)
+    extracted_before = source_dir / ".dev-clean.partial" / "LibriSpeech" / "dev-clean" / "11" / "7" / "11-7-0000.flac"
+    extracted_before.parent.mkdir(parents=True)
+    extracted_before.write_bytes(b"half")
+    assert len(data.open_split(definition(), Split.VALIDATION, run(definition(), source_dir)[0])) == 6
 
 
 @pytest.mark.parametrize("size", [0, 300])
