@@ -23,8 +23,8 @@ ARRAYS = (
 )
 # A target that is met after so little submission time was not met by training.
 SHORTEST_TIME_TO_TARGET_S = 0.001
-_TIME_COLUMNS = (columns.SUBMISSION_TIME, columns.SCORE, columns.GLOBAL_STEP)
-_LEDGER_COLUMNS = (columns.EVALUATION_TIME, columns.LOGGING_TIME, columns.TOTAL_DURATION)
+_TIME_COLUMNS = (columns.SUBMISSION_TIME, columns.SCORE)
+_LEDGER_COLUMNS = (columns.GLOBAL_STEP, columns.EVALUATION_TIME, columns.LOGGING_TIME, columns.TOTAL_DURATION)
 
 Report = Callable[[str, str, Severity], None]
 
@@ -36,16 +36,16 @@ def read_curves(folder: Path, rule: WorkloadRule, report: Report, *, ledger: boo
       folder: of the trial.
       rule: of its workload.
       report: is called with code, message and severity of each oddity that leaves the trial readable.
-      ledger: read the test metric and the times of evaluation, logging and the whole too; NaN otherwise.
+      ledger: read all columns; otherwise those that times to target do without are NaN.
 
     Raises:
       UnreadableTableError: the trial counts as a miss.
       OSError: the system refuses to read the file.
     """
-    requested = {*_TIME_COLUMNS, rule.validation_column}
-    if ledger:
-        requested |= {*_LEDGER_COLUMNS, rule.test_column}
-    table = read_eval_table(folder / layout.EVALUATIONS, requested)
+    path, everything = folder / layout.EVALUATIONS, {rule.validation_column, rule.test_column, *_LEDGER_COLUMNS}
+    table = read_eval_table(path, everything if ledger else {rule.validation_column}, first_of=_TIME_COLUMNS)
+    if not ledger and _goes_back(_checked_time(table, rule)):  # the order of rows is judged by steps too
+        table = read_eval_table(path, everything, first_of=_TIME_COLUMNS)
     for repair in table.repairs:
         report("repaired_csv", repair, Severity.WARNING)
     raw_time = _checked_time(table, rule)
@@ -101,7 +101,7 @@ def _in_order(arrays: dict[str, np.ndarray], report: Report) -> dict[str, np.nda
     Time may go back only where the global step does not go forward. A row after a restart keeps a time of at least what
     had been recorded before it, so that no restart gains time.
     """
-    if not (arrays["time_s"][1:] < arrays["time_s"][:-1]).any():
+    if not _goes_back(arrays["time_s"]):
         return arrays
     possible = _possible(arrays["time_s"], arrays["step"])
     if not possible.all():
@@ -117,6 +117,10 @@ def _in_order(arrays: dict[str, np.ndarray], report: Report) -> dict[str, np.nda
     report("restarted", message, Severity.NOTE)
     charged = arrays | {"time_s": np.maximum.accumulate(time_s)}
     return {name: values[~superseded] for name, values in charged.items()}
+
+
+def _goes_back(time_s: np.ndarray) -> bool:
+    return bool((time_s[1:] < time_s[:-1]).any())
 
 
 def _possible(time_s: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Anybody may have written the file, so its size, its rows and its lines are bound
 
 import csv
 import errno
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,11 @@ class EvalTable:
         return len(next(iter(self.columns.values()), ()))
 
 
-def read_eval_table(path: Path, requested: Collection[str]) -> EvalTable:
-    """Reads the columns of `path` whose names are in `requested`; others of them are absent from the result.
+def read_eval_table(path: Path, requested: Collection[str], *, first_of: Sequence[str] = ()) -> EvalTable:
+    """Reads the columns of `path` whose names are in `requested`, and of those in `first_of` the first that is there.
 
-    Empty cells and cells that are no numbers become NaN; rows with a wrong number of cells are left out and counted.
+    Columns that are not there are absent from the result. Empty cells and cells that are no numbers become NaN; rows
+    with a wrong number of cells are left out and counted.
 
     Raises:
       UnreadableTableError: the file is missing, empty, binary, a Git LFS pointer, a pipe, a device or a folder, or is
@@ -64,7 +65,8 @@ def read_eval_table(path: Path, requested: Collection[str]) -> EvalTable:
             repairs.append("lines end in bare carriage returns; read as line ends")
     first_line, _, body = text.partition("\n")
     header = [name.strip() for name in _cells(first_line)]
-    positions = {name: header.index(name) for name in header if name in requested}
+    names = {*requested, *[name for name in first_of if name in header][:1]}
+    positions = {name: header.index(name) for name in header if name in names}
     if not positions:
         shown = ", ".join(name[:_SHOWN_NAME] for name in header[:6])
         raise UnreadableTableError("no_known_column", f"{path.name} has no known column; it starts: {shown}")

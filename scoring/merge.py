@@ -5,17 +5,19 @@ python -m scoring.merge --output_dir=OUT DIR [DIR ...] [--renumber_studies] [--p
 
 import argparse
 import filecmp
-import json
+import os
 import shutil
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from algoperf.records.json import dumps
+from algoperf.records.files import RecordError
+from algoperf.records.json import dumps, read
 from algoperf.records.layout import TRIAL_FILE, is_published_file, study_folder, study_number
 from algoperf.records.trial import PRIVATE_KEYS
-from scoring.log_issues import printable
+from scoring.log_issues import LogIssue, Severity, printable
 
 
 class MergeError(ValueError):
@@ -28,14 +30,21 @@ class Copy:
     target: Path
 
 
-def plan_merge(sources: Sequence[Path], output_dir: Path, *, renumber_studies: bool = False) -> list[Copy]:
-    """What has to be copied to join `sources` in `output_dir`; nothing is written.
+def plan_merge(
+    sources: Sequence[Path], output_dir: Path, *, renumber_studies: bool = False
+) -> tuple[list[Copy], list[LogIssue]]:
+    """What has to be copied to join `sources` in `output_dir`, and what is left out; nothing is written.
 
-    Files that are the same in several places are copied once. With `renumber_studies`, the studies of a submission in
-    a later folder get the next free numbers. Raises MergeError naming every conflict.
+    Links to folders are followed; links to files, pipes, devices and folders that cannot be read are left out. Files
+    that are the same in several places are copied once. With `renumber_studies`, the studies of a submission in a later
+    folder get the next free numbers.
+
+    Raises:
+      MergeError: names every conflict.
     """
     planned: dict[Path, Path] = {}
     conflicts = []
+    left_out: list[LogIssue] = []
     next_study: dict[str, int] = {}
     for source in sources:
         if not source.is_dir():
@@ -43,7 +52,7 @@ def plan_merge(sources: Sequence[Path], output_dir: Path, *, renumber_studies: b
         if output_dir.resolve().is_relative_to(source.resolve()):
             raise MergeError(f"the output folder {output_dir} lies inside the source {source}")
         offsets = dict(next_study) if renumber_studies else {}
-        for path in sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink()):
+        for path in sorted(_files(source, left_out)):
             target = output_dir / _renumbered(path.relative_to(source), offsets, next_study)
             earlier = planned.get(target, target if target.exists() else None)
             if earlier is None:
@@ -55,7 +64,35 @@ def plan_merge(sources: Sequence[Path], output_dir: Path, *, renumber_studies: b
         raise MergeError(
             f"{len(conflicts)} conflicts, nothing written (separate studies? --renumber_studies keeps both):\n{shown}"
         )
-    return [Copy(source=source, target=target) for target, source in sorted(planned.items())]
+    return [Copy(source=source, target=target) for target, source in sorted(planned.items())], left_out
+
+
+def _files(source: Path, left_out: list[LogIssue]) -> Iterator[Path]:
+    """Regular files below `source`, those in linked folders too; anything else is added to `left_out`."""
+
+    def report(path: Path | str, message: str) -> None:
+        where = os.path.relpath(path, source)
+        left_out.append(LogIssue(path=where, code="not_merged", severity=Severity.WARNING, message=message))
+
+    def unreadable(error: OSError) -> None:
+        report(error.filename, f"the folder cannot be read ({error.strerror}); left out")
+
+    real = {str(source): os.path.realpath(source)}
+    for folder, folders, files in os.walk(source, onerror=unreadable, followlinks=True):
+        for name in sorted(folders):
+            path = os.path.join(folder, name)
+            real[path] = os.path.realpath(path)
+            if real[folder] == real[path] or real[folder].startswith(real[path] + os.sep):
+                folders.remove(name)
+                report(path, "a link to a folder that it lies in; left out")
+        for name in files:
+            path = Path(folder, name)
+            if path.is_symlink():
+                report(path, "a link to a file; left out, copy the file to keep it")
+            elif stat.S_ISREG(path.lstat().st_mode):
+                yield path
+            else:
+                report(path, "not a regular file; left out")
 
 
 def public_copies(copies: Sequence[Copy]) -> list[Copy]:
@@ -63,15 +100,21 @@ def public_copies(copies: Sequence[Copy]) -> list[Copy]:
     return [copy for copy in copies if is_published_file(copy.target.name)]
 
 
-def public_record(text: str) -> str:
-    """The text of a `trial.json` without what names folders of the machine: paths, command line, traceback."""
+def public_record(path: Path) -> str:
+    """The text of a `trial.json` without what names folders of the machine: paths, command line, traceback.
+
+    Raises MergeError when the file holds no record.
+    """
 
     def redacted(value: object) -> object:
         if isinstance(value, dict):
             return {name: redacted(part) for name, part in value.items() if name not in PRIVATE_KEYS}
         return value
 
-    return dumps(redacted(json.loads(text)), indent=1)
+    try:
+        return dumps(redacted(read(path)), indent=1)
+    except RecordError as error:
+        raise MergeError(str(error)) from error
 
 
 def _renumbered(relative: Path, offsets: dict[str, int], next_study: dict[str, int]) -> Path:
@@ -98,16 +141,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        copies = plan_merge(args.sources, args.output_dir, renumber_studies=args.renumber_studies)
-    except MergeError as error:
+        copies, left_out = plan_merge(args.sources, args.output_dir, renumber_studies=args.renumber_studies)
+        return _copy(copies, left_out, args)
+    except (MergeError, OSError) as error:
         print("\n".join(f"error: {printable(line)}" for line in str(error).splitlines()), file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, MergeError) else 3
+
+
+def _copy(copies: list[Copy], left_out: Sequence[LogIssue], args: argparse.Namespace) -> int:
+    for issue in left_out:
+        print(issue, file=sys.stderr)
     if args.public:
         copies = public_copies(copies)
     for copy in copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
         if args.public and copy.target.name == TRIAL_FILE:
-            copy.target.write_text(public_record(copy.source.read_text(encoding="utf-8")), encoding="utf-8")
+            copy.target.write_text(public_record(copy.source), encoding="utf-8")
         else:
             shutil.copyfile(copy.source, copy.target)
     print(f"merged {len(args.sources)} folders: {len(copies)} files in {printable(str(args.output_dir))}")

@@ -1,11 +1,10 @@
 """Writes an analysis as CSV tables, JSON and Markdown. What is written is a function of the logs and the options."""
 
-import csv
 import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ from algoperf.records.best import best_index
 from algoperf.records.json import dumps, plain
 from algoperf.records.layout import study_folder
 from scoring.analysis import Analysis
+from scoring.csv_files import write_csv
 from scoring.diagnostics import step_times
 from scoring.log_issues import printable
 from scoring.logs import Trial
 from scoring.outcomes import ending
 from scoring.placement import Placement, placement_markdown, placement_table
 from scoring.profiles import profile, tau_grid
+from scoring.scores_only import write_board_tables
 from scoring.times import first_reached, own_budget_s
 from scoring.validity import validity_markdown
 
@@ -32,15 +33,8 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
     output_dir.mkdir(parents=True, exist_ok=True)
     board, names = analysis.board, analysis.board.submissions
     rows = [dataclasses.asdict(row) for row in analysis.leaderboard]
-    written = [_write_csv(output_dir / "scores.csv", list(rows[0]), [list(row.values()) for row in rows])]
-    times = [[name, *board.times.workload_s[i]] for i, name in enumerate(names)]
-    written.append(_write_csv(output_dir / "time_to_targets.csv", ["submission", *board.times.workloads], times))
-    taus = tau_grid(board.rules.tau_max)
-    curves = profile(board.ratios, taus)
-    profiles = [[name, *curves[i]] for i, name in enumerate(names)]
-    written.append(
-        _write_csv(output_dir / "performance_profile_score.csv", ["submission", *map(repr, map(float, taus))], profiles)
-    )
+    written = [write_csv(output_dir / "scores.csv", list(rows[0]), [list(row.values()) for row in rows])]
+    written += write_board_tables(board, output_dir)
     if analysis.placement is not None:
         written += _write_placement(analysis.placement, output_dir)
     for name, stem in safe_filenames(names).items():
@@ -58,26 +52,11 @@ def _write_placement(placement: Placement, output_dir: Path) -> list[Path]:
     header, rows = placement_table(placement)
     profiles = [[row.submission, row.published, *p] for row, p in zip(placement.rows, placement.profiles, strict=True)]
     return [
-        _write_csv(output_dir / "against.csv", header, rows),
-        _write_csv(
+        write_csv(output_dir / "against.csv", header, rows),
+        write_csv(
             output_dir / "against_profiles.csv", ["submission", "published", *map(repr, placement.taus)], profiles
         ),
     ]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([[_cell(value) for value in row] for row in rows])
-    return path
-
-
-def _cell(value: Any) -> Any:
-    """Numbers in their shortest exact form; NaN as an empty cell, as AlgoPerf's tables have it."""
-    if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else repr(float(value))
-    return value
 
 
 SUMMARY_COLUMNS = (
@@ -100,7 +79,7 @@ def _write_summary(analysis: Analysis, submission: str, path: Path) -> Path:
     trials = sorted(
         (t for t in analysis.tree.trials if t.submission == submission), key=lambda t: (t.workload, t.study, t.number)
     )
-    return _write_csv(path, SUMMARY_COLUMNS, [_summary_row(analysis, trial) for trial in trials])
+    return write_csv(path, SUMMARY_COLUMNS, [_summary_row(analysis, trial) for trial in trials])
 
 
 def _summary_row(analysis: Analysis, trial: Trial) -> list[Any]:

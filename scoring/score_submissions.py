@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from scoring.analysis import Analysis
 
 _SHOWN_FINDINGS = 20
+FAST_REPLICATES = 200
+STRICT_FAILURE, NOT_SCORED, NOT_WRITTEN = 1, 2, 3  # exit codes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 for a strict failure, 2 when nothing could be scored."""
+    """Runs the command; returns 0, or one of the exit codes STRICT_FAILURE, NOT_SCORED and NOT_WRITTEN."""
     args = _parser().parse_args(argv)
     try:
         return _score(args)
     except (LogsError, RulesError, ValueError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return NOT_SCORED
+    except OSError as error:
+        where = error.filename or args.output_dir
+        print(f"error: cannot write {printable(str(where))}: {error.strerror}", file=sys.stderr)
+        return NOT_WRITTEN
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--num_trials", type=_positive, help="instead of the rule set's number of trials per study")
     add("--reference", help="submission over which speedups are given (default: baseline if there, else the best)")
     add("--seed", type=int, default=0, help="of the bootstrap")
+    add(
+        "--statistics",
+        choices=("none", "fast", "full"),
+        default="full",
+        help=f"none: scores and times alone; fast: {FAST_REPLICATES} replicates, no plots, no report",
+    )
     add("--bootstrap_replicates", type=_positive, default=2000, help="boards drawn for intervals")
     add("--compute_performance_profiles", action=switch, default=True, help="plot the profiles as PNG and PDF")
     add("--save_results_to_filename", help="pickle of pandas tables in the output folder, as AlgoPerf's scorer has it")
@@ -86,15 +98,27 @@ def _positive(text: str) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    is_full, is_plain = args.statistics == "full", args.statistics == "none"
+    if is_plain and (args.against or args.save_results_to_filename):
+        raise LogsError("--against and --save_results_to_filename need --statistics=fast or full")
     against = None if args.against is None else published_board(args.against)
     rules = _rules(args, against).with_counts(studies=args.num_studies, trials=args.num_trials)
-    tree = _selected(read_logs(args.submission_directory, rules.workloads), args)
+    tree = _selected(read_logs(args.submission_directory, rules.workloads, ledger=not is_plain), args)
     _check_workloads(tree, rules)
     asked = SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset
     tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
     if args.budgets == "recorded":
         tree, rules = with_recorded_budgets(tree, rules, tuning)
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
+
+    output_dir = Path(args.output_dir).expanduser()
+    if is_plain:
+        from scoring.scores_only import print_scores, score_only, write_scores
+
+        scores = score_only(tree, rules, tuning, mode)
+        written = write_scores(scores, output_dir)
+        print_scores(scores)
+        return _conclude(args, scores.findings, written, output_dir)
 
     from scoring.analysis import analyse  # after the cheap checks: this loads SciPy
     from scoring.outputs import write_tables
@@ -105,17 +129,16 @@ def _score(args: argparse.Namespace) -> int:
         tuning,
         mode,
         seed=args.seed,
-        replicates=args.bootstrap_replicates,
+        replicates=args.bootstrap_replicates if is_full else min(FAST_REPLICATES, args.bootstrap_replicates),
         reference=args.reference,
         against=against,
     )
-    output_dir = Path(args.output_dir).expanduser()
     written = write_tables(analysis, output_dir)
-    if args.compute_performance_profiles:
+    if args.compute_performance_profiles and is_full:
         from scoring.plots import plot_profiles
 
         written += plot_profiles(analysis.board, output_dir)
-    if args.report:
+    if args.report and is_full:
         from scoring.report import write_report
 
         written.append(write_report(analysis, output_dir))
@@ -124,12 +147,17 @@ def _score(args: argparse.Namespace) -> int:
 
         written.append(save_results(tree, rules, output_dir / Path(args.save_results_to_filename).name))
     _print_board(analysis)
-    _print_issues(analysis.findings)
+    return _conclude(args, analysis.findings, written, output_dir)
+
+
+def _conclude(args: argparse.Namespace, findings: Sequence[LogIssue], written: list[Path], output_dir: Path) -> int:
+    """Prints the issues and what was written; returns the exit code."""
+    _print_issues(findings)
     print(f"wrote {len(written)} files to {printable(str(output_dir))}")
-    serious = [f for f in analysis.findings if f.severity is not Severity.NOTE]
+    serious = [f for f in findings if f.severity is not Severity.NOTE]
     if args.strict and serious:
         print(f"strict: {len(serious)} findings are more than notes", file=sys.stderr)
-        return 1
+        return STRICT_FAILURE
     return 0
 
 

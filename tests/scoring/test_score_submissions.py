@@ -118,6 +118,27 @@ def test_strict_fails_when_a_trial_is_missing(score, written_board: Path) -> Non
     assert score() == 0
 
 
+def test_output_that_cannot_be_written_has_an_exit_code_of_its_own(score, tmp_path: Path, capsys) -> None:
+    (tmp_path / "taken").write_text("")
+    assert score(output="taken") == 3
+    assert score("--statistics=none", output="taken/below") == 3
+    assert "error: cannot write" in capsys.readouterr().err
+
+
+def test_scores_are_the_same_with_and_without_statistics(
+    score, written_board: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (written_board / "slow/study_1/speech_jax/trial_1/eval_measurements.csv").unlink()
+    assert [score(f"--statistics={level}", output=level) for level in ("none", "fast", "full")] == [0, 0, 0]
+    assert "without statistics" in capsys.readouterr().out
+    tables = [rows_of(tmp_path / level / "scores.csv") for level in ("none", "fast", "full")]
+    for name in tables[0][0]:
+        assert len({tuple(row[name] for row in table) for table in tables}) == 1, name
+    assert not (tmp_path / "fast/report.html").exists()
+    assert "there is no eval_measurements.csv" in (tmp_path / "none/notes.md").read_text()
+    assert score("--statistics=none", "--strict", output="none") == 1
+
+
 def test_submissions_are_chosen_by_name(
     score, written_board: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -159,7 +180,7 @@ def test_hostile_names_stay_text(written_board: Path, score, tmp_path: Path, cap
     assert "<script>alert(1)" not in report
     assert "<img src=x" not in report
     assert report.count("</script>") == 3  # the data, the plotting library, the report's own
-    assert {row["submission"] for row in rows_of(out / "scores.csv")} >= {"<script>alert(1)", "@@DATA@@"}
+    assert {row["submission"] for row in rows_of(out / "scores.csv")} >= {"<script>alert(1)", "'@@DATA@@", "'=cmd()"}
     assert "<script>" not in (out / "leaderboard.md").read_text()
     assert "\x1b" not in capsys.readouterr().out
     assert all(path.parent == out for path in out.rglob("*"))
