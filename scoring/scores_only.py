@@ -12,8 +12,10 @@ from scoring.csv_files import write_csv
 from scoring.log_issues import LogIssue, printable
 from scoring.logs import LogTree
 from scoring.profiles import profile, tau_grid
+from scoring.provenance import provenance_rows
 from scoring.rules import Rules, TuningRule
 from scoring.times import Mode
+from scoring.validity import rule_conflicts, validity_issues
 
 SCORE_COLUMNS = ("submission", "score", "rank", "workloads_solved", "score_rules", "score_algoperf")
 
@@ -31,11 +33,12 @@ class Scores:
 def score_only(tree: LogTree, rules: Rules, tuning: TuningRule, mode: Mode) -> Scores:
     """Scores the logs in both modes."""
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
+    validity = validity_issues(tree, rule_conflicts(tree, rules, tuning), provenance_rows(tree))
     return Scores(
         board=boards[mode],
         rules_board=boards[Mode.RULES],
         algoperf_board=boards[Mode.ALGOPERF],
-        findings=log_issues_of(tree, boards[Mode.RULES]),
+        findings=sorted([*log_issues_of(tree, boards[Mode.RULES]), *validity]),
     )
 
 

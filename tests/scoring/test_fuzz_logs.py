@@ -17,10 +17,12 @@ from scoring.board import Board, make_board
 from scoring.completeness import log_issues_of
 from scoring.logs import LogTree, read_logs
 from scoring.outcomes import ending
-from scoring.provenance import provenance_rows, target_conflicts
+from scoring.provenance import provenance_rows
+from scoring.recorded_budgets import with_recorded_budgets
 from scoring.rules import Rules
 from scoring.simulate import SimulatedSubmission, write_logs
 from scoring.times import Mode
+from scoring.validity import rule_conflicts, validity_issues
 
 MUTATIONS = 360
 SECONDS_EACH = 5.0
@@ -81,8 +83,8 @@ def read_everything(folder: Path, rules: Rules) -> tuple[LogTree, Board]:
     board = make_board(tree, rules, tuning, Mode.RULES)
     make_board(tree, rules, tuning, Mode.ALGOPERF)
     log_issues_of(tree, board)
-    provenance_rows(tree)
-    target_conflicts(tree, rules)
+    validity_issues(tree, rule_conflicts(tree, rules, tuning), provenance_rows(tree))
+    with_recorded_budgets(tree, rules, tuning)
     for trial in tree.trials:
         ending(trial, rules.workloads[trial.workload], 100.0)
     return tree, board
