@@ -86,13 +86,13 @@ def _files(source: Path, left_out: list[LogIssue]) -> Iterator[Path]:
                 folders.remove(name)
                 report(path, "a link to a folder that it lies in; left out")
         for name in files:
-            path = Path(folder, name)
-            if path.is_symlink():
-                report(path, "a link to a file; left out, copy the file to keep it")
-            elif stat.S_ISREG(path.lstat().st_mode):
-                yield path
+            file = Path(folder, name)
+            if file.is_symlink():
+                report(file, "a link to a file; left out, copy the file to keep it")
+            elif stat.S_ISREG(file.lstat().st_mode):
+                yield file
             else:
-                report(path, "not a regular file; left out")
+                report(file, "not a regular file; left out")
 
 
 def public_copies(copies: Sequence[Copy]) -> list[Copy]:
