@@ -22,7 +22,7 @@ from scoring.statistics.bootstrap import stream
 from scoring.times import TimeTable, median_of_studies
 
 MOST_DEALS = 9_999
-_MOST_TABULATED = 512
+_MOST_TABULATED = 256
 _SMALLEST_VARIANCE = 1e-12  # where neither varies, the larger difference is the more extreme
 
 
