@@ -81,7 +81,16 @@ flags.DEFINE_boolean(
     "End a run when its validation target is met, without waiting for the test target; scores do not depend on it.",
 )
 flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
-flags.DEFINE_boolean("dry_run", False, "With a suite: print its runs and the estimated time, and stop.")
+flags.DEFINE_boolean(
+    "dry_run", False, "With a suite: say what would run, how long, on how much disk space and what is missing; stop."
+)
+flags.DEFINE_enum(
+    "outdated",
+    None,
+    ["keep", "rerun"],
+    "With a suite, for finished trials of another submission, workload definition or point: count them, or move them "
+    "aside and run again. Default: refuse to mix.",
+)
 flags.DEFINE_integer("num_studies", None, "With a suite: studies to run. Default: as the ruleset says.", lower_bound=1)
 flags.DEFINE_string("launcher", "", "With a suite: command before each run, for example 'torchrun --nproc_per_node=8'.")
 flags.mark_flags_as_required(["workload", "framework"])
@@ -112,7 +121,7 @@ def main(argv: list[str]) -> int:
 def _run(stop: "StopSignals") -> int:
     from algoperf.registry import suites
     from algoperf.runner import summary
-    from algoperf.runner.run_config import RunConfig
+    from algoperf.runner.run_config import ConfigError, RunConfig
 
     logging.set_verbosity(logging.WARNING)
     if FLAGS.set_pytorch_max_split_size:
@@ -121,6 +130,8 @@ def _run(stop: "StopSignals") -> int:
     config = RunConfig.from_flags(values)
     if values["workload"] in suites():
         return _run_suite(config, values)
+    if values["dry_run"]:
+        raise ConfigError(f"--dry_run is for suites ({', '.join(suites())}), not for {config.workload}")
     from algoperf.runner import driver
 
     results = driver.run(config, stop=stop)
@@ -133,16 +144,19 @@ def _run(stop: "StopSignals") -> int:
 
 def _run_suite(config: "RunConfig", values: dict[str, Any]) -> int:
     from algoperf.reporting import report_to_stderr
-    from algoperf.runner.suite import SuiteRun, choose_suite
+    from algoperf.runner.suite import SuiteRun
+    from algoperf.runner.suite_plan import Outdated, choose_suite
 
+    dry_run = values["dry_run"]
     run = SuiteRun(
-        choose_suite(config.workload, config, report_to_stderr),
+        choose_suite(config.workload, config, report_to_stderr, is_dry_run=dry_run),
         config,
         num_studies=values["num_studies"],
         launcher=shlex.split(values["launcher"]),
+        outdated=values["outdated"] and Outdated(values["outdated"]),
         report=report_to_stderr,
     )
-    if values["dry_run"]:
+    if dry_run:
         run.show_plan()
         return 0
     return run.run()

@@ -8,7 +8,8 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -116,6 +117,45 @@ def prepare_dataset(
             raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
         report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
     return store
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetState:
+    """Whether a dataset is prepared.
+
+    Attributes:
+      dataset: its name.
+      workload: one that uses it.
+      is_prepared: whether there is a complete store.
+      is_generated: whether a run makes it where it is missing (minis).
+      required_bytes: disk space that preparation takes; None where the workload does not say.
+    """
+
+    dataset: str
+    workload: str
+    is_prepared: bool
+    is_generated: bool
+    required_bytes: int | None
+
+
+def dataset_states(
+    definitions: Iterable[WorkloadDefinition], data_dir: Path, *, registry: Registry = REGISTRY
+) -> list[DatasetState]:
+    """The datasets of some workloads, each once, in order; prepares nothing."""
+    states: dict[str, DatasetState] = {}
+    for definition in definitions:
+        module = registry.module(definition.name, "prepare")
+        states.setdefault(
+            definition.dataset,
+            DatasetState(
+                dataset=definition.dataset,
+                workload=definition.name,
+                is_prepared=is_complete(store_dir(definition, data_dir)),
+                is_generated=definition.tier is Tier.MINI,
+                required_bytes=module.required_bytes(definition) if hasattr(module, "required_bytes") else None,
+            ),
+        )
+    return list(states.values())
 
 
 def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:

@@ -2,8 +2,8 @@
 
   python benchmarks/algorithms_reach.py [--workload=mnist_mini] [--algorithms=muon,lion] [--frameworks=jax]
 
-Each run has the hyperparameters of `search_spaces/<workload>.json`. Prints steps and seconds to the target; the exit
-status is 1 when a run misses.
+Each run has the hyperparameters of `search_spaces/<workload>.json`, the reference those of the definition. Prints steps
+and seconds to the target; the exit status is 1 when a run misses.
 """
 
 import argparse

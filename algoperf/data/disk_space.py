@@ -28,6 +28,12 @@ def written_bytes(paths: Iterable[Path]) -> int:
     return sum(_bytes_at(path) for path in paths)
 
 
+def free_bytes(folder: Path) -> int:
+    """Free disk space where `folder` is, or would be made."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
 def require_free_bytes(folder: Path, needed: int, *, task: str, remedy: str) -> None:
     """Compares the free space of the file system of `folder`, which exists, with `needed` bytes.
 

@@ -45,7 +45,7 @@ def for_suite(config: RunConfig, workloads: Iterable[str], submission: Path) -> 
     """File of the one search space of all workloads of a suite.
 
     Raises:
-      ConfigError: there is none, or one for a single workload lies beside the submission.
+      ConfigError: there is none, or one for a single workload is there too.
     """
     if config.tuning_search_space:
         return Path(config.tuning_search_space).expanduser().resolve()

@@ -4,26 +4,23 @@ Finished trials are skipped, interrupted and crashed ones resume from their last
 not stop the others.
 """
 
+import functools
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.definition import Suite
 from algoperf.harness.signals import STOP_SIGNALS
-from algoperf.prepare import MissingDatasetError, ensure_prepared
-from algoperf.records.layout import study_folder, trial_folder, trial_path
-from algoperf.records.outcome import Outcome
-from algoperf.records.trial import TrialRecord
-from algoperf.registry import REGISTRY, Registry, suites
+from algoperf.records.layout import study_folder
+from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.parent import child_environment
-from algoperf.runner.run_config import RunConfig
+from algoperf.runner.run_config import ConfigError, RunConfig
+from algoperf.runner.suite_plan import Outdated, PlannedTrial, data_lines, make_plan, submission_digest
 
 # Building a model, compiling it and the final evaluation, per trial: a round figure for the estimate only.
 _SET_UP_S = 30.0
@@ -41,6 +38,7 @@ _PASSED_ON = (
     "use_wandb",
     "use_tensorboard",
     "max_global_steps",
+    "rng_seed",
     "set_pytorch_max_split_size",
     "capture_jax_trace",
     "skip_evals",
@@ -48,43 +46,18 @@ _PASSED_ON = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedTrial:
-    """One trial of one study of one workload; `trial` counts from 1 and is 1 under the self-tuning rules."""
-
-    definition: WorkloadDefinition
-    study: int
-    trial: int
-    folder: Path
-    budget_s: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.definition.name} {study_folder(self.study)} {trial_folder(self.trial)}"
-
-    @property
-    def record(self) -> TrialRecord | None:
-        return TrialRecord.read(self.folder)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        record = self.record
-        return record.outcome if record else None
-
-    @property
-    def is_finished(self) -> bool:
-        outcome = self.outcome
-        return outcome is not None and outcome.is_final
-
-
 class SuiteRun:
     """All trials of a suite for one submission, under `<experiment_dir>/<experiment_name>/study_<s>/`.
+
+    A study has the trials that the rules ask for, or as many as the command names; fewer are reported.
 
     Args:
       suite: what to run.
       config: flags of the command; those that belong to a single trial are chosen per trial.
       num_studies: studies to run; None means as many as the rules ask for.
       launcher: words put before the runner's path, for example `torchrun --nproc_per_node=8`; empty means Python.
+      outdated: what to do with finished trials of another submission, workload definition or point; None refuses to
+        run while there are any.
     """
 
     def __init__(
@@ -94,56 +67,72 @@ class SuiteRun:
         *,
         num_studies: int | None = None,
         launcher: Sequence[str] = (),
+        outdated: Outdated | None = None,
         registry: Registry = REGISTRY,
         report: Report,
     ) -> None:
-        self.suite = suite
+        self.plan = make_plan(suite, config, num_studies, registry)
+        self.trials = self.plan.trials
         self._config = config
         self._launcher = list(launcher) or [sys.executable]
+        self._outdated_choice = outdated
+        self._registry = registry
         self._report = report
-        submission = Path(config.submission_path)
-        self.name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
-        self._studies = num_studies or suite.studies[config.tuning_ruleset]
-        rules = config.ruleset
-        self._trials = (config.num_tuning_trials if rules.tunable else None) or rules.trials_per_study
-        self.trials = [
-            PlannedTrial(
-                definition=definition,
-                study=study,
-                trial=trial,
-                folder=self.root / trial_path(study, definition.name, config.framework, trial),
-                budget_s=definition.budget.max_runtime_s * config.ruleset.budget_factor,
-            )
-            for study in range(self._studies)
-            for definition in map(registry.get, suite.workloads)
-            for trial in range(1, self._trials + 1)
-        ]
 
     @property
     def root(self) -> Path:
-        return self._config.experiment_dir.resolve() / self.name
+        return self.plan.root
 
     @property
     def _scores_dir(self) -> Path:
         return self.root.with_name(self.root.name + "_scores")
 
+    @functools.cached_property
+    def _outdated(self) -> dict[Path, str]:
+        """What differs in each finished trial that the present command would not give, by folder."""
+        finished = [trial for trial in self.trials if trial.is_finished]
+        if not finished:
+            return {}
+        digest = submission_digest(self._config.submission_path)
+        return {trial.folder: ", ".join(changes) for trial in finished if (changes := trial.changes(digest))}
+
+    def _is_done(self, trial: PlannedTrial) -> bool:
+        """Whether there is nothing to run: the trial has ended, and the result is one of now or kept."""
+        return trial.is_finished and (trial.folder not in self._outdated or self._outdated_choice is Outdated.KEEP)
+
+    def _is_rerun(self, trial: PlannedTrial) -> bool:
+        return trial.folder in self._outdated and self._outdated_choice is Outdated.RERUN
+
     def longest_s(self) -> float:
         """Upper bound on the time that the unfinished trials need: budgets, plus set-up and paused time."""
-        return sum(_longest_s(trial) for trial in self.trials if not trial.is_finished)
+        return sum(_longest_s(trial, self._is_rerun(trial)) for trial in self.trials if not self._is_done(trial))
 
     def show_plan(self) -> None:
-        """Reports every trial and the estimate; starts nothing."""
+        """Reports what would run: every trial, time, disk space, shortfalls; starts nothing.
+
+        Raises:
+          ConfigError: `run` would refuse.
+        """
         for trial in self.trials:
-            state = f"finished ({trial.outcome})" if trial.is_finished else f"at most {trial.budget_s:.0f} s"
-            self._report(f"{trial.label:44s} {state}")
-        finished = sum(trial.is_finished for trial in self.trials)
+            self._report(f"{trial.label:44s} {self._state(trial)}")
+        done = sum(map(self._is_done, self.trials))
         self._report(
-            f"{len(self.trials)} trials, {finished} finished; the rest takes at most {_duration(self.longest_s())}; "
+            f"{len(self.trials)} trials, {done} finished; the rest takes at most {_duration(self.longest_s())}; "
             f"results under {self.root}"
         )
+        for line in data_lines(self.plan.suite, self._config.data_dir, self._registry):
+            self._report(line)
+        self._report_rules()
+        self._check_outdated()
 
     def run(self) -> int:
-        """Runs the unfinished trials and scores the suite. Returns the exit status: 0 when every trial has finished."""
+        """Runs the unfinished trials and scores the suite. Returns the exit status: 0 when every trial has finished.
+
+        Raises:
+          ConfigError: there are outdated trials, and nothing says what to do with them.
+        """
+        self._check_outdated()
+        self._report_rules()
         with _StopSignals() as signals:
             failed = self._run_trials(signals)
         if failed is None:
@@ -151,19 +140,53 @@ class SuiteRun:
         self._show_table()
         status = self._score()
         self._report(f"tables and report: {self._scores_dir}")
+        self._report_rules()
         for trial in failed:
             self._report(
                 f"not finished: {trial.label} ({trial.outcome or 'no record'}); the same command tries it again"
             )
         return 1 if failed else status
 
+    def _state(self, trial: PlannedTrial) -> str:
+        change = self._outdated.get(trial.folder)
+        if change is not None:
+            choice = {Outdated.KEEP: "kept", Outdated.RERUN: "runs again", None: "not decided"}
+            return f"outdated ({change}), {choice[self._outdated_choice]}"
+        return f"finished ({trial.outcome})" if trial.is_finished else f"at most {trial.budget_s:.0f} s"
+
+    def _report_rules(self) -> None:
+        if self.plan.space is not None:
+            self._report(f"search space of all workloads: {self.plan.space}")
+        if self.plan.shortfalls:
+            self._report(f"falls short of the rules: {'; '.join(self.plan.shortfalls)}")
+
+    def _check_outdated(self) -> None:
+        if self._outdated and self._outdated_choice is None:
+            trial = next(trial for trial in self.trials if trial.folder in self._outdated)
+            raise ConfigError(
+                f"{len(self._outdated)} of {len(self.trials)} trials under {self.root} are outdated, first "
+                f"{trial.label} ({self._outdated[trial.folder]}); --outdated=keep counts them, --outdated=rerun moves "
+                "them aside and runs them again, another --experiment_name leaves them alone"
+            )
+
+    def _move_aside(self, trial: PlannedTrial) -> None:
+        """Renames the folder of an outdated trial, which scoring then ignores."""
+        number = 1
+        while (aside := trial.folder.with_name(f"{trial.folder.name}.outdated_{number}")).exists():
+            number += 1
+        trial.folder.rename(aside)
+        self._report(f"{trial.label}: outdated ({self._outdated.pop(trial.folder)}), moved to {aside}")
+
     def _run_trials(self, signals: "_StopSignals") -> list[PlannedTrial] | None:
         """Runs the unfinished trials in turn; returns those that failed, or None when a signal stopped the suite."""
         failed = []
         for number, trial in enumerate(self.trials, start=1):
-            if trial.is_finished:
-                self._report(f"[{number}/{len(self.trials)}] {trial.label}: finished before ({trial.outcome})")
+            if self._is_done(trial):
+                note = f", {self._state(trial)}" if trial.folder in self._outdated else ""
+                self._report(f"[{number}/{len(self.trials)}] {trial.label}: finished before ({trial.outcome}){note}")
                 continue
+            if self._is_rerun(trial):
+                self._move_aside(trial)
             self._report(
                 f"[{number}/{len(self.trials)}] {trial.label}: starts; all that is left takes at most "
                 f"{_duration(self.longest_s())}"
@@ -184,15 +207,14 @@ class SuiteRun:
         flags |= {
             "workload": trial.definition.name,
             "experiment_dir": str(config.experiment_dir.resolve()),
-            "experiment_name": f"{self.name}/{study_folder(trial.study)}",
+            "experiment_name": f"{self.plan.name}/{study_folder(trial.study)}",
             "resume_last_run": True,
             "study": trial.study,
             "data": "full",
         }
-        if config.rng_seed is not None:
-            flags["rng_seed"] = config.rng_seed
         if config.ruleset.tunable:
-            flags["num_tuning_trials"] = self._trials
+            flags["tuning_search_space"] = self.plan.space
+            flags["num_tuning_trials"] = self.plan.trials_per_study
             flags["hparam_start_index"] = trial.trial - 1
             flags["hparam_end_index"] = trial.trial
         words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
@@ -209,7 +231,7 @@ class SuiteRun:
         """One row per workload: times to target of its trials in order of study and trial."""
         self._report("")
         self._report(f"{'workload':32s} times to target (s); '-' means not reached")
-        for name in self.suite.workloads:
+        for name in self.plan.suite.workloads:
             records = [trial.record for trial in self.trials if trial.definition.name == name]
             times = [record and record.time_to_target_s for record in records]
             self._report(f"{name:32s} " + "  ".join("-" if t is None else f"{t:.1f}" for t in times))
@@ -221,35 +243,13 @@ class SuiteRun:
             "scoring.score_submissions",
             f"--submission_directory={self.root.parent}",
             f"--include_submissions={self.root.name}",
-            f"--rules={self.suite.rules}",
-            f"--num_studies={self._studies}",
-            f"--num_trials={self._trials}",
+            f"--rules={self.plan.suite.rules}",
+            f"--num_studies={self.plan.studies}",
+            f"--num_trials={self.plan.trials_per_study}",
             f"--tuning_ruleset={self._config.tuning_ruleset}",
             f"--output_dir={self._scores_dir}",
         ]
         return subprocess.run(command, check=False, cwd=Path(sys.argv[0]).resolve().parent).returncode
-
-
-def choose_suite(name: str, config: RunConfig, report: Report, registry: Registry = REGISTRY) -> Suite:
-    """The suite called `name`, or its mini where a full dataset is missing and `--data` allows it."""
-    suite = suites()[name]
-    if config.data == "mini" and suite.mini:
-        return suites()[suite.mini]
-    if suite.mini is None:
-        return suite
-    try:
-        for workload in suite.workloads:
-            ensure_prepared(registry.get(workload), config.data_dir, report, registry=registry)
-    except MissingDatasetError as error:
-        if config.data == "full":
-            raise
-        report(
-            f"{suite.name}: not every full dataset is under {config.data_dir}, so this runs the suite {suite.mini} "
-            f"(generated data, its own targets). --data=full insists on the full datasets.\n"
-            f"{str(error).splitlines()[0]}"
-        )
-        return suites()[suite.mini]
-    return suite
 
 
 class _StopSignals:
@@ -283,11 +283,11 @@ class _StopSignals:
             signal.signal(number, handler)
 
 
-def _longest_s(trial: PlannedTrial) -> float:
-    record = trial.record
+def _longest_s(trial: PlannedTrial, starts_anew: bool) -> float:
+    record = None if starts_anew else trial.record
     spent_s = record.submission_time_s if record else 0.0
     return max(trial.budget_s - spent_s, 0.0) * 1.25 + _SET_UP_S
 
 
 def _duration(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

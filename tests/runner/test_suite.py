@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from toy_runs import ROOT
@@ -37,13 +38,15 @@ from algoperf.definition import Suite
 from algoperf.reporting import report_to_stderr
 from algoperf.runner.run_config import RunConfig
 from algoperf.runner.suite import SuiteRun
+from algoperf.runner.suite_plan import Outdated
 
 suite = Suite(name="tiny", workloads=("mnist_mini",), studies={{"external": 1, "self": 2}}, rules={rules!r})
 flags = dict(workload="tiny", framework="jax", experiment_dir="experiments", experiment_name="mine", data_dir="data",
              tuning_ruleset={ruleset!r}, rng_seed=3, num_tuning_trials=2, use_tensorboard=False,
              max_global_steps=150,
              submission_path={submission!r})
-run = SuiteRun(suite, RunConfig.from_flags(flags), report=report_to_stderr)
+run = SuiteRun(suite, RunConfig.from_flags(flags), outdated={outdated!r} and Outdated({outdated!r}),
+               report=report_to_stderr)
 if {dry_run}:
     run.show_plan()
 else:
@@ -51,7 +54,7 @@ else:
 """
 
 
-def start(tmp_path, *, ruleset="self", dry_run=False, submission=None):
+def start(tmp_path, *, ruleset="self", dry_run=False, submission=None, outdated=None):
     (tmp_path / "tiny.toml").write_text(RULES)
     script = tmp_path / "suite.py"
     script.write_text(
@@ -61,6 +64,7 @@ def start(tmp_path, *, ruleset="self", dry_run=False, submission=None):
             rules=str(tmp_path / "tiny.toml"),
             ruleset=ruleset,
             dry_run=dry_run,
+            outdated=outdated,
             submission=submission,
         )
     )
@@ -123,6 +127,24 @@ def test_stopped_in_the_middle_and_started_again(tmp_path):
     scores = (tmp_path / "experiments" / "mine_scores" / "scores.csv").read_text()
     assert "mine" in scores
     assert [path.read_text() for path in precious] == ["precious"] * len(precious)
+
+
+def test_a_trial_of_another_submission_is_moved_aside_and_run_again(tmp_path):
+    status, output = finish(start(tmp_path))
+    assert status == 0, output
+    [first, second] = trials(tmp_path)
+    record = json.loads(first.read_text())
+    record["provenance"]["submission_digest"] = "of another version"
+    first.write_text(json.dumps(record))
+    kept = second.stat().st_mtime_ns
+    status, output = finish(start(tmp_path, outdated="rerun"))
+    assert status == 0, output
+    assert "study_0 trial_1: outdated (another version of the submission), moved to" in output
+    aside = Path(first).parent.with_name("trial_1.outdated_1") / "trial.json"
+    assert json.loads(aside.read_text())["provenance"]["submission_digest"] == "of another version"
+    again = json.loads(first.read_text())["provenance"]["submission_digest"]
+    assert again == json.loads(second.read_text())["provenance"]["submission_digest"]
+    assert second.stat().st_mtime_ns == kept
 
 
 def test_the_failure_of_a_cell_does_not_stop_the_others(tmp_path):
