@@ -4,6 +4,7 @@ Finished trials are skipped, interrupted and crashed ones resume from their last
 not stop the others.
 """
 
+import contextlib
 import functools
 import signal
 import subprocess
@@ -15,12 +16,13 @@ from typing import Any, Self
 
 from algoperf.definition import Suite
 from algoperf.harness.signals import STOP_SIGNALS
-from algoperf.records.layout import study_folder
+from algoperf.records.layout import ExperimentPaths, study_folder
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.parent import child_environment
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.suite_plan import Outdated, PlannedTrial, data_lines, make_plan, submission_digest
+from algoperf.runner.trial_lock import lock_trials
 
 # Building a model, compiling it and the final evaluation, per trial: a round figure for the estimate only.
 _SET_UP_S = 30.0
@@ -170,11 +172,16 @@ class SuiteRun:
             )
 
     def _move_aside(self, trial: PlannedTrial) -> None:
-        """Renames the folder of an outdated trial, which scoring then ignores."""
+        """Renames the folder of an outdated trial, which scoring then ignores; refused while a process works on it."""
+        paths = ExperimentPaths(
+            experiment_dir=self.root.parent, experiment_name=self.plan.name, workload_dir=trial.folder.parent
+        )
         number = 1
         while (aside := trial.folder.with_name(f"{trial.folder.name}.outdated_{number}")).exists():
             number += 1
-        trial.folder.rename(aside)
+        with contextlib.ExitStack() as locks:
+            lock_trials(paths, [trial.trial], locks, self._report)
+            trial.folder.rename(aside)
         self._report(f"{trial.label}: outdated ({self._outdated.pop(trial.folder)}), moved to {aside}")
 
     def _run_trials(self, signals: "_StopSignals") -> list[PlannedTrial] | None:
