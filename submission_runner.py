@@ -72,6 +72,9 @@ flags.DEFINE_boolean("use_tensorboard", True, "Also write TensorBoard event file
 flags.DEFINE_boolean("profile", False, "Print at the end where the time of each trial went.")
 flags.DEFINE_integer("max_global_steps", None, "Stop after this many steps.", lower_bound=1)
 flags.DEFINE_integer("rng_seed", None, "Seed of everything random; 0 is a seed. Default: from the operating system.")
+flags.DEFINE_float(
+    "rank_timeout_s", 300.0, "With several processes: end the run when one gives no sign of life for so many seconds."
+)
 flags.DEFINE_boolean("set_pytorch_max_split_size", False, "Set max_split_size_mb:256 of the CUDA allocator (PyTorch).")
 flags.DEFINE_integer("pytorch_eval_num_workers", 0, "Accepted for compatibility; evaluation reads ahead by itself.")
 flags.DEFINE_boolean("capture_jax_trace", False, "Write a JAX profiler trace to <trial>/traces.")
@@ -137,6 +140,8 @@ def _run(stop: "StopSignals") -> int:
     results = driver.run(config, stop=stop)
     with stop.deferred():
         summary.show(results, ledger=config.profile)
+        if any(result.has_lost_ranks for result in results):
+            os._exit(1)  # leaving in order would wait for processes that are gone
     if any(result.outcome == "interrupted" for result in results):
         return _INTERRUPTED_EXIT_CODE
     return 1 if any(result.outcome.is_failure for result in results) else 0

@@ -68,6 +68,16 @@ class Model(Protocol):
         ...
 
 
+class RankStore(Protocol):
+    """Short texts that all ranks share, from any thread; either call may raise where the store's process is gone."""
+
+    def set(self, key: str, value: str) -> None: ...
+
+    def get(self, key: str) -> str | None:
+        """Returns the value, or None where there is none; does not wait for one."""
+        ...
+
+
 class Backend(Protocol):
     """One framework on this machine. Created once per process, by `load`."""
 
@@ -109,6 +119,10 @@ class Backend(Protocol):
 
     def broadcast_object(self, value: Any) -> Any:
         """Returns rank 0's picklable `value` on every rank."""
+        ...
+
+    def rank_store(self) -> RankStore | None:
+        """A store of its own connection, which no collective operation can block; None for one process."""
         ...
 
     # -- data and models

@@ -7,6 +7,8 @@ import importlib
 import os
 import pickle
 import re
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,8 @@ from algoperf.definition import JAX, WorkloadDefinition
 __all__ = ["JaxBackend", "JaxWorkload", "create"]
 
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
+_LEAVE_TIMEOUT_MS = 30_000
+_LEAVE_S = 1.0  # in which the other processes leave
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
@@ -46,12 +50,29 @@ def _join_processes() -> bool:
     missing = [name for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID") if not os.environ.get(name, "").isdigit()]
     if missing:
         raise ValueError(f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(missing)} must be whole numbers")
+    # By default JAX aborts every process when one is lost, before a record can be written.
+    jax.config.update("jax_enable_recoverability", True)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
     jax.distributed.initialize(
         coordinator_address=address,
         num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
         process_id=int(os.environ["JAX_PROCESS_ID"]),
     )
     return True
+
+
+def _leave_processes(rank: int) -> None:
+    """Leaves the other processes; process 0, which serves them, goes last, since its end aborts those still joined."""
+    from jax._src import distributed  # the barrier of the service has no public name
+
+    client: Any = distributed.global_state.client
+    try:
+        client.wait_at_barrier("algoperf/leave", _LEAVE_TIMEOUT_MS)
+        if rank == 0:
+            time.sleep(_LEAVE_S)
+        jax.distributed.shutdown()
+    except jax.errors.JaxRuntimeError as error:
+        warnings.warn(f"left jax.distributed before all processes did: {error}", stacklevel=3)
 
 
 class JaxBackend:
@@ -127,6 +148,9 @@ class JaxBackend:
 
     def broadcast_object(self, value: Any) -> Any:
         return self.gather_objects(value if self.rank == 0 else None)[0]
+
+    def rank_store(self) -> "_JaxStore | None":
+        return _JaxStore() if self._joined else None
 
     def _gather(self, array: np.ndarray) -> np.ndarray:
         """Stacks every rank's array of one shape: [world_size, *shape]."""
@@ -223,7 +247,7 @@ class JaxBackend:
 
     def close(self) -> None:
         if self._joined:
-            jax.distributed.shutdown()
+            _leave_processes(self.rank)
             self._joined = False
 
 
@@ -246,6 +270,27 @@ class _CompilationCounter:
 def _compilations() -> _CompilationCounter:
     """The one of this process: JAX cannot take a listener away again."""
     return _CompilationCounter()
+
+
+class _JaxStore:
+    """`RankStore` in the key-value service of `jax.distributed`."""
+
+    def __init__(self) -> None:
+        from jax._src import distributed  # the service has no public name
+
+        self._client: Any = distributed.global_state.client
+
+    def set(self, key: str, value: str) -> None:
+        self._client.key_value_set(f"algoperf/{key}", value, allow_overwrite=True)
+
+    def get(self, key: str) -> str | None:
+        try:
+            value: str = self._client.key_value_try_get(f"algoperf/{key}")
+        except jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" in str(error):
+                return None
+            raise
+        return value
 
 
 def _fence_inputs() -> list[jax.Array]:

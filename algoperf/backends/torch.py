@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import datetime
 import gc
 import inspect
 import re
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from algoperf import nvidia, spec
 from algoperf.backends import host_memory, torch_checkpoint
@@ -35,10 +38,28 @@ def create() -> "TorchBackend":
         torch.backends.cudnn.benchmark = True
     else:
         host_memory.keep_freed()
-    joined = use_ddp and not dist.is_initialized()
-    if joined:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return TorchBackend(device, joined=joined)
+    if not use_ddp or dist.is_initialized():
+        return TorchBackend(device)
+    store, rank, world_size = next(iter(rendezvous("env://")))
+    name = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(name, store=PrefixStore("group", store), rank=rank, world_size=world_size)
+    return TorchBackend(device, store=_TorchStore(store.clone()))
+
+
+class _TorchStore:
+    """`RankStore` in the store by which the processes found each other."""
+
+    _TIMEOUT = datetime.timedelta(seconds=2)
+
+    def __init__(self, store: Store) -> None:
+        self._store = PrefixStore("algoperf", store)
+        self._store.set_timeout(self._TIMEOUT)
+
+    def set(self, key: str, value: str) -> None:
+        self._store.set(key, value)
+
+    def get(self, key: str) -> str | None:
+        return self._store.get(key).decode() if self._store.check([key]) else None
 
 
 def data_parallel(module: nn.Module, **options: Any) -> nn.parallel.DistributedDataParallel:
@@ -57,12 +78,12 @@ class TorchBackend:
     framework = PYTORCH.name
     num_local_devices = 1
 
-    def __init__(self, device: torch.device, *, joined: bool = False) -> None:
+    def __init__(self, device: torch.device, *, store: _TorchStore | None = None) -> None:
         self.device = device
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.num_devices = self.world_size
-        self._joined = joined
+        self._store = store
         self._is_cuda = device.type == "cuda"
         self._copy_stream = torch.cuda.Stream(device) if self._is_cuda else None
 
@@ -116,6 +137,9 @@ class TorchBackend:
 
     def broadcast_object(self, value: Any) -> Any:
         return self.gather_objects(value if self.rank == 0 else None)[0]
+
+    def rank_store(self) -> _TorchStore | None:
+        return self._store
 
     # -- data and models
 
@@ -251,9 +275,9 @@ class TorchBackend:
         return report
 
     def close(self) -> None:
-        if self._joined:
+        if self._store is not None:
             dist.destroy_process_group()
-            self._joined = False
+            self._store = None
 
 
 def _as_tensor(array: Any) -> torch.Tensor:

@@ -5,6 +5,7 @@ while a submission is imported or a model is built for example, the request is a
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,18 @@ class StopSignals:
         self.received: str | None = None
         self._is_deferred = False
         self._previous: dict[int, Any] = {}
+        self._pipe: tuple[int, int] | None = None
+        self._previous_fd = -1
+        self._has_arrived = False
+
+    def has_arrived(self) -> bool:
+        """`is_set` for other threads, which also know it while the main thread waits in native code."""
+        if self._pipe is not None and not self._has_arrived:
+            try:
+                self._has_arrived = bool(set(os.read(self._pipe[0], 512)) & set(self._previous))
+            except BlockingIOError:
+                return self.is_set()
+        return self._has_arrived or self.is_set()
 
     def is_set(self) -> bool:
         return self.received is not None
@@ -57,12 +70,21 @@ class StopSignals:
             for number in filter(None, (getattr(signal, name, None) for name in STOP_SIGNALS)):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._receive)
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+            self._previous_fd = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._previous_fd)
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         is_first, name = self.received is None, signal.Signals(number).name

@@ -6,6 +6,7 @@ from pathlib import Path
 from algoperf.backends import base
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.harness import seeds
+from algoperf.harness.ranks import RankWatch
 from algoperf.harness.signals import StopSignals
 from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.registry import REGISTRY, Registry
@@ -35,8 +36,11 @@ def run(
             return run(config, registry=registry, report=report, stop=stop)
     registry.get(config.workload)
     backend = base.load(config.framework)
+    show = report or report_to_stderr
+    report = show if backend.rank == 0 else _silent
+    watch = RankWatch(backend, timeout_s=config.rank_timeout_s, report=show, stop=stop)
     try:
-        report = (report or report_to_stderr) if backend.rank == 0 else _silent
+        watch.start()
         run_seed = config.rng_seed if config.rng_seed is not None else backend.broadcast_object(seeds.fresh_seed())
         seeds.seed_host_generators(run_seed)
         path = locate_submission(config.submission_path)
@@ -45,9 +49,11 @@ def run(
         study = Study(
             config=config, registry=registry, definition=definition, submission_path=path, points=points, seed=run_seed
         )
-        return study.run(backend, report, stop)
+        return study.run(backend, report, stop, watch)
     finally:
-        backend.close()
+        watch.close()
+        if not watch.is_broken:
+            backend.close()
 
 
 def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:

@@ -47,6 +47,7 @@ class RunConfig:
     profile: bool = False
     max_global_steps: int | None = None
     rng_seed: int | None = None
+    rank_timeout_s: float = 300.0
     capture_jax_trace: bool = False
     skip_evals: bool = False
     stop_at_validation_target: bool = False
@@ -67,6 +68,8 @@ class RunConfig:
             raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
         if self.study is not None and self.study < 0:
             raise ConfigError(f"--study must be 0 or more, got {self.study}")
+        if not self.rank_timeout_s > 0:
+            raise ConfigError(f"--rank_timeout_s must be above 0, got {self.rank_timeout_s}")
         first, last = self.trial_range
         if not 0 <= first < last <= self.num_trials:
             raise ConfigError(

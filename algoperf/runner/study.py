@@ -13,6 +13,7 @@ from algoperf.errors import UserError
 from algoperf.harness import seeds
 from algoperf.harness.failure import LoopResult, result_of, traceback_text
 from algoperf.harness.pauses import OwnWork
+from algoperf.harness.ranks import RankWatch
 from algoperf.harness.signals import StopSignals
 from algoperf.records import json
 from algoperf.records.layout import (
@@ -78,7 +79,7 @@ class Study:
         first, last = self.config.trial_range
         return range(first + 1, last + 1)
 
-    def run(self, backend: Backend, report: Report, stop: StopSignals) -> list[TrialResult]:
+    def run(self, backend: Backend, report: Report, stop: StopSignals, watch: RankWatch) -> list[TrialResult]:
         """Runs the trials that are not finished; returns the results of all. A trial that a signal ends is the last.
 
         Raises:
@@ -97,10 +98,10 @@ class Study:
                     report(f"{result.trial_dir} is finished ({result.outcome}); not run again")
                 else:
                     settings = self._settings(paths.trial_dir(number), number, import_s, backend)
-                    result = self._run_trial(settings, number, imported.answer, backend, report, stop)
+                    result = self._run_trial(settings, number, imported.answer, backend, report, stop, watch)
                     import_s = 0.0
                 results.append(result)
-                if result.outcome is Outcome.INTERRUPTED:
+                if result.outcome is Outcome.INTERRUPTED or result.has_lost_ranks:
                     break
             return results
 
@@ -184,6 +185,7 @@ class Study:
         backend: Backend,
         report: Report,
         stop: StopSignals,
+        watch: RankWatch,
     ) -> TrialResult:
         shared = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
         plan = None
@@ -198,7 +200,7 @@ class Study:
             )
         backend.barrier()
         if plan is not None:
-            return run_trial(plan, backend, report, stop)
+            return run_trial(plan, backend, report, stop, watch)
         assert isinstance(loaded, LoopResult)
         return TrialEnd(settings, backend, settings.new_clock(backend)).write(loaded)
 

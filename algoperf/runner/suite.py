@@ -41,6 +41,7 @@ _PASSED_ON = (
     "use_tensorboard",
     "max_global_steps",
     "rng_seed",
+    "rank_timeout_s",
     "set_pytorch_max_split_size",
     "capture_jax_trace",
     "skip_evals",

@@ -19,6 +19,7 @@ from algoperf.harness.failure import LoopResult, reraise_from_submission, result
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.progress import Progress
+from algoperf.harness.ranks import BrokenRanks, RankWatch
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds, seed_host_generators
@@ -29,10 +30,11 @@ from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
 from algoperf.reporting import Report
+from algoperf.runner import summary
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, hyperparameter_dict
 
 
-def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSignals) -> TrialResult:
+def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSignals, watch: RankWatch) -> TrialResult:
     """Runs or resumes one trial and writes its record.
 
     Whatever the submission does (crash, exit, divergence, out of memory), and a signal that asks to stop, end up in the
@@ -41,6 +43,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSigna
     with stop.deferred(), contextlib.ExitStack() as cleanup:
         clock = plan.new_clock(backend)
         end = TrialEnd(plan, backend, clock)
+        watch.on_lost = lambda broken: _end_without_ranks(end, broken)
         try:
             result = _train(plan, backend, clock, end, cleanup, report, stop)
         except BaseException as error:
@@ -48,7 +51,18 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSigna
             if failed is None:
                 raise
             result = failed
-        return end.write(result)
+        ended = end.write(result)
+        if result.error is None:
+            return ended
+        broken = watch.end_of_trial(str(plan.trial_dir), result.error)
+        if broken is None:
+            return ended
+        return end.write(LoopResult(outcome=result.outcome, error=broken.explain(result.error)), broken=broken)
+
+
+def _end_without_ranks(end: TrialEnd, broken: BrokenRanks) -> None:
+    """The typed end that the watching thread gives a trial whose main thread waits for a rank."""
+    summary.show([end.write(LoopResult(outcome=Outcome.CRASHED, error=broken.reason), broken=broken)])
 
 
 def _train(

@@ -11,6 +11,7 @@ from algoperf.definition import Split, WorkloadDefinition
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.failure import LoopResult
 from algoperf.harness.pauses import OwnWork
+from algoperf.harness.ranks import BrokenRanks
 from algoperf.harness.run_state import RunState
 from algoperf.records import json, provenance
 from algoperf.records.best import best_of
@@ -78,12 +79,16 @@ class TrialPlan(TrialSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What `trial.json` says, for the summary at the end of the command; of several processes one shows it."""
+    """What `trial.json` says, for the summary at the end of the command; of several processes one shows it.
+
+    After `has_lost_ranks` the process must end without waiting for the others.
+    """
 
     outcome: Outcome
     trial_dir: Path
     record: TrialRecord
     is_shown: bool
+    has_lost_ranks: bool = False
 
 
 class TrialEnd:
@@ -102,14 +107,18 @@ class TrialEnd:
         self._earlier = TrialRecord.read(settings.trial_dir) if backend.rank == 0 else None
         self._provenance = self._collect_provenance()
 
-    def write(self, result: LoopResult, *, is_writer: bool | None = None) -> TrialResult:
-        """Writes `trial.json`; of several processes one does, rank 0 unless `is_writer` says which."""
-        is_writer = self._backend.rank == 0 if is_writer is None else is_writer
+    def write(self, result: LoopResult, *, broken: BrokenRanks | None = None) -> TrialResult:
+        """Writes `trial.json`; of several processes one does, rank 0 or the first that is left."""
+        is_writer = self._backend.rank == 0 if broken is None else broken.is_writer
         record = self._record(result)
         if is_writer:
             record.write(self._settings.trial_dir)
         return TrialResult(
-            outcome=result.outcome, trial_dir=self._settings.trial_dir, record=record, is_shown=is_writer
+            outcome=result.outcome,
+            trial_dir=self._settings.trial_dir,
+            record=record,
+            is_shown=is_writer,
+            has_lost_ranks=broken is not None,
         )
 
     def _record(self, result: LoopResult) -> TrialRecord:

@@ -82,6 +82,9 @@ class FakeBackend:
     def broadcast_object(self, value: Any) -> Any:
         return value
 
+    def rank_store(self) -> None:
+        return None
+
     def put_batch(self, batch: spec.Batch) -> spec.Batch:
         return batch
 

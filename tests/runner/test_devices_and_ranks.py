@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import toy_runs
-from toy_runs import ROOT, trial_dir
+from toy_runs import ROOT, free_port, trial_dir
 
 STEPS = 40
 TRAIN = f"""
@@ -64,12 +63,6 @@ def result_of(tmp_path, framework):
     evaluations = [float(row["validation/loss"]) for row in toy_runs.rows(folder / "eval_measurements.csv")]
     record = json.loads((folder / "trial.json").read_text())
     return dict(np.load(tmp_path / "weights.npz")), losses, evaluations, record
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def assert_same_trajectory(one, other):
