@@ -6,12 +6,13 @@ python -m scoring.score_submissions --submission_directory=DIR --output_dir=scor
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
+from scoring.board import Board
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.published import PublishedBoard, board_names, published_board
@@ -19,6 +20,7 @@ from scoring.recorded_budgets import with_recorded_budgets
 from scoring.rules import RULE_SETS, Rules, RulesError, TuningRule, load_rules
 from scoring.rules.choice import fitting_rules, shipped_rules
 from scoring.rules.workload_targets import rules_of_targets
+from scoring.tables import FORMATS, LATEX, TablesError, board_latex, check_formats, write_tidy_tables
 from scoring.times import Mode
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _score(args)
-    except (LogsError, RulesError, ValueError) as error:
+    except (LogsError, RulesError, TablesError, ValueError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return NOT_SCORED
     except OSError as error:
@@ -86,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--bootstrap_replicates", type=_positive, default=2000, help="boards drawn for intervals")
     add("--compute_performance_profiles", action=switch, default=True, help="plot the profiles as PNG and PDF")
     add("--save_results_to_filename", help="pickle of pandas tables in the output folder, as AlgoPerf's scorer has it")
+    add(
+        "--tables",
+        default="",
+        help=f"comma list of {', '.join(FORMATS)}: write tidy tables too, and the board in LaTeX",
+    )
     add("--report", action=switch, default=True, help="write report.html")
     return parser
 
@@ -98,12 +105,14 @@ def _positive(text: str) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    formats = _names(args.tables)
+    check_formats(formats)
     is_full, is_plain = args.statistics == "full", args.statistics == "none"
     if is_plain and (args.against or args.save_results_to_filename):
         raise LogsError("--against and --save_results_to_filename need --statistics=fast or full")
     against = None if args.against is None else published_board(args.against)
     rules = _rules(args, against).with_counts(studies=args.num_studies, trials=args.num_trials)
-    tree = _selected(read_logs(args.submission_directory, rules.workloads, ledger=not is_plain), args)
+    tree = _selected(read_logs(args.submission_directory, rules.workloads, ledger=not is_plain or bool(formats)), args)
     _check_workloads(tree, rules)
     asked = SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset
     tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
@@ -117,6 +126,7 @@ def _score(args: argparse.Namespace) -> int:
 
         scores = score_only(tree, rules, tuning, mode)
         written = write_scores(scores, output_dir)
+        written += _write_extra_tables(tree, scores.board, {}, output_dir, formats)
         print_scores(scores)
         return _conclude(args, scores.findings, written, output_dir)
 
@@ -134,6 +144,8 @@ def _score(args: argparse.Namespace) -> int:
         against=against,
     )
     written = write_tables(analysis, output_dir)
+    intervals = {row.submission: (row.score_low, row.score_high) for row in analysis.leaderboard}
+    written += _write_extra_tables(tree, analysis.board, intervals, output_dir, formats)
     if args.compute_performance_profiles and is_full:
         from scoring.plots import plot_profiles
 
@@ -148,6 +160,16 @@ def _score(args: argparse.Namespace) -> int:
         written.append(save_results(tree, rules, output_dir / Path(args.save_results_to_filename).name))
     _print_board(analysis)
     return _conclude(args, analysis.findings, written, output_dir)
+
+
+def _write_extra_tables(
+    tree: LogTree, board: Board, intervals: Mapping[str, tuple[float, float]], output_dir: Path, formats: set[str]
+) -> list[Path]:
+    written = write_tidy_tables(tree, board, output_dir, formats)
+    if LATEX in formats:
+        written.append(output_dir / "leaderboard.tex")
+        written[-1].write_text(board_latex(board, intervals), encoding="utf-8")
+    return written
 
 
 def _conclude(args: argparse.Namespace, findings: Sequence[LogIssue], written: list[Path], output_dir: Path) -> int:
