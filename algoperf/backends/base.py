@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,10 +133,17 @@ class Backend(Protocol):
 
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> spec.Workload: ...
 
+    # Packages whose functions and classes an evaluation in this framework is made of, besides those of the benchmark.
+    evaluation_packages: Sequence[str]
+
     def evaluate(
         self, workload: spec.Workload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
     ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
-        """Yields (host batch, this rank's outputs as NumPy) for each host batch; keeps one batch in flight."""
+        """Yields (host batch, this rank's outputs as NumPy) for each host batch; keeps one batch in flight.
+
+        Hooks and overridden methods of a submission's module are not called: only its values are evaluated.
+
+        Raises `WrongModelError` where names or shapes of the parameters are not those of `workload`."""
         ...
 
     def prepare_model(
@@ -194,6 +201,25 @@ class Backend(Protocol):
 
 class UnsavableStateError(UserError, TypeError):
     """A submission's optimizer state holds something that a checkpoint cannot keep."""
+
+
+class WrongModelError(ValueError):
+    """A submission returned parameters of another model than the workload's."""
+
+
+def check_shapes(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Compares the shapes of parameters by name.
+
+    Raises:
+      WrongModelError: names the first difference.
+    """
+    for name in sorted(actual.keys() | expected.keys()):
+        if actual.get(name) != expected.get(name):
+            was, got = (shapes.get(name, "none") for shapes in (expected, actual))
+            raise WrongModelError(
+                f"the submission returned other parameters than the workload's: {name} must have shape {was}, got "
+                f"{got}; return the model that the workload initialised, with new values"
+            )
 
 
 class StateMismatchError(UserError):

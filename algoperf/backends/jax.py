@@ -79,6 +79,7 @@ class JaxBackend:
     """See `algoperf.backends.base.Backend`. Keys are JAX's raw ones: uint32 arrays [2]."""
 
     framework = JAX.name
+    evaluation_packages = ("numpy", "jax.numpy", "jax.nn", "jax._src.numpy", "jax._src.nn", "flax.linen")
 
     def __init__(self, *, joined: bool = False) -> None:
         self._joined = joined
@@ -175,6 +176,7 @@ class JaxBackend:
     def evaluate(
         self, workload: JaxWorkload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
     ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
+        workload.check_params(params)
         previous = None
         for batch in batches:
             outputs = workload.evaluate_batch(params, self.put_batch(batch), model_state)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from algoperf import jax_sharding_utils, spec
-from algoperf.backends.base import Model
+from algoperf.backends.base import Model, check_shapes
 from algoperf.backends.model_workload import ModelWorkload
 from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
@@ -82,7 +82,27 @@ class JaxWorkload(ModelWorkload):
             dropout_rate=dropout_rate,
         )
 
+    def check_params(self, params: spec.ParameterContainer) -> None:
+        """Compares names and shapes of parameters with `param_shapes`.
+
+        Raises:
+          WrongModelError: names the first difference.
+        """
+        check_shapes(_shapes(params), _shapes(self._abstract_params))
+
     @functools.cached_property
     def evaluate_batch(self) -> Any:
         """Jitted `Model.evaluate`: (params, batch, model_state) to arrays split over the devices on axis 0."""
-        return jax.jit(self._model.evaluate, out_shardings=jax_sharding_utils.get_batch_dim_sharding())
+
+        def evaluate(params: Any, batch: spec.Batch, model_state: Any) -> Any:  # JAX compiles it for this object alone
+            return self._model.evaluate(params, batch, model_state)
+
+        return jax.jit(evaluate, out_shardings=jax_sharding_utils.get_batch_dim_sharding())
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...] | None]:
+    """Shapes by path; None for a leaf without one."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): getattr(leaf, "shape", None) for path, leaf in leaves
+    }

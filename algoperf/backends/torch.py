@@ -19,11 +19,11 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from algoperf import nvidia, spec
-from algoperf.backends import host_memory, torch_checkpoint
+from algoperf.backends import host_memory, torch_checkpoint, torch_module
 from algoperf.backends.base import Model
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
-from algoperf.pytorch_utils import pytorch_setup, unwrapped
+from algoperf.pytorch_utils import pytorch_setup
 
 __all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel"]
 
@@ -76,6 +76,7 @@ class TorchBackend:
     """See `algoperf.backends.base.Backend`. Keys are pairs of integers (`torch_random`)."""
 
     framework = PYTORCH.name
+    evaluation_packages = ("numpy", "torch.nn")
     num_local_devices = 1
 
     def __init__(self, device: torch.device, *, store: _TorchStore | None = None) -> None:
@@ -164,15 +165,16 @@ class TorchBackend:
     def evaluate(
         self, workload: TorchWorkload, params: Any, model_state: Any, batches: Iterator[spec.Batch]
     ) -> Iterator[tuple[spec.Batch, dict[str, np.ndarray]]]:
-        module = unwrapped(params)  # eager: evaluation shapes must not recompile the training step
-        previous = None
-        for batch in batches:
-            outputs = workload.evaluate_batch(module, self.put_batch(batch), model_state)
+        with torch_module.no_global_hooks():
+            module = workload.evaluation_module(params)  # eager: evaluation must not recompile the training step
+            previous = None
+            for batch in batches:
+                outputs = workload.evaluate_batch(module, self.put_batch(batch), model_state)
+                if previous is not None:
+                    yield previous[0], _as_numpy(previous[1])
+                previous = batch, outputs
             if previous is not None:
                 yield previous[0], _as_numpy(previous[1])
-            previous = batch, outputs
-        if previous is not None:
-            yield previous[0], _as_numpy(previous[1])
 
     def prepare_model(
         self,

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from algoperf import spec
-from algoperf.backends import torch_random
+from algoperf.backends import torch_module, torch_random
 from algoperf.backends.base import Model
 from algoperf.backends.model_workload import ModelWorkload
 from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
+from algoperf.pytorch_utils import unwrapped
 
 
 class TorchWorkload(ModelWorkload):
@@ -99,6 +100,23 @@ class TorchWorkload(ModelWorkload):
 
     def compile_loss(self) -> None:
         self._loss = torch.compile(self._model.loss)
+
+    @functools.cached_property
+    def _own_module(self) -> nn.Module:
+        devices = [self.device.index] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.device(self.device):
+            module: nn.Module = self._model.init(None)[0]
+        return module
+
+    def evaluation_module(self, params: nn.Module) -> nn.Module:
+        """The workload's own module with the values of `params`, which may be wrapped: same memory, but none of the
+        hooks, methods and classes that a submission may have given its module.
+
+        Raises:
+          WrongModelError: names or shapes of parameters or buffers differ.
+        """
+        torch_module.share_values(unwrapped(params), self._own_module)
+        return self._own_module
 
     @torch.no_grad()
     def evaluate_batch(self, module: nn.Module, batch: spec.Batch, model_state: Any) -> dict[str, torch.Tensor]:

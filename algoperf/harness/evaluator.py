@@ -1,5 +1,6 @@
 """Evaluates the train subset, validation and test: every example once, metrics merged over ranks."""
 
+import contextlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ from algoperf import spec
 from algoperf.backends.base import Backend
 from algoperf.data.pipeline import EvalPipeline
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
+from algoperf.harness.pinned_code import PinnedCode
 from algoperf.records.columns import metric_column, num_examples_column, split_name
 
 
@@ -25,6 +27,8 @@ class Evaluator:
       data_module, metrics_module: the workload's `data.py` and `metrics.py`.
       data_dirs: data directory of each split (the test split of ImageNet may lie elsewhere).
       backend: runs the model.
+      workload: of the evaluation alone; no submission gets it.
+      code: what is in force during an evaluation; None is what is there then.
       observe: called at the start of each split and after every batch; None calls nobody.
     """
 
@@ -36,12 +40,16 @@ class Evaluator:
         metrics_module: ModuleType,
         data_dirs: dict[Split, Path],
         backend: Backend,
+        workload: spec.Workload,
+        code: PinnedCode | None = None,
         observe: EvaluationObserver | None = None,
     ) -> None:
         self._definition = definition
         self._data_dirs = data_dirs
         self._metrics_module = metrics_module
         self._backend = backend
+        self._workload = workload
+        self._code = code
         self._observe = observe or _unobserved
         self._sources = {
             split: data_module.open_split(definition, split, data_dirs[split])
@@ -49,22 +57,24 @@ class Evaluator:
             if definition.splits[split] is not None
         }
 
-    def evaluate(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]:
+    def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
         """Returns `<split>/<metric>` for every split and metric, equal on all ranks.
 
         Every split but the training subset has `<split>/num_examples` as well, as in AlgoPerf.
         """
+        with contextlib.nullcontext() if self._code is None else self._code.restored():
+            return self._evaluate_all(params, model_state)
+
+    def _evaluate_all(self, params: Any, model_state: Any) -> dict[str, float]:
         results: dict[str, float] = {}
         for split, source in self._sources.items():
-            values = self._evaluate_split(workload, params, model_state, split, source, split_name(split))
+            values = self._evaluate_split(params, model_state, split, source, split_name(split))
             results.update({metric_column(split, name): float(value) for name, value in values.items()})
             if split is not Split.EVAL_TRAIN:
                 results[num_examples_column(split)] = len(source)
         return results
 
-    def _evaluate_split(
-        self, workload: spec.Workload, params: Any, model_state: Any, split: Split, source: Any, name: str
-    ) -> dict[str, float]:
+    def _evaluate_split(self, params: Any, model_state: Any, split: Split, source: Any, name: str) -> dict[str, float]:
         backend = self._backend
         batch_size = _round_up(self._definition.eval_batch_size, backend.num_devices)
         batches = EvalPipeline(
@@ -76,7 +86,7 @@ class Evaluator:
         )
         metrics = self._metrics_module.make_metrics(self._definition, split, self._data_dirs[split])
         self._observe(name, 0, len(source))
-        evaluated = backend.evaluate(workload, params, model_state, iter(batches))
+        evaluated = backend.evaluate(self._workload, params, model_state, iter(batches))
         for number, (batch, outputs) in enumerate(evaluated, start=1):
             metrics.update(outputs, batch)
             self._observe(name, min(number * batch_size, len(source)), len(source))

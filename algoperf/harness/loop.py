@@ -43,7 +43,7 @@ class Observer(Protocol):
 class EvaluateFn(Protocol):
     """Measures the present model on all splits."""
 
-    def __call__(self, workload: spec.Workload, params: Any, model_state: Any) -> dict[str, float]: ...
+    def __call__(self, params: Any, model_state: Any) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,12 +299,12 @@ class TrainingLoop:
         """Evaluates; out of device memory frees caches and tries once more."""
         state = self._state
         try:
-            return self._ports.evaluate(self._workload, state.params, state.model_state)
+            return self._ports.evaluate(state.params, state.model_state)
         except Exception as error:
             if not self._backend.is_out_of_memory(error):
                 raise
         self._backend.reset_memory()
-        return self._ports.evaluate(self._workload, state.params, state.model_state)
+        return self._ports.evaluate(state.params, state.model_state)
 
     def _save_checkpoint(self) -> None:
         """Paused: writes everything that a resumed process needs, once for each step."""

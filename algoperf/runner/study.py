@@ -1,18 +1,20 @@
 """The trials of one call of the runner: imports the submission, runs its trials in turn, and records how each ended."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from algoperf import prepare
-from algoperf.backends.base import Backend
+from algoperf.backends.base import Backend, model_module
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness import seeds
 from algoperf.harness.failure import LoopResult, result_of, traceback_text
 from algoperf.harness.pauses import OwnWork
+from algoperf.harness.pinned_code import PinnedCode
 from algoperf.harness.ranks import RankWatch
 from algoperf.harness.signals import StopSignals
 from algoperf.records import json
@@ -40,11 +42,12 @@ _SEED = "seed"
 
 @dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    """A submission that is ready to train, with its data prepared, and what the benchmark had started before."""
+    """A submission that is ready to train, with its data prepared, and what had been started and loaded before it."""
 
     submission: Submission
     batch_size: int
     own_work: OwnWork
+    pinned_code: PinnedCode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ class Study:
 
     def _load(self, backend: Backend, report: Report) -> _Loaded:
         definition = self.definition
-        own_work = OwnWork()
+        own_work, pinned_code = OwnWork(), self._pinned_code(backend)
         submission = load_submission(self.config.submission_path)
         batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size:
@@ -175,7 +178,16 @@ class Study:
                 "warning: get_eval_batch_size is ignored; the benchmark fixes the evaluation batch size "
                 f"({definition.eval_batch_size} for {definition.name})"
             )
-        return _Loaded(submission=submission, batch_size=batch_size, own_work=own_work)
+        return _Loaded(submission=submission, batch_size=batch_size, own_work=own_work, pinned_code=pinned_code)
+
+    def _pinned_code(self, backend: Backend) -> PinnedCode:
+        """Loads what evaluations need, before a submission can change it."""
+        names = ("data", "metrics", model_module(backend.framework))
+        data, metrics, model = (self.registry.module(self.definition.name, name) for name in names)
+        modules = {data.__name__, metrics.__name__, model.__name__}
+        modules |= {cls.__module__ for cls in type(model.build(self.definition)).__mro__}
+        packages = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+        return PinnedCode(sorted({"algoperf", *packages, *backend.evaluation_packages}))
 
     def _run_trial(
         self,

@@ -108,8 +108,7 @@ class _Setup:
 
 
 def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Setup:
-    model = plan.component(base.model_module(backend.framework)).build(plan.definition)
-    workload = backend.build_workload(plan.definition, model)
+    workload = backend.build_workload(plan.definition, _build_model(plan, backend))
     config = plan.config
     recorder: Recorder | NullRecorder = (
         Recorder(plan.trial_dir, tensorboard=config.use_tensorboard) if backend.rank == 0 else NullRecorder()
@@ -140,6 +139,11 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Se
             else None
         ),
     )
+
+
+def _build_model(plan: TrialPlan, backend: Backend) -> base.Model:
+    model: base.Model = plan.component(base.model_module(backend.framework)).build(plan.definition)
+    return model
 
 
 def _initial_training_state(
@@ -251,6 +255,8 @@ def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver) -
         metrics_module=plan.component("metrics"),
         data_dirs={split: plan.data_dirs[split] for split in EVAL_SPLITS},
         backend=backend,
+        workload=backend.build_workload(plan.definition, _build_model(plan, backend)),
+        code=plan.pinned_code,
         observe=observe,
     )
 

@@ -11,6 +11,7 @@ from algoperf.definition import Split, WorkloadDefinition
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.failure import LoopResult
 from algoperf.harness.pauses import OwnWork
+from algoperf.harness.pinned_code import PinnedCode
 from algoperf.harness.ranks import BrokenRanks
 from algoperf.harness.run_state import RunState
 from algoperf.records import json, provenance
@@ -60,12 +61,14 @@ class TrialPlan(TrialSettings):
 
     Attributes:
       own_work: made before the import of the submission, to know the benchmark's own threads and processes.
+      pinned_code: what evaluations use, as it was before the import of the submission.
       data_digest: of the prepared data, for the record.
     """
 
     submission: Submission
     batch_size: int
     own_work: OwnWork = field(default_factory=OwnWork)
+    pinned_code: PinnedCode | None = None
     data_digest: str | None = None
 
     @property

@@ -31,6 +31,7 @@ class FakeBackend:
     """
 
     framework = "numpy"
+    evaluation_packages = ("numpy",)
 
     def __init__(
         self,

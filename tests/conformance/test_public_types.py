@@ -42,15 +42,16 @@ def test_an_evaluation_counts_the_examples_of_all_splits_but_the_training_subset
     registry, backend = toy_registry(), FakeBackend()
     data, metrics, prepare = (registry.module("toy_mini", name) for name in ("data", "metrics", "prepare"))
     prepare.prepare(MINI, tmp_path, source_dir=None, num_workers=1, report=lambda message: None)
+    workload = backend.build_workload(MINI, numpy_model.build(MINI))
     evaluator = Evaluator(
         definition=MINI,
         data_module=data,
         metrics_module=metrics,
         data_dirs=dict.fromkeys(Split, tmp_path),
         backend=backend,
+        workload=workload,
     )
-    workload = backend.build_workload(MINI, numpy_model.build(MINI))
-    results = evaluator.evaluate(workload, *workload.init_model_fn(np.array([0, 1], np.uint32)))
+    results = evaluator.evaluate(*workload.init_model_fn(np.array([0, 1], np.uint32)))
     counts = {name: value for name, value in results.items() if name.endswith("num_examples")}
     assert counts == {"validation/num_examples": 50, "test/num_examples": 30}
 

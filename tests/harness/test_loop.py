@@ -137,7 +137,7 @@ class Bench:
         self.backend.queue_work(self.device_s)
         return arguments["optimizer_state"], arguments["current_param_container"] + 1000, arguments["model_state"]
 
-    def evaluate(self, workload, params, model_state):
+    def evaluate(self, params, model_state):
         self.calls.append("evaluate")
         self.time.advance(50.0)
         loss = next(self.losses, 1.0) if self.losses is not None else 1.0

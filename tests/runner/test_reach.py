@@ -1,5 +1,6 @@
 """What a submission can reach: what it changes there changes no measurement and no record."""
 
+import sys
 import time
 
 import numpy as np
@@ -35,6 +36,7 @@ def record_of(tmp_path, framework, addition: str = "", registry=None, **flags):
 @pytest.mark.torch
 def test_the_ledger_of_a_resumed_run_has_the_set_up_of_every_process(tmp_path):
     slow = """
+import sys
 import time
 time.sleep(0.2)
 def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
@@ -57,7 +59,7 @@ def init_optimizer_state(workload, model_params, model_state, hyperparameters, r
     assert ledger.import_submission_s >= 0.6
     assert ledger.init_optimizer_state_s >= 0.9
     assert ledger.other_s < wall_s - 1.5
-    assert wall_s * 0.5 < ledger.total_s <= wall_s
+    assert ledger.total_s <= wall_s
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -146,3 +148,167 @@ def test_a_state_that_grows_in_training_is_resumed_as_if_uninterrupted(tmp_path)
     )
     for name, value in alone.items():
         np.testing.assert_array_equal(parts[name], value)
+
+
+TORCH_HOOKS = {
+    "pre-hook on the module": "model.register_forward_pre_hook(lambda module, args: (hacked(args[0]),))",
+    "hook on the module": "model.register_forward_hook(lambda module, args, output: hacked(output))",
+    "hook on every module": (
+        "torch.nn.modules.module.register_module_forward_hook(lambda module, args, output: hacked(output))"
+    ),
+    "other eval and train": "model.eval = model.train = lambda mode=True: hacked(model)",
+    "other forward of the object": "model.forward = lambda *args, **kwargs: hacked(type(model).forward(model, *args))",
+    "other class of the object": (
+        "model.__class__ = type('Other', (type(model),), {'forward': lambda self, *args: "
+        "hacked(super(type(self), self).forward(*args))})"
+    ),
+    "other forward of the class": "patch(type(model), 'forward')",
+    "other call of all modules": "patch(torch.nn.Module, '__call__')",
+    "call of the class, where it had none": "patch(type(model), '__call__')",
+    "evaluation of the workload": "patch(type(workload._model), 'evaluate')",
+    "code of the evaluation": "patch_code(type(workload._model).evaluate)",
+    "evaluation of the object": "workload._model.evaluate = lambda *args: hacked(None)",
+}
+TORCH_ATTACK = """
+import inspect, sys
+def hacked(value):
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "_evaluate_split":
+            raise RuntimeError("reached the evaluation")
+        frame = frame.f_back
+    return value
+def patch(cls, name):
+    was = getattr(cls, name)
+    def other(*args, **kwargs):
+        return hacked(was(*args, **kwargs))
+    setattr(cls, name, other)
+    undo.append((cls, name, was))
+def patch_code(function):
+    def other(self, params, batch, model_state):
+        raise RuntimeError("reached the evaluation")
+    function = inspect.unwrap(function)
+    was = function.__code__
+    function.__code__ = other.__code__
+    undo.append((function, "__code__", was))
+undo = []
+def update_params(*, workload, current_param_container, global_step, **arguments):
+    model = current_param_container
+    if global_step == 0:
+        ATTACK
+    result = original(
+        workload=workload, current_param_container=model, global_step=global_step, **arguments
+    )
+    return result
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", TORCH_HOOKS)
+def test_no_code_of_a_pytorch_submission_runs_in_an_evaluation(name, tmp_path, undone):
+    record = record_of(tmp_path, "pytorch", TORCH_ATTACK.replace("ATTACK", TORCH_HOOKS[name]))
+    assert record.outcome == "completed", record.error
+    assert record.best_validation.value > 0
+
+
+@pytest.fixture
+def undone():
+    """Puts classes and hooks back that a submission of this process has changed."""
+    yield
+    from torch.nn.modules import module
+
+    module._global_forward_hooks.clear()
+    for loaded in [m for n, m in sys.modules.items() if n.endswith(".pytorch_submission") and hasattr(m, "undo")]:
+        for owner, name, was in reversed(loaded.undo):
+            setattr(owner, name, was)
+        loaded.undo.clear()
+
+
+@pytest.mark.torch
+def test_hooks_of_a_submission_work_in_training(tmp_path):
+    counting = """
+calls = []
+def update_params(*, workload, current_param_container, global_step, **arguments):
+    if global_step == 0:
+        current_param_container.register_forward_pre_hook(lambda module, args: calls.append(module.training))
+    result = original(
+        workload=workload, current_param_container=current_param_container, global_step=global_step, **arguments
+    )
+    assert len(calls) == global_step + 1, len(calls)
+    return result
+"""
+    record = record_of(tmp_path, "pytorch", counting)
+    assert record.outcome == "completed", record.error
+
+
+WRONG_MODELS = {
+    "pytorch": {
+        "another model": "torch.nn.Linear(3, 2)",
+        "more parameters": "with_more(params)",
+        "no module": "{'weight': params}",
+    },
+    "jax": {
+        "another shape": "jax.tree.map(lambda leaf: leaf[..., None], params)",
+        "more parameters": "{**params, 'more': jnp.zeros(3)}",
+        "fewer parameters": "{}",
+    },
+}
+WRONG = """
+def with_more(params):
+    params.more = torch.nn.Linear(1, 1)
+    return params
+def prepare_for_eval(
+    workload, current_param_container, current_params_types, model_state, hyperparameters, loss_type, optimizer_state,
+    eval_results, global_step, rng,
+):
+    params = current_param_container
+    if global_step > 1:
+        params = CHANGE
+    return optimizer_state, params, model_state
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "kind"),
+    [
+        pytest.param(framework, kind, marks=pytest.mark.jax if framework == "jax" else pytest.mark.torch)
+        for framework, kinds in WRONG_MODELS.items()
+        for kind in kinds
+    ],
+)
+def test_another_model_is_refused(framework, kind, tmp_path):
+    record = record_of(
+        tmp_path, framework, WRONG.replace("CHANGE", WRONG_MODELS[framework][kind]), save_checkpoints=False
+    )
+    assert record.outcome == "crashed"
+    assert "WrongModelError: the submission returned" in record.error
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "type(workload._model).evaluate = lambda *args: 1 / 0",
+        "workload._model.evaluate = lambda *args: 1 / 0",
+        "workload.evaluate_batch = lambda *args: 1 / 0",
+    ],
+)
+def test_no_code_of_a_jax_submission_runs_in_an_evaluation(attack, tmp_path):
+    addition = f"""
+def update_params(*, workload, global_step, **arguments):
+    if global_step == 0:
+        {attack}
+    return original(workload=workload, global_step=global_step, **arguments)
+"""
+    from algoperf.testing.toy_workload import jax_model
+
+    model = type(jax_model.build(toy_runs.REGISTRY.get("toy_mini")))
+    before = dict(vars(model))
+    try:
+        record = record_of(tmp_path, "jax", addition)
+    finally:
+        if "evaluate" in before:
+            model.evaluate = before["evaluate"]
+        elif "evaluate" in vars(model):
+            del model.evaluate
+    assert record.outcome == "completed", record.error
