@@ -1,6 +1,5 @@
 """Generated rows to store."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +7,11 @@ import numpy as np
 from algoperf.data import StoreWriter
 from algoperf.data.places import new_store_dir
 from algoperf.definition import WorkloadDefinition
+from algoperf.reporting import Report
 
 
 def prepare(
-    definition: WorkloadDefinition,
-    data_dir: Path,
-    *,
-    source_dir: Path | None,
-    num_workers: int,
-    report: Callable[[str], None],
+    definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
     sizes, generator = definition.splits, np.random.default_rng(definition.data.seed)
     num_rows = sizes.train + sizes.validation + (sizes.test or 0)
