@@ -1,5 +1,6 @@
 """The JSON files next to a trial's evaluations. None of them is needed; one that cannot be read is an issue."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,15 @@ class Companions:
 def read_companions(trial_dir: Path) -> Companions:
     """Reads the files of one trial."""
     unreadable: list[str] = []
+    try:
+        names = set(os.listdir(trial_dir))
+    except OSError:
+        names = set()
 
-    def content(path: Path | None) -> Mapping[str, Any] | None:
-        if path is None:
+    def content(name: str | None) -> Mapping[str, Any] | None:
+        if name is None or name not in names:
             return None
+        path = trial_dir / name
         try:
             return json.read_object(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +52,7 @@ def read_companions(trial_dir: Path) -> Companions:
         return None
 
     record = None
-    if content(trial_dir / layout.TRIAL_FILE) is not None:
+    if content(layout.TRIAL_FILE) is not None:
         try:
             record = TrialRecord.read(trial_dir)
         except RecordError:
@@ -56,8 +62,8 @@ def read_companions(trial_dir: Path) -> Companions:
                 unreadable.append(f"{layout.TRIAL_FILE} (not the record of a trial)")
     return Companions(
         record=record,
-        meta_data=content(layout.newest_meta_data_file(trial_dir)),
-        flags=content(layout.newest_flags_file(trial_dir)),
-        hyperparameters=content(trial_dir / layout.HYPERPARAMETERS_FILE),
+        meta_data=content(layout.newest_meta_data_name(names)),
+        flags=content(layout.newest_flags_name(names)),
+        hyperparameters=content(layout.HYPERPARAMETERS_FILE),
         unreadable=tuple(unreadable),
     )

@@ -4,6 +4,7 @@ python -m scoring.score_submissions --submission_directory=DIR --output_dir=scor
 """
 
 import argparse
+import gc
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ STRICT_FAILURE, NOT_SCORED, NOT_WRITTEN = 1, 2, 3  # exit codes
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, or one of the exit codes STRICT_FAILURE, NOT_SCORED and NOT_WRITTEN."""
     args = _parser().parse_args(argv)
+    collecting = gc.isenabled()
+    gc.disable()  # hundreds of thousands of objects that all stay would be walked again and again
     try:
         return _score(args)
     except (LogsError, RulesError, TablesError, ValueError) as error:
@@ -43,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or args.output_dir
         print(f"error: cannot write {printable(str(where))}: {error.strerror}", file=sys.stderr)
         return NOT_WRITTEN
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -191,7 +197,7 @@ def _rules(args: argparse.Namespace, against: PublishedBoard | None) -> Rules:
         return load_rules(args.rules or (against.rules if against else ""))
     shipped = shipped_rules()
     known = {name: rule for rules in shipped.values() for name, rule in rules.workloads.items()}
-    tree = _selected(read_logs(args.submission_directory, known), args)
+    tree = _selected(read_logs(args.submission_directory, known, ledger=False), args)
     rules = fitting_rules({t.workload for t in tree.trials}, shipped)
     print(f"rule set {rules.name}, the one whose workloads are those of the logs; --rules chooses another")
     return rules

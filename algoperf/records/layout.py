@@ -136,14 +136,14 @@ def meta_data_file(index: int) -> str:
     return f"meta_data_{index}.json"
 
 
-def newest_flags_file(trial_dir: Path) -> Path | None:
-    """The flags of the last process that worked on a trial; None where there are none."""
-    return _newest_file(_FLAGS, trial_dir)
+def newest_flags_name(names: Iterable[str]) -> str | None:
+    """Of the names in a trial's folder, that of the flags of the last process; None where there are none."""
+    return _newest_name(_FLAGS, names)
 
 
-def newest_meta_data_file(trial_dir: Path) -> Path | None:
-    """Machine and versions of the last process that worked on a trial; None where there are none."""
-    return _newest_file(_META_DATA, trial_dir)
+def newest_meta_data_name(names: Iterable[str]) -> str | None:
+    """Of the names in a trial's folder, that of machine and versions of the last process; None where there are none."""
+    return _newest_name(_META_DATA, names)
 
 
 def is_published_file(name: str) -> bool:
@@ -303,13 +303,9 @@ def _number(pattern: re.Pattern[str], name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _newest_file(pattern: re.Pattern[str], trial_dir: Path) -> Path | None:
-    try:
-        names = [entry.name for entry in os.scandir(trial_dir)]
-    except OSError:
-        return None
+def _newest_name(pattern: re.Pattern[str], names: Iterable[str]) -> str | None:
     numbered = [(number, name) for name in names if (number := _number(pattern, name)) is not None]
-    return trial_dir / max(numbered)[1] if numbered else None
+    return max(numbered)[1] if numbered else None
 
 
 def _newest(root: Path, name: str, folder: str) -> str | None:

@@ -33,14 +33,12 @@ def test_other_names_are_no_workload():
         assert layout.workload_and_framework(str(name)) is None
 
 
-def test_the_newest_files_are_those_with_the_highest_number(tmp_path):
-    assert layout.newest_flags_file(tmp_path / "absent") is None
-    for index in (0, 2, 10):
-        (tmp_path / layout.flags_file(index)).touch()
-        (tmp_path / layout.meta_data_file(index + 1)).touch()
-    (tmp_path / "flags_x.json").touch()
-    assert layout.newest_flags_file(tmp_path) == tmp_path / layout.flags_file(10)
-    assert layout.newest_meta_data_file(tmp_path) == tmp_path / layout.meta_data_file(11)
+def test_the_newest_files_are_those_with_the_highest_number():
+    assert layout.newest_flags_name([]) is None
+    names = [name for i in (0, 2, 10) for name in (layout.flags_file(i), layout.meta_data_file(i + 1))]
+    names.append("flags_x.json")
+    assert layout.newest_flags_name(names) == layout.flags_file(10)
+    assert layout.newest_meta_data_name(names) == layout.meta_data_file(11)
 
 
 def test_published_files_are_those_that_name_no_folder_of_the_machine():
