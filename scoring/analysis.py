@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from scoring.statistics.power import what_studies_can_show
 from scoring.statistics.ranking import Separation, rank_sets, separate, tie_groups
 from scoring.statistics.sensitivity import Scenario
 from scoring.statistics.survival import TimeToTargetDistribution, survival_curve
+from scoring.submission_info import SubmissionInfo, read_infos
 from scoring.times import Mode
 from scoring.validity import RuleConflict, rule_conflicts, validity_issues
 
@@ -112,6 +114,7 @@ class Analysis:
     speedups: list[Speedup]
     differences: list[Difference]
     placement: Placement | None
+    submission_info: dict[str, SubmissionInfo]
     findings: list[LogIssue]
     statements: list[str]
     seed: int
@@ -128,11 +131,13 @@ def analyse(
     replicates: int = DEFAULT_REPLICATES,
     reference: str | None = None,
     against: PublishedBoard | None = None,
+    info_directory: Path | None = None,
 ) -> Analysis:
     """Scores the logs in both modes and computes all statistics and diagnostics.
 
     `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
-    `against` is a published board to place the submissions on.
+    `against` is a published board to place the submissions on. `info_directory` holds `<submission>/submission_info.yml`
+    where the results hold none.
     """
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
@@ -143,6 +148,7 @@ def analyse(
     reference = reference or _default_reference(board)
     separation = separate(board.times, drawn_shares, rules, seed=seed)
     provenance, conflicts = provenance_rows(tree), rule_conflicts(tree, rules, tuning)
+    infos, info_issues = read_infos(tree, tuning.name, info_directory)
     validity = validity_issues(tree, conflicts, provenance)
     return Analysis(
         tree=tree,
@@ -159,8 +165,9 @@ def analyse(
         rule_conflicts=conflicts,
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
+        submission_info=infos,
         placement=None if against is None else place(boards[mode], against),
-        findings=sorted([*log_issues_of(tree, board), *validity]),
+        findings=sorted([*log_issues_of(tree, board), *validity, *info_issues]),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,

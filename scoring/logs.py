@@ -25,6 +25,8 @@ from scoring.eval_table import UnreadableTableError
 from scoring.log_issues import LogIssue, Severity
 from scoring.rules import WorkloadRule
 
+# Who submitted what, in the folder of a submission: the name, and the spellings in AlgoPerf's submissions.
+INFO_FILES = ("submission_info.yml", "submission_info.yaml", "submissions_info.yml", "submissions_info.yaml")
 _DATE_SUFFIX = re.compile(r"(?P<name>.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}")
 # Codes of issues about entries next to the folders of submissions.
 _STRAY_FILE, _NO_STUDY = "stray_file", "no_study"
@@ -238,7 +240,7 @@ class _Walk:
                     entry.path, "no_study_level", "a workload without a study folder; counted as study_0", Severity.NOTE
                 )
                 self._workload(name, 0, entry.path, *named)
-            else:
+            elif entry.name not in INFO_FILES:
                 self.report_issue(entry.path, "stray_entry", "expected study_<s>; ignored", Severity.NOTE)
 
     def _study(self, submission: str, study: int, folder: Path) -> None:

@@ -18,6 +18,7 @@ from algoperf.records.json import dumps, read
 from algoperf.records.layout import TRIAL_FILE, is_published_file, study_folder, study_number
 from algoperf.records.trial import PRIVATE_KEYS
 from scoring.log_issues import LogIssue, Severity, printable
+from scoring.logs import INFO_FILES
 
 
 class MergeError(ValueError):
@@ -96,8 +97,8 @@ def _files(source: Path, left_out: list[LogIssue]) -> Iterator[Path]:
 
 
 def public_copies(copies: Sequence[Copy]) -> list[Copy]:
-    """Those copies that a published board needs: evaluations, hyperparameters, meta data and how trials ended."""
-    return [copy for copy in copies if is_published_file(copy.target.name)]
+    """Copies that a published board needs: evaluations, hyperparameters, meta data, how trials ended, who submitted."""
+    return [copy for copy in copies if is_published_file(copy.target.name) or copy.target.name in INFO_FILES]
 
 
 def public_record(path: Path) -> str:

@@ -22,6 +22,7 @@ from scoring.outcomes import ending
 from scoring.placement import Placement, placement_markdown, placement_table
 from scoring.profiles import profile, tau_grid
 from scoring.scores_only import write_board_tables
+from scoring.submission_info import info_markdown
 from scoring.times import first_reached, own_budget_s
 from scoring.validity import validity_markdown
 
@@ -129,6 +130,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "speedups": plain(analysis.speedups),
         "differences": plain(analysis.differences),
         "findings": plain(analysis.findings),
+        "submission_info": plain(analysis.submission_info),
         "against": None if analysis.placement is None else plain(analysis.placement),
         "statements": list(analysis.statements),
     }
@@ -183,6 +185,9 @@ def leaderboard_markdown(analysis: Analysis) -> str:
     if analysis.placement is not None:
         lines += ["", f"## On the published board {markdown(analysis.placement.board.title)}", ""]
         lines += placement_markdown(analysis.placement, markdown)
+    if analysis.submission_info:
+        order = [row.submission for row in analysis.leaderboard]
+        lines += ["", "## Who submitted", "", *info_markdown(analysis.submission_info, order, markdown)]
     doubts = validity_markdown(analysis.findings, analysis.tree, board.rules)
     lines += ["", "## May its runs be compared?", "", *map(markdown, doubts)]
     lines += ["", "## What this board can and cannot show", ""]

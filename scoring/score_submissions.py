@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tuning_ruleset", choices=tuple(RULESETS), help="read from the logs when not given")
     add("--self_tuning_ruleset", action="store_true", help="the same as --tuning_ruleset=self")
     add("--against", choices=board_names(), help="place the submissions on a published board, under its rules")
+    add("--submission_info", help="folder of <submission>/submission_info.yml, where the results hold none")
     add("--compat", choices=("algoperf",), help="score as AlgoPerf's scorer does, not by the written rules")
     add(
         "--budgets",
@@ -148,6 +149,7 @@ def _score(args: argparse.Namespace) -> int:
         replicates=args.bootstrap_replicates if is_full else min(FAST_REPLICATES, args.bootstrap_replicates),
         reference=args.reference,
         against=against,
+        info_directory=None if args.submission_info is None else Path(args.submission_info).expanduser(),
     )
     written = write_tables(analysis, output_dir)
     intervals = {row.submission: (row.score_low, row.score_high) for row in analysis.leaderboard}
