@@ -136,8 +136,8 @@ def analyse(
     """Scores the logs in both modes and computes all statistics and diagnostics.
 
     `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
-    `against` is a published board to place the submissions on. `info_directory` holds `<submission>/submission_info.yml`
-    where the results hold none.
+    `against` is a published board to place the submissions on. `info_directory` holds
+    `<submission>/submission_info.yml` where the results hold none.
     """
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
