@@ -38,6 +38,12 @@ class Board:
         return self.times.submissions
 
     @property
+    def title(self) -> str:
+        """Rules, tuning and mode, and whose budgets count where these are not the rules'."""
+        budgets = "" if self.rules.stated is None else ", budgets as the runs recorded them"
+        return f"rules {self.rules.name}, {self.tuning.name} tuning, mode {self.mode}{budgets}"
+
+    @property
     def budgets_s(self) -> np.ndarray:
         """[w] budgets of `times.workloads`, the tuning ruleset's factor included."""
         limits = [self.rules.workloads[w].max_runtime_s for w in self.times.workloads]

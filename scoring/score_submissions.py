@@ -115,8 +115,8 @@ def _score(args: argparse.Namespace) -> int:
     formats = _names(args.tables)
     check_formats(formats)
     is_full, is_plain = args.statistics == "full", args.statistics == "none"
-    if is_plain and (args.against or args.save_results_to_filename):
-        raise LogsError("--against and --save_results_to_filename need --statistics=fast or full")
+    if is_plain and (args.against or args.save_results_to_filename or args.submission_info):
+        raise LogsError("--against, --save_results_to_filename and --submission_info need --statistics=fast or full")
     against = None if args.against is None else published_board(args.against)
     rules = _rules(args, against).with_counts(studies=args.num_studies, trials=args.num_trials)
     tree = _selected(read_logs(args.submission_directory, rules.workloads, ledger=not is_plain or bool(formats)), args)
@@ -250,8 +250,7 @@ def _print_board(analysis: "Analysis") -> None:
     from scoring.outputs import limits
 
     board = analysis.board
-    budgets = "" if board.rules.stated is None else ", budgets as the runs recorded them"
-    print(f"rules {board.rules.name}, {board.tuning.name} tuning, mode {board.mode}{budgets}")
+    print(board.title)
     width = max(len("submission"), *(len(printable(r.submission)) for r in analysis.leaderboard))
     print(f"{'rank':>4}  {'ranks':>7}  {'tie':>3}  {'submission':<{width}}  {'score':>7}  95 % interval")
     for row in analysis.leaderboard:

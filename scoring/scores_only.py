@@ -81,7 +81,7 @@ def write_board_tables(board: Board, output_dir: Path) -> list[Path]:
 def print_scores(scores: Scores) -> None:
     """Prints rank, submission and score, best first."""
     board, ranks = scores.board, scores.board.ranks()
-    print(f"rules {board.rules.name}, {board.tuning.name} tuning, mode {board.mode}, without statistics")
+    print(f"{board.title}, without statistics")
     width = max(len("submission"), *(len(printable(name)) for name in board.submissions))
     print(f"{'rank':>4}  {'submission':<{width}}  {'score':>7}")
     for i in board.ranking():
