@@ -14,7 +14,7 @@ from scoring.differences import Difference, differences
 from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
-from scoring.placement import Placement, place
+from scoring.placement import Placement, place_submissions
 from scoring.provenance import ProvenanceRow, provenance_rows
 from scoring.published import PublishedBoard
 from scoring.rules import Rules, TuningRule
@@ -166,7 +166,7 @@ def analyse(
         speedups=speedups(boards[mode], reference),
         differences=differences(boards[Mode.ALGOPERF], board),
         submission_info=infos,
-        placement=None if against is None else place(boards[mode], against),
+        placement=None if against is None else place_submissions(boards[mode], against),
         findings=sorted([*log_issues_of(tree, board), *validity, *info_issues]),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,

@@ -46,7 +46,7 @@ class Placement:
     profiles: tuple[tuple[float, ...], ...]
 
 
-def place(board: Board, published: PublishedBoard) -> Placement:
+def place_submissions(board: Board, published: PublishedBoard) -> Placement:
     """Places the submissions of `board`.
 
     Raises PublishedBoardError where the two were not made under the same rules, or no times are published.

@@ -74,15 +74,15 @@ class ProvenanceRow:
 def provenance_rows(tree: LogTree) -> list[ProvenanceRow]:
     """Rows for every property that some trial recorded, and one for the framework."""
     rows = []
-    for name, wanted in _PROPERTIES.items():
+    for name, recorded_property in _PROPERTIES.items():
         counts: dict[str, Counter[str]] = {s: Counter() for s in tree.submissions}
         for trial in tree.trials:
-            if wanted.framework in ("", trial.framework):
-                counts[trial.submission][_value(trial, wanted)] += 1
+            if recorded_property.framework in ("", trial.framework):
+                counts[trial.submission][_value(trial, recorded_property)] += 1
         known = {value for counter in counts.values() for value in counter} - {_NOT_RECORDED}
         if known:
             differs = _definitions_differ(known) if name == DEFINITION else len(known) > 1
-            rows.append(_row(name, counts, differs, wanted.severity))
+            rows.append(_row(name, counts, differs, recorded_property.severity))
     frameworks: dict[str, Counter[str]] = {s: Counter() for s in tree.submissions}
     for trial in tree.trials:
         frameworks[trial.submission][trial.framework] += 1
@@ -102,14 +102,16 @@ def _row(name: str, counts: dict[str, Counter[str]], differs: bool, severity: Se
     return ProvenanceRow(name=name, values=values, differs=differs, severity=severity)
 
 
-def _value(trial: Trial, wanted: _Property) -> str:
-    if wanted.key == _DEFINITION_KEY:
+def _value(trial: Trial, recorded_property: _Property) -> str:
+    if recorded_property.key == _DEFINITION_KEY:
         digest = recorded_digest(trial)
         # the definition differs from workload to workload by nature, so it is compared workload by workload
         return _NOT_RECORDED if digest is None else f"{trial.workload}: {digest}"
-    value = _at(trial.record.provenance if trial.record else {}, wanted.path) if wanted.path else None
-    if value is None and wanted.key:
-        value = trial.meta_data.get(wanted.key)
+    value = (
+        _at(trial.record.provenance if trial.record else {}, recorded_property.path) if recorded_property.path else None
+    )
+    if value is None and recorded_property.key:
+        value = trial.meta_data.get(recorded_property.key)
     return _NOT_RECORDED if value in (None, "") else str(value)
 
 

@@ -113,12 +113,14 @@ def info_markdown(infos: dict[str, SubmissionInfo], order: Sequence[str], escape
 
 
 def _contradictions(info: SubmissionInfo, ruleset: str, frameworks: set[str]) -> list[tuple[Severity, str]]:
-    found = []
+    contradictions = []
     if info.ruleset and info.ruleset != ruleset:
-        found.append((Severity.WARNING, f"says ruleset {info.ruleset}, and is scored under {ruleset}"))
+        contradictions.append((Severity.WARNING, f"says ruleset {info.ruleset}, and is scored under {ruleset}"))
     if info.framework and frameworks and info.framework not in frameworks:
-        found.append((Severity.WARNING, f"says framework {info.framework}, and ran in {', '.join(sorted(frameworks))}"))
-    return found
+        contradictions.append(
+            (Severity.WARNING, f"says framework {info.framework}, and ran in {', '.join(sorted(frameworks))}")
+        )
+    return contradictions
 
 
 def _folders(tree: LogTree, submission: str, directory: Path | None) -> Iterable[Path]:

@@ -87,15 +87,15 @@ def _known(base_rules: Rules) -> dict[str, WorkloadRule]:
 def _workload_rule(
     path: Path, name: str, entry: Mapping[str, Any], known: Mapping[str, WorkloadRule], base: str
 ) -> WorkloadRule:
-    facts = known.get(name, known.get(base))
-    if facts is None:
+    nearest = known.get(name, known.get(base))
+    if nearest is None:
         raise RulesError(f"{path}: no shipped rule set has a budget for {name}; write a TOML rule set for --rules")
     metric = str(entry["target_metric_name"]).removeprefix("validation/")
     directions = {rule.metric.name: rule.metric.direction for rule in known.values()}
     if metric not in directions:
         raise RulesError(f"{path}: {name}: expected a metric among {', '.join(sorted(directions))}, got {metric!r}")
     return dataclasses.replace(
-        facts,
+        nearest,
         name=name,
         base=base,
         metric=MetricSpec(name=metric, direction=directions[metric]),

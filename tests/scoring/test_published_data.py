@@ -12,7 +12,7 @@ import pytest
 from scoring.board import make_board
 from scoring.logs import read_logs
 from scoring.matrix import performance_ratios, qualified_times
-from scoring.placement import place
+from scoring.placement import place_submissions
 from scoring.profiles import grid_score
 from scoring.published import PublishedBoardError, board_names, boards_with_times, published_board
 from scoring.published.__main__ import board_toml
@@ -37,7 +37,7 @@ def written(folder: Path, factor: float, name: str = "newcomer") -> Path:
 
 def placed(logs: Path, mode: Mode = Mode.RULES):
     board = make_board(read_logs(logs, RULES.workloads), RULES, SELF, mode)
-    return place(board, BOARD)
+    return place_submissions(board, BOARD)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_board_without_times_is_listed_and_places_nobody(
 def test_other_rules_are_no_match(logs: Path) -> None:
     board = make_board(read_logs(logs, RULES.workloads), RULES, RULES.tuning["external"], Mode.RULES)
     with pytest.raises(PublishedBoardError, match=r"made under rules v0\.5, self tuning"):
-        place(board, BOARD)
+        place_submissions(board, BOARD)
 
 
 def test_unknown_boards_and_impossible_numbers() -> None:
