@@ -4,11 +4,8 @@ import contextlib
 import functools
 import gc
 import importlib
-import os
 import pickle
 import re
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from algoperf import jax_sharding_utils, nvidia, spec
-from algoperf.backends import host_memory
+from algoperf.backends import host_memory, jax_processes
 from algoperf.backends.base import Model
 from algoperf.backends.jax_workload import JaxWorkload
 from algoperf.definition import JAX, WorkloadDefinition
@@ -28,8 +25,6 @@ from algoperf.definition import JAX, WorkloadDefinition
 __all__ = ["JaxBackend", "JaxWorkload", "create"]
 
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
-_LEAVE_TIMEOUT_MS = 30_000
-_LEAVE_S = 1.0  # in which the other processes leave
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
@@ -37,42 +32,10 @@ def create() -> "JaxBackend":
     """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes."""
     jax.config.update("jax_threefry_partitionable", True)
     _compilations()
-    joined = _join_processes()
+    joined = jax_processes.join()
     if jax.default_backend() == "cpu":
         host_memory.keep_freed()
     return JaxBackend(joined=joined)
-
-
-def _join_processes() -> bool:
-    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if not address or jax.distributed.is_initialized():
-        return False
-    missing = [name for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID") if not os.environ.get(name, "").isdigit()]
-    if missing:
-        raise ValueError(f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(missing)} must be whole numbers")
-    # By default JAX aborts every process when one is lost, before a record can be written.
-    jax.config.update("jax_enable_recoverability", True)
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
-    jax.distributed.initialize(
-        coordinator_address=address,
-        num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-        process_id=int(os.environ["JAX_PROCESS_ID"]),
-    )
-    return True
-
-
-def _leave_processes(rank: int) -> None:
-    """Leaves the other processes; process 0, which serves them, goes last, since its end aborts those still joined."""
-    from jax._src import distributed  # the barrier of the service has no public name
-
-    client: Any = distributed.global_state.client
-    try:
-        client.wait_at_barrier("algoperf/leave", _LEAVE_TIMEOUT_MS)
-        if rank == 0:
-            time.sleep(_LEAVE_S)
-        jax.distributed.shutdown()
-    except jax.errors.JaxRuntimeError as error:
-        warnings.warn(f"left jax.distributed before all processes did: {error}", stacklevel=3)
 
 
 class JaxBackend:
@@ -150,8 +113,8 @@ class JaxBackend:
     def broadcast_object(self, value: Any) -> Any:
         return self.gather_objects(value if self.rank == 0 else None)[0]
 
-    def rank_store(self) -> "_JaxStore | None":
-        return _JaxStore() if self._joined else None
+    def rank_store(self) -> jax_processes.JaxStore | None:
+        return jax_processes.JaxStore() if self._joined else None
 
     def _gather(self, array: np.ndarray) -> np.ndarray:
         """Stacks every rank's array of one shape: [world_size, *shape]."""
@@ -249,7 +212,7 @@ class JaxBackend:
 
     def close(self) -> None:
         if self._joined:
-            _leave_processes(self.rank)
+            jax_processes.leave(self.rank)
             self._joined = False
 
 
@@ -272,27 +235,6 @@ class _CompilationCounter:
 def _compilations() -> _CompilationCounter:
     """The one of this process: JAX cannot take a listener away again."""
     return _CompilationCounter()
-
-
-class _JaxStore:
-    """`RankStore` in the key-value service of `jax.distributed`."""
-
-    def __init__(self) -> None:
-        from jax._src import distributed  # the service has no public name
-
-        self._client: Any = distributed.global_state.client
-
-    def set(self, key: str, value: str) -> None:
-        self._client.key_value_set(f"algoperf/{key}", value, allow_overwrite=True)
-
-    def get(self, key: str) -> str | None:
-        try:
-            value: str = self._client.key_value_try_get(f"algoperf/{key}")
-        except jax.errors.JaxRuntimeError as error:
-            if "NOT_FOUND" in str(error):
-                return None
-            raise
-        return value
 
 
 def _fence_inputs() -> list[jax.Array]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import datetime
 import gc
 import inspect
 import re
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 
 from algoperf import nvidia, spec
 from algoperf.backends import host_memory, torch_checkpoint, torch_module
 from algoperf.backends.base import Model
+from algoperf.backends.torch_processes import TorchStore, join
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
 from algoperf.pytorch_utils import pytorch_setup
@@ -40,26 +38,7 @@ def create() -> "TorchBackend":
         host_memory.keep_freed()
     if not use_ddp or dist.is_initialized():
         return TorchBackend(device)
-    store, rank, world_size = next(iter(rendezvous("env://")))
-    name = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(name, store=PrefixStore("group", store), rank=rank, world_size=world_size)
-    return TorchBackend(device, store=_TorchStore(store.clone()))
-
-
-class _TorchStore:
-    """`RankStore` in the store by which the processes found each other."""
-
-    _TIMEOUT = datetime.timedelta(seconds=2)
-
-    def __init__(self, store: Store) -> None:
-        self._store = PrefixStore("algoperf", store)
-        self._store.set_timeout(self._TIMEOUT)
-
-    def set(self, key: str, value: str) -> None:
-        self._store.set(key, value)
-
-    def get(self, key: str) -> str | None:
-        return self._store.get(key).decode() if self._store.check([key]) else None
+    return TorchBackend(device, store=join("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"))
 
 
 def data_parallel(module: nn.Module, **options: Any) -> nn.parallel.DistributedDataParallel:
@@ -79,7 +58,7 @@ class TorchBackend:
     evaluation_packages = ("numpy", "torch.nn")
     num_local_devices = 1
 
-    def __init__(self, device: torch.device, *, store: _TorchStore | None = None) -> None:
+    def __init__(self, device: torch.device, *, store: TorchStore | None = None) -> None:
         self.device = device
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -139,7 +118,7 @@ class TorchBackend:
     def broadcast_object(self, value: Any) -> Any:
         return self.gather_objects(value if self.rank == 0 else None)[0]
 
-    def rank_store(self) -> _TorchStore | None:
+    def rank_store(self) -> TorchStore | None:
         return self._store
 
     # -- data and models

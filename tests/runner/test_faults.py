@@ -4,14 +4,12 @@ Each table row is a fault: its id, what is done, and what must be seen. The toy 
 this process or in one of its own; real frameworks only where the fault is theirs.
 """
 
-import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -224,14 +222,6 @@ def start(tmp_path: Path, source: str, *, stderr=subprocess.PIPE, environment=No
     )
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.02)
-
-
 def end(process: subprocess.Popen) -> tuple[int, str]:
     """Exit status and what was shown."""
     try:
@@ -262,7 +252,7 @@ STOPPED = [
 @pytest.mark.parametrize(("source", "number", "first"), [row[1:] for row in STOPPED], ids=[row[0] for row in STOPPED])
 def test_a_signal_ends_a_run_with_a_line_and_a_record(tmp_path, source, number, first):
     process = start(tmp_path, source)
-    wait_for(trial_dir(tmp_path) / "checkpoint_1" if first is None else tmp_path / "mine" / first, process)
+    toy_runs.wait_for(trial_dir(tmp_path) / "checkpoint_1" if first is None else tmp_path / "mine" / first, process)
     process.send_signal(number)
     _, shown = end(process)
     record = record_of(tmp_path)
@@ -314,7 +304,7 @@ SECOND = [
 @pytest.mark.parametrize("changes", [row[1] for row in SECOND], ids=[row[0] for row in SECOND])
 def test_a_second_process_is_refused_by_name_and_touches_nothing(tmp_path, changes):
     first = start(tmp_path, SLOW)
-    wait_for(trial_dir(tmp_path) / "checkpoint_1", first)
+    toy_runs.wait_for(trial_dir(tmp_path) / "checkpoint_1", first)
     rows = (trial_dir(tmp_path) / "eval_measurements.csv").read_text()
     status, shown = end(start(tmp_path, SLOW, **changes))
     assert status != 0
@@ -327,7 +317,7 @@ def test_a_second_process_is_refused_by_name_and_touches_nothing(tmp_path, chang
 
 def test_a_lock_does_not_outlive_a_killed_process(tmp_path):
     first = start(tmp_path, SLOW)
-    wait_for(trial_dir(tmp_path) / "checkpoint_1", first)
+    toy_runs.wait_for(trial_dir(tmp_path) / "checkpoint_1", first)
     first.kill()
     end(first)
     status, shown = end(start(tmp_path, SLOW, resume_last_run=True, max_global_steps=5))
@@ -356,108 +346,8 @@ def test_a_run_ends_with_a_suite_that_was_killed(tmp_path):
     environment = {name: value.replace(str(os.getpid()), str(suite.pid)) for name, value in environment.items()}
     source = f"from algoperf.runner.parent import end_with_suite\nend_with_suite()\n{SLOW}"
     run = start(tmp_path, source, environment=environment)
-    wait_for(trial_dir(tmp_path) / "checkpoint_1", run)
+    toy_runs.wait_for(trial_dir(tmp_path) / "checkpoint_1", run)
     suite.kill()
     end(run)
     suite.wait()
     assert record_of(tmp_path)["outcome"] == "interrupted"
-
-
-# -- several processes: real frameworks, since these are their faults
-
-RANKS = """
-import sys
-sys.path[:0] = [{here!r}, {root!r}]
-import json, os
-from pathlib import Path
-import toy_runs
-from algoperf.harness.signals import StopSignals
-from algoperf.runner import driver, summary
-
-config = toy_runs.config(Path(sys.argv[1]), sys.argv[2], **json.loads(sys.argv[3]))
-with StopSignals() as stop:
-    results = driver.run(config, registry=toy_runs.endless(), stop=stop)
-    summary.show(results)
-    sys.stderr.flush()
-    if results[0].has_lost_ranks:
-        os._exit(1)
-sys.exit(1 if results[0].outcome.is_failure else 0)
-"""
-TELLS_PID = """
-import os, pathlib
-RANK = int(os.environ.get("RANK") or os.environ.get("JAX_PROCESS_ID"))
-pathlib.Path(__file__).with_name(f"pid_{RANK}").write_text(str(os.getpid()))
-"""
-PYTORCH, JAX = pytest.mark.torch, pytest.mark.jax
-
-
-def start_ranks(tmp_path: Path, framework: str, source: str = "", **changes) -> list[subprocess.Popen]:
-    """Two processes, in PyTorch under torchrun; what they show goes to the file `shown`."""
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS.format(here=str(toy_runs.HERE), root=str(ROOT)))
-    whole = toy_runs.SUBMISSIONS[framework].read_text() + TELLS_PID + source
-    given = {"submission_path": submission(tmp_path, whole), **changes}
-    command = [str(script), str(tmp_path), framework, json.dumps(given)]
-    port = toy_runs.free_port()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if framework == "pytorch":
-        torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-        started = [([sys.executable, *torchrun, *command], environment)]
-    else:
-        shared = {**environment, "JAX_NUM_PROCESSES": "2", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"}
-        started = [([sys.executable, *command], {**shared, "JAX_PROCESS_ID": str(rank)}) for rank in range(2)]
-    with (tmp_path / "shown").open("w") as shown:
-        return [subprocess.Popen(words, env=env, stdout=shown, stderr=shown) for words, env in started]
-
-
-def pid_of(tmp_path: Path, rank: int) -> int:
-    return int((tmp_path / "mine" / f"pid_{rank}").read_text())
-
-
-ONLY_RANK_1 = """
-_update = update_params
-def update_params(*, global_step, **named):
-    if RANK == 1 and global_step == 3:
-        raise KeyError("only on rank 1")
-    return _update(global_step=global_step, **named)
-"""
-LOST = [
-    # fault                      framework    signal          rank   source     what the record names
-    pytest.param("pytorch", signal.SIGKILL, 1, "", "rank 1", marks=PYTORCH, id="PyTorch rank 1 killed"),
-    pytest.param("pytorch", signal.SIGKILL, 0, "", "rank 0", marks=PYTORCH, id="PyTorch rank 0 killed"),
-    pytest.param("pytorch", signal.SIGSTOP, 1, "", "rank 1 has not answered", marks=PYTORCH, id="PyTorch rank 1 hangs"),
-    pytest.param("pytorch", None, 1, ONLY_RANK_1, "only on rank 1", marks=PYTORCH, id="PyTorch rank 1 raises"),
-    pytest.param("jax", signal.SIGKILL, 1, "", "rank 1", marks=JAX, id="JAX rank 1 killed"),
-    pytest.param("jax", signal.SIGSTOP, 1, "", "rank 1 has not answered", marks=JAX, id="JAX rank 1 hangs"),
-    pytest.param("jax", None, 1, ONLY_RANK_1, "only on rank 1", marks=JAX, id="JAX rank 1 raises"),
-]
-
-
-@pytest.mark.parametrize(("framework", "number", "rank", "source", "named"), LOST)
-def test_a_lost_rank_is_a_typed_end_within_seconds(tmp_path, framework, number, rank, source, named):
-    processes = start_ranks(tmp_path, framework, source, rank_timeout_s=6)
-    folder = toy_runs.trial_dir(tmp_path, framework)
-    try:
-        wait_for(folder / "checkpoint_1", processes[0])
-        if number is not None:
-            os.kill(pid_of(tmp_path, rank), number)
-        survivor = processes[0 if framework == "jax" else -1]
-        deadline_s = time.monotonic() + 20
-        record = folder / "trial.json"
-        while time.monotonic() < deadline_s and not (record.exists() and named in record.read_text()):
-            time.sleep(0.05)
-        shown = (tmp_path / "shown").read_text()
-        assert record.exists(), shown
-        assert named in json.loads(record.read_text())["error"], shown
-        assert json.loads(record.read_text())["outcome"] == "crashed"
-        if number == signal.SIGSTOP:
-            assert "waiting for rank 1 for" in shown
-            os.kill(pid_of(tmp_path, rank), signal.SIGKILL)
-        assert survivor.wait(timeout=TIMEOUT_S) == 1
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        for other in range(2):
-            with contextlib.suppress(OSError):
-                os.kill(pid_of(tmp_path, other), signal.SIGKILL)

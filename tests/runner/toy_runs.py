@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from algoperf.definition import Budget
@@ -73,6 +74,15 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 60) -> None:
+    """Waits for a file that a running process makes."""
+    deadline = time.monotonic() + timeout_s
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.02)
 
 
 def run_in_process(script: str, tmp_path: Path, *, env=None, launcher=(), timeout_s=120):
