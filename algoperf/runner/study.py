@@ -145,10 +145,11 @@ class Study:
           UserError: the submission lacks a function, or the data cannot be prepared.
         """
         answer: _Loaded | LoopResult | UserError
+        own_work, pinned_code = OwnWork(), self._pinned_code(backend)
         begun_s, seconds = time.monotonic(), None
         try:
             with stop.interrupting():
-                answer = self._load(backend, report)
+                answer = self._load(backend, report, own_work, pinned_code)
                 seconds = time.monotonic() - begun_s
                 if backend.rank == 0:
                     prepare.ensure_prepared(
@@ -168,9 +169,8 @@ class Study:
             raise answer
         return _Import(answer=answer, seconds=seconds)
 
-    def _load(self, backend: Backend, report: Report) -> _Loaded:
+    def _load(self, backend: Backend, report: Report, own_work: OwnWork, pinned_code: PinnedCode) -> _Loaded:
         definition = self.definition
-        own_work, pinned_code = OwnWork(), self._pinned_code(backend)
         submission = load_submission(self.config.submission_path)
         batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size:
