@@ -158,17 +158,11 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
     definition describes.
     """
     raw = _parse(name_or_path)
-    unknown = set(raw) - _TOP_LEVEL_KEYS
-    if unknown:
-        raise RulesError(f"{name_or_path}: unknown keys {sorted(unknown)}; known are {sorted(_TOP_LEVEL_KEYS)}")
-    if raw.get("schema_version") != SCHEMA_VERSION:
-        raise RulesError(f"{name_or_path}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
+    _check_top_level(name_or_path, raw)
     try:
         known, registry_problem = _known_workloads(definitions or REGISTRY.definitions)
         held_out = dict(sorted(raw.get("held_out", {}).items()))
         suite = _suite(raw["suite"]) if "suite" in raw else None
-        if raw.get("frozen"):
-            _check_frozen(name_or_path, raw)
         base_workloads = tuple(sorted(raw["base_workloads"] if suite is None else suite.workloads))
         studies = {} if suite is None else suite.studies
         workloads = dict(known)
@@ -198,6 +192,16 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         raise RulesError(f"{name_or_path}: a value has the wrong kind: {error}") from error
 
 
+def _check_top_level(name: str, raw: Mapping[str, Any]) -> None:
+    unknown = set(raw) - _TOP_LEVEL_KEYS
+    if unknown:
+        raise RulesError(f"{name}: unknown keys {sorted(unknown)}; known are {sorted(_TOP_LEVEL_KEYS)}")
+    if raw.get("schema_version") != SCHEMA_VERSION:
+        raise RulesError(f"{name}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
+    if raw.get("frozen"):
+        _check_frozen(name, raw)
+
+
 def _profile(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(value) for key, value in entry.items()}
 
@@ -207,7 +211,7 @@ def _check_frozen(name: str, raw: Mapping[str, Any]) -> None:
     if "suite" in raw:
         raise RulesError(f"{name}: a frozen rule set lists its base_workloads and names no suite")
     listed = raw.get("workloads", {})
-    for workload in (*raw["base_workloads"], *raw.get("held_out", {})):
+    for workload in (*raw.get("base_workloads", ()), *raw.get("held_out", {})):
         missing = sorted(_REQUIRED_KEYS - set(listed.get(workload, {})))
         if missing:
             raise RulesError(f"{name}: a frozen rule set states everything; [workloads.{workload}] lacks {missing}")
