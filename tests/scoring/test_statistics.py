@@ -114,6 +114,18 @@ def test_kaplan_meier_and_restricted_mean_on_a_textbook_case() -> None:
     assert law.standard_error_s == pytest.approx(2.83, abs=0.02)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_time_law_agrees_with_scipy(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    reached, censored = random.integers(1, 30, 9).astype(float), random.integers(1, 50, 6).astype(float)
+    law = survival_curve(reached.tolist(), censored.tolist(), without_log=0, budget_s=50.0)
+    curve = stats.ecdf(stats.CensoredData(uncensored=reached, right=censored)).sf
+    np.testing.assert_array_equal(law.times_s, curve.quantiles)
+    np.testing.assert_allclose(law.survival, curve.probabilities, rtol=1e-12, atol=1e-15)
+    wilson = stats.binomtest(9, 15).proportion_ci(method="wilson")
+    assert (law.success_low, law.success_high) == pytest.approx((wilson.low, wilson.high), rel=1e-12)
+
+
 def test_time_law_counts_what_left_no_log_as_failures() -> None:
     law = survival_curve([10.0, 20.0], [], without_log=2, budget_s=100.0)
     assert law.trials == 4
