@@ -319,12 +319,12 @@ def damaged_store_fault(framework: str, how: str, options: argparse.Namespace) -
             (file.parent / "store.json").write_text("{")
         trial = Trial(folder, framework, data_dir, "--max_global_steps=20")
         status, errors = trial.run()
-        if status == 0:  # generated data may be made again, which must be said
+        if status == 0:  # generated data may be generated again, which must be said
             said = [
                 line for line in errors.splitlines() if "mnist_mini" in line and ("damage" in line or "again" in line)
             ]
             require(bool(said), errors[:200])
-            return f"made again: {said[0]}"
+            return f"generated again: {said[0]}"
         return one_line_error(status, errors, "mnist_mini")
 
     return Fault(name=f"a store whose array is {how}, {framework}", run=run)

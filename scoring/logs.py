@@ -213,8 +213,8 @@ class _Walk:
     def _entries(self, folder: Path, *, hidden: bool = False) -> list[_Entry]:
         """What is in `folder`, in numeric order; links count as what they lead to."""
         try:
-            with os.scandir(folder) as found:
-                entries = [(e.name, _is_folder(e)) for e in found if hidden or not e.name.startswith(".")]
+            with os.scandir(folder) as listing:
+                entries = [(e.name, _is_folder(e)) for e in listing if hidden or not e.name.startswith(".")]
         except OSError as error:
             self._unreadable.add(folder)
             message = f"the folder cannot be read ({error.strerror}); what is in it counts as missing"

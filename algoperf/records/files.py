@@ -26,11 +26,11 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        pieces, room = [], max_bytes + 1 if found.st_size <= max_bytes else 0
-        while room and (piece := os.read(descriptor, min(room, found.st_size + 1))):
+        pieces, room = [], max_bytes + 1 if status.st_size <= max_bytes else 0
+        while room and (piece := os.read(descriptor, min(room, status.st_size + 1))):
             pieces.append(piece)
             room -= len(piece)
         if not room:

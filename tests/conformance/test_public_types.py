@@ -16,7 +16,7 @@ from algoperf.testing.toy_workload.definition import MINI
 
 
 def toy_workload(definition=MINI):
-    return FakeBackend().build_workload(definition, model=None)
+    return FakeBackend().build_workload(definition, numpy_model.build(definition))
 
 
 def test_a_target_is_reached_by_what_is_strictly_better():
