@@ -10,6 +10,7 @@ from typing import Any
 
 from algoperf.definition import MetricSpec
 from algoperf.records import json
+from algoperf.records.columns import metric_of
 from scoring.rules import Rules, RulesError, WorkloadRule, load_rules
 
 _KEYS = frozenset({"benchmark_version", "base_workloads", "held_out_workloads", "workloads"})
@@ -90,7 +91,7 @@ def _workload_rule(
     nearest = known.get(name, known.get(base))
     if nearest is None:
         raise RulesError(f"{path}: no shipped rule set has a budget for {name}; write a TOML rule set for --rules")
-    metric = str(entry["target_metric_name"]).removeprefix("validation/")
+    metric = metric_of(str(entry["target_metric_name"]))
     directions = {rule.metric.name: rule.metric.direction for rule in known.values()}
     if metric not in directions:
         raise RulesError(f"{path}: {name}: expected a metric among {', '.join(sorted(directions))}, got {metric!r}")

@@ -26,7 +26,9 @@ SPELLED_ALIKE = {
     ("algoperf/submissions/loading.py", columns.GLOBAL_STEP),
     ("algoperf/harness/run_state.py", columns.GLOBAL_STEP),
     ("scoring/differences.py", columns.SCORE),
+    ("scoring/placement.py", columns.SCORE),
     ("scoring/score_submissions.py", columns.SCORE),
+    ("scoring/scores_only.py", columns.SCORE),
 }
 
 
