@@ -14,6 +14,7 @@ from fake_pynvml import fake_pynvml
 
 from algoperf.records import provenance
 from algoperf.testing.fake_backend import FakeBackend
+from algoperf.testing.toy_workload import numpy_model
 from algoperf.testing.toy_workload.definition import MINI
 
 CPU_REPORT = {"framework": "jax", "platform": "cpu", "device_names": ["cpu"], "memory_bytes": [None]}
@@ -22,7 +23,7 @@ NVML_GPUS = [(40, 250, 1000, 35), (60, 750, 1000, None)]
 
 
 def workload():
-    return FakeBackend().build_workload(MINI, model=None)
+    return FakeBackend().build_workload(MINI, numpy_model.build(MINI))
 
 
 def meta(report=CPU_REPORT):
