@@ -83,6 +83,12 @@ flags.DEFINE_boolean(
     False,
     "End a run when its validation target is met, without waiting for the test target; scores do not depend on it.",
 )
+flags.DEFINE_string(
+    "calibration",
+    "auto",
+    "Of minis, whose budgets count reference steps. auto: measure what a step costs here, beside each trial; off: the "
+    "seconds of the machine on which targets were set; or a file of known costs.",
+)
 flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
 flags.DEFINE_boolean(
     "dry_run", False, "With a suite: say what would run, how long, on how much disk space and what is missing; stop."

@@ -145,6 +145,37 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceBudget(Budget):
+    """A budget declared in reference steps: steps of the reference algorithm at the workload's reference point.
+
+    What a reference step costs is measured where a run takes place, in the run's framework. The seconds are what the
+    steps took where the targets were set, and do not define the task; they hold where nothing is measured.
+
+    Attributes:
+      max_runtime_steps: the submission time of one run, in reference steps.
+      eval_period_steps: the submission time between evaluations, in reference steps.
+      target_steps: steps that the reference takes to the validation target, for estimates; of no effect on a run.
+    """
+
+    max_runtime_s: float = field(metadata=NOT_IN_DIGEST)
+    eval_period_s: float = field(metadata=NOT_IN_DIGEST)
+    max_runtime_steps: int
+    eval_period_steps: int
+    target_steps: int = field(metadata=NOT_IN_DIGEST)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.eval_period_steps <= self.max_runtime_steps or not self.target_steps > 0:
+            raise ValueError(f"expected 0 < eval_period_steps <= max_runtime_steps and 0 < target_steps, got {self}")
+
+    def at_cost(self, step_s: float) -> "ReferenceBudget":
+        """The same budget on a machine on which a reference step takes `step_s` seconds."""
+        return dataclasses.replace(
+            self, max_runtime_s=self.max_runtime_steps * step_s, eval_period_s=self.eval_period_steps * step_s
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ruleset:
     """Tuning rules: how many trials form a study, and the factor on `max_runtime_s`."""
 

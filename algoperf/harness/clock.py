@@ -23,6 +23,7 @@ class Item(enum.StrEnum):
     LOGGING = "logging"
     IMPORT_SUBMISSION = "import_submission"
     INIT_OPTIMIZER_STATE = "init_optimizer_state"
+    CALIBRATION = "calibration"
     OTHER = "other"
 
 

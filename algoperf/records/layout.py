@@ -25,6 +25,7 @@ LAYOUT = "<submission>/study_<s>/<workload>_<framework>/trial_<k>/"
 TRIAL_FILE = "trial.json"
 HYPERPARAMETERS_FILE = "hparams.json"
 SEED_FILE = "seed.json"
+CALIBRATION_FILE = "calibration.json"
 SUBMISSION_FILE = "submission.json"
 PROCESS_FILE = "process.json"
 MEASUREMENTS = "measurements.csv"
@@ -40,7 +41,7 @@ _CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
 # Every file that a run writes below the folder of a workload; `--overwrite` removes nothing else.
 _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
-    r"(trial|hparams|seed|submission|process)\.json|(flags|meta_data)_\d+\.json|"
+    r"(trial|hparams|seed|submission|process|calibration)\.json|(flags|meta_data)_\d+\.json|"
     r"(eval_)?measurements(\.lost-\d+)?\.csv|(traces|events|wandb)/.+|"
     rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|[^/]*\.lock(\.json)?)"
 )

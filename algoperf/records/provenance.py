@@ -57,7 +57,7 @@ def collect(
             "cpu_cores": _query(lambda: psutil.cpu_count(logical=False)),
             "cpu_threads": os.cpu_count(),
             "cpu_threads_usable": _query(lambda: len(os.sched_getaffinity(0))),
-            "cpu_quota": _cpu_quota(),
+            "cpu_quota": cpu_quota(),
             "memory_bytes": memory and memory.total,
             "memory_limit_bytes": _memory_limit_bytes(),
             "devices": plain(device_report, unknown=str),
@@ -67,7 +67,7 @@ def collect(
             "python": platform.python_version(),
             "python_compiler": platform.python_compiler(),
             "packages": package_versions(),
-            "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_ENVIRONMENT)},
+            "environment": environment(),
         },
         "code": dict(git_state()),
         "command": list(sys.argv),
@@ -113,6 +113,11 @@ def flags_json(flag_values: Any) -> dict[str, Any]:
 def package_versions() -> dict[str, str | None]:
     """Versions of the installed packages that matter, read without importing them."""
     return {name: _version(name) for name in PACKAGES}
+
+
+def environment() -> dict[str, str]:
+    """The environment variables that change speed or numerics, sorted."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_ENVIRONMENT)}
 
 
 def cpu_model() -> str | None:
@@ -222,7 +227,7 @@ def _gpu(gpu: nvidia.Gpu) -> dict[str, Any]:
     }
 
 
-def _cpu_quota() -> float | None:
+def cpu_quota() -> float | None:
     """CPUs that the control group of this process may use, where it is limited."""
     limit = (_text("/sys/fs/cgroup/cpu.max") or "").split()
     if len(limit) != 2:  # version 1 of control groups

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from algoperf.records import json
+from algoperf.records.calibration import Calibration
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE
 from algoperf.records.outcome import Outcome
 from algoperf.records.pauses import PauseSummary
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Keys, at any depth, that name folders of a machine or may quote them: left out where records are published.
 PRIVATE_KEYS = frozenset({"submission", "error", "command", "environment"})
 
@@ -52,6 +53,7 @@ class Ledger:
     logging_s: float
     import_submission_s: float = 0.0
     init_optimizer_state_s: float = 0.0
+    calibration_s: float = 0.0
     other_s: float
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ class TrialRecord:
       best_validation: None where no evaluation gave a finite value.
       ledger: where the wall time went.
       pauses: what ran beside the benchmark while the clock was paused; None in records up to version 2.
+      calibration: reference steps, and the times in them; None where the budget is one of seconds.
       provenance: hardware, software and code; see `algoperf.records.provenance`.
     """
 
@@ -113,6 +116,7 @@ class TrialRecord:
     best_validation: BestValidation | None
     ledger: Ledger
     pauses: PauseSummary | None = None
+    calibration: Calibration | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,6 +173,8 @@ class TrialRecord:
         fields["ledger"] = Ledger(**fields["ledger"])
         if fields.get("pauses") is not None:
             fields["pauses"] = PauseSummary.from_json(fields["pauses"])
+        if fields.get("calibration") is not None:
+            fields["calibration"] = Calibration.from_json(fields["calibration"])
         best = fields["best_validation"]
         if best is not None:
             fields["best_validation"] = BestValidation(**{**best, "value": _number(best["value"])})

@@ -51,6 +51,7 @@ class RunConfig:
     capture_jax_trace: bool = False
     skip_evals: bool = False
     stop_at_validation_target: bool = False
+    calibration: str = "auto"
     flag_values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

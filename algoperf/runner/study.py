@@ -29,6 +29,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import Registry
 from algoperf.reporting import Report
+from algoperf.runner.calibration import Calibrator, calibrator_for
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import run_trial
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, TrialSettings
@@ -48,6 +49,7 @@ class _Loaded:
     batch_size: int
     own_work: OwnWork
     pinned_code: PinnedCode
+    calibrator: Calibrator | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,10 @@ class Study:
         Raises:
           UserError: the request cannot be run, or the disk or the data fail.
         """
-        with stop.deferred(), self._open_experiment(backend, report) as paths:
+        with stop.deferred(), self._open_experiment(backend, report) as paths, contextlib.ExitStack() as cleanup:
             imported = self._import(backend, report, stop)
+            if isinstance(imported.answer, _Loaded) and imported.answer.calibrator is not None:
+                cleanup.callback(imported.answer.calibrator.close)
             import_s = imported.seconds  # in the ledger of the first trial that runs
             if self.config.overwrite and backend.rank == 0:
                 delete_trials(paths, self.trials)
@@ -171,6 +175,15 @@ class Study:
 
     def _load(self, backend: Backend, report: Report, own_work: OwnWork, pinned_code: PinnedCode) -> _Loaded:
         definition = self.definition
+        calibrator = calibrator_for(
+            definition,
+            backend.framework,
+            calibration=self.config.calibration,
+            data_dir=self.config.data_dir,
+            device_report=backend.device_report(),
+            world_size=backend.world_size,
+            report=report,
+        )
         submission = load_submission(self.config.submission_path)
         batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size:
@@ -178,7 +191,13 @@ class Study:
                 "warning: get_eval_batch_size is ignored; the benchmark fixes the evaluation batch size "
                 f"({definition.eval_batch_size} for {definition.name})"
             )
-        return _Loaded(submission=submission, batch_size=batch_size, own_work=own_work, pinned_code=pinned_code)
+        return _Loaded(
+            submission=submission,
+            batch_size=batch_size,
+            own_work=own_work,
+            pinned_code=pinned_code,
+            calibrator=calibrator,
+        )
 
     def _pinned_code(self, backend: Backend) -> PinnedCode:
         """Loads what evaluations need, before a submission can change it."""

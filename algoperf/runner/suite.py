@@ -46,6 +46,7 @@ _PASSED_ON = (
     "capture_jax_trace",
     "skip_evals",
     "stop_at_validation_target",
+    "calibration",
 )
 
 

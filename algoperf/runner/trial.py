@@ -1,6 +1,7 @@
 """One trial from start to `trial.json`: builds what the loop needs, restores, runs, records."""
 
 import contextlib
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
 from algoperf.reporting import Report
 from algoperf.runner import summary
+from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, hyperparameter_dict
 
 
@@ -75,13 +77,17 @@ def _train(
     stop: StopSignals,
 ) -> LoopResult:
     """Builds and restores what the trial needs, and trains to a typed end; `cleanup` closes it."""
+    with stop.interrupting():
+        end.calibration = _start_calibration(plan, clock)
+    if end.calibration is not None:
+        plan = dataclasses.replace(plan, definition=end.calibration.calibrated(plan.definition))
     seeds = Seeds(backend, plan.seed)
     with stop.interrupting():
         backend.reset_memory()
         if backend.rank == 0:
             remove_partial_checkpoints(plan.trial_dir)
         seed_host_generators(plan.seed)
-        setup = _build(plan, backend, seeds, clock)
+        setup = build(plan, backend, seeds, clock)
         _check_savable(setup)
         _restore(setup, report)
         end.run_state = setup.run_state
@@ -93,11 +99,22 @@ def _train(
     progress.close(result.outcome)
     if result.outcome is not Outcome.INTERRUPTED:
         setup.recorder.append_final(clock.submission_time_s(), setup.run_state.training.global_step)
+        if end.calibration is not None:
+            setup.input_queue.close()
+            with setup.run_state.pauses.watching(), clock.paused_for(Item.CALIBRATION):
+                end.calibration.end()
     return result
 
 
+def _start_calibration(plan: TrialPlan, clock: Clock) -> TrialCalibration | None:
+    with clock.paused_for(Item.CALIBRATION):
+        return TrialCalibration.start(
+            plan.definition, plan.trial_dir, plan.calibrator, budget_factor=plan.config.ruleset.budget_factor
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Setup:
+class TrialSetup:
     """A trial's objects before the loop starts; `run_state` holds the recorder and the queue too."""
 
     workload: spec.Workload
@@ -107,7 +124,8 @@ class _Setup:
     checkpointer: Checkpointer | None
 
 
-def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Setup:
+def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> TrialSetup:
+    """Makes the objects of a trial; the submission initialises its state."""
     workload = backend.build_workload(plan.definition, _build_model(plan, backend))
     config = plan.config
     recorder: Recorder | NullRecorder = (
@@ -128,7 +146,7 @@ def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> _Se
         recorder=recorder,
         pauses=PauseMonitor(plan.own_work),
     )
-    return _Setup(
+    return TrialSetup(
         workload=workload,
         run_state=run_state,
         recorder=recorder,
@@ -185,14 +203,14 @@ def _train_batches(plan: TrialPlan, backend: Backend, seed: int, start_batch: in
     )
 
 
-def _check_savable(setup: _Setup) -> None:
+def _check_savable(setup: TrialSetup) -> None:
     """Encodes the fresh state once: what cannot be saved is known before the first step, not after hours."""
     if setup.checkpointer is not None:
         with setup.run_state.clock.paused_for(Item.CHECKPOINT):
             setup.checkpointer.check(setup.run_state)
 
 
-def _start(plan: TrialPlan, backend: Backend, setup: _Setup, cleanup: contextlib.ExitStack) -> None:
+def _start(plan: TrialPlan, backend: Backend, setup: TrialSetup, cleanup: contextlib.ExitStack) -> None:
     """Opens the logs and the input queue; `cleanup` closes them."""
     preemptions = setup.run_state.preemption_count
     with plan.own_work.starting():
@@ -205,7 +223,7 @@ def _start(plan: TrialPlan, backend: Backend, setup: _Setup, cleanup: contextlib
     cleanup.callback(setup.input_queue.close)
 
 
-def _restore(setup: _Setup, report: Report) -> None:
+def _restore(setup: TrialSetup, report: Report) -> None:
     """Continues from the newest intact checkpoint, where there is one, and says so."""
     if setup.checkpointer is None:
         return
@@ -219,7 +237,7 @@ def _restore(setup: _Setup, report: Report) -> None:
         report("warning: no intact checkpoint is left; starting this trial again from step 0")
 
 
-def _loop(plan: TrialPlan, backend: Backend, seeds: Seeds, setup: _Setup, progress: Progress) -> TrainingLoop:
+def _loop(plan: TrialPlan, backend: Backend, seeds: Seeds, setup: TrialSetup, progress: Progress) -> TrainingLoop:
     return TrainingLoop(
         LoopPlan(
             workload=setup.workload,

@@ -20,7 +20,9 @@ from algoperf.records.columns import SCORE, metric_column
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
+from algoperf.runner.calibration import Calibrator
 from algoperf.runner.run_config import RunConfig
+from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission
 
@@ -63,6 +65,7 @@ class TrialPlan(TrialSettings):
       own_work: made before the import of the submission, to know the benchmark's own threads and processes.
       pinned_code: what evaluations use, as it was before the import of the submission.
       data_digest: of the prepared data, for the record.
+      calibrator: measures reference steps; None where budgets stay in seconds.
     """
 
     submission: Submission
@@ -70,6 +73,7 @@ class TrialPlan(TrialSettings):
     own_work: OwnWork = field(default_factory=OwnWork)
     pinned_code: PinnedCode | None = None
     data_digest: str | None = None
+    calibrator: Calibrator | None = None
 
     @property
     def data_dirs(self) -> dict[Split, Path]:
@@ -100,10 +104,12 @@ class TrialEnd:
     Attributes:
       run_state: the state of the trial once it is built and restored; before, the record keeps what an earlier process
         of the same trial has recorded.
+      calibration: the reference steps that were measured beside the trial.
     """
 
     def __init__(self, settings: TrialSettings, backend: Backend, clock: Clock) -> None:
         self.run_state: RunState | None = None
+        self.calibration: TrialCalibration | None = None
         self._settings = settings
         self._backend = backend
         self._clock = clock
@@ -128,23 +134,30 @@ class TrialEnd:
         if self.run_state is None and self._earlier is not None:
             return dataclasses.replace(self._earlier, outcome=result.outcome, error=result.error)
         settings, clock, state = self._settings, self._clock, self.run_state
+        calibration, definition, factor = self.calibration, settings.definition, settings.config.ruleset.budget_factor
+        time_to_target_s = None
+        if (best := _best(definition, state.training.eval_results if state else [])) is not None:
+            time_to_target_s = best.time_to_target_s
         return TrialRecord(
             outcome=result.outcome,
             error=result.error,
-            workload=settings.definition.name,
+            workload=definition.name,
             framework=self._backend.framework,
-            definition_digest=settings.definition.digest(),
+            definition_digest=definition.digest(),
             submission=str(settings.submission_path),
             ruleset=settings.config.tuning_ruleset,
-            budget_s=settings.definition.budget.max_runtime_s * settings.config.ruleset.budget_factor,
+            budget_s=(calibration.budget if calibration else definition.budget).max_runtime_s * factor,
             seed=settings.seed,
             batch_size=settings.batch_size if isinstance(settings, TrialPlan) else None,
             hyperparameters=hyperparameter_dict(settings.hyperparameters),
             global_step=state.training.global_step if state else 0,
             preemption_count=state.preemption_count if state else 0,
             submission_time_s=clock.submission_time_s(),
-            best_validation=_best(settings.definition, state.training.eval_results if state else []),
+            best_validation=best,
             ledger=Ledger.of(clock.ledger_s()),
+            calibration=None
+            if calibration is None
+            else calibration.record(submission_time_s=clock.submission_time_s(), time_to_target_s=time_to_target_s),
             pauses=state.pauses.summary if state else None,
             provenance=self._final_provenance(),
         )

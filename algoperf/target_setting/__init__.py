@@ -13,6 +13,8 @@ Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training
 5. Budget: the reference's own configuration over seeds until both targets, in each framework, one run at a time.
    `max_runtime_s` is three times the median time to the validation target in the slower framework, `step_hint` the
    steps that it takes within that.
+6. Reference steps: a mini's budget and evaluation period are declared in steps of the reference, at its rate in the
+   slower framework, with the median steps to the target beside them.
 
 Every run is a process of its own whose logs are kept; the same command resumes, and ends by
 writing `<work_dir>/<workload>.json`, with the evaluations of all runs, and a table for review,

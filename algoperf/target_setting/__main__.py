@@ -316,6 +316,7 @@ def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
         "study": 0,
         "max_global_steps": steps,
         "use_tensorboard": False,
+        "calibration": "off",
     }
     driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import MetricSpec, WorkloadDefinition
+from algoperf.definition import MetricSpec, ReferenceBudget, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import json as records_json
 from algoperf.records.best import best_index, first_reached
@@ -173,6 +173,12 @@ class Reference:
     median_s: float
 
     @property
+    def steps_per_s(self) -> float:
+        """Median over the runs that hit the target, up to there."""
+        finite = [time for time in self.times_s if math.isfinite(time)]
+        return statistics.median(step / time for step, time in zip(self.steps, finite, strict=True))
+
+    @property
     def spread(self) -> float:
         """By how much two seeds differ, relative to the faster one: the median over all pairs; 0 for a single seed."""
         if len(self.times_s) < 2:
@@ -211,22 +217,39 @@ def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
     Raises:
       ReferenceMissedError: half of the runs in a framework, or more, missed the target.
     """
-    slowest = max(references, key=lambda reference: reference.median_s)
+    slowest = _slowest(references)
     if not math.isfinite(slowest.median_s):
         raise ReferenceMissedError(
             f"half of the reference runs in {slowest.framework} or more missed the target; "
             f"give {REFERENCE} better hyperparameters"
         )
-    finite = [time for time in slowest.times_s if math.isfinite(time)]
-    rate = statistics.median(step / time for step, time in zip(slowest.steps, finite, strict=True))
-    return round(BUDGET_FACTOR * slowest.median_s), round(BUDGET_FACTOR * slowest.median_s * rate)
+    seconds = BUDGET_FACTOR * slowest.median_s
+    return round(seconds), round(seconds * slowest.steps_per_s)
+
+
+def reference_steps(references: Sequence[Reference], budget: ReferenceBudget) -> dict[str, int]:
+    """What a budget declares in reference steps, by field (step 6 of the procedure); half of the runs hit the target.
+
+    Seconds become steps at the rate of the slower framework.
+    """
+    _, runtime_steps = budget_of(references)
+    return {
+        "max_runtime_steps": runtime_steps,
+        "eval_period_steps": max(1, round(budget.eval_period_s * _slowest(references).steps_per_s)),
+        "target_steps": round(max(statistics.median(reference.steps) for reference in references)),
+    }
+
+
+def _slowest(references: Sequence[Reference]) -> Reference:
+    return max(references, key=lambda reference: reference.median_s)
 
 
 def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
     """One line for each declaration that is not what the runs say; none where all agree."""
     metric = definition.metric
     validation, test = targets_of(result.of("seeds"), metric)
-    runtime, steps = budget_of(references_of(result.of("reference"), metric, validation))
+    references = references_of(result.of("reference"), metric, validation)
+    runtime, steps = budget_of(references)
     points = [run.hyperparameters for run in result.of("reference")]
     expected: dict[str, Any] = {
         "validation_target": validation,
@@ -242,6 +265,10 @@ def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
         "step_hint": definition.budget.step_hint,
         "reference_hyperparameters": definition.reference_hyperparameters,
     }
+    if isinstance(definition.budget, ReferenceBudget):
+        in_steps = reference_steps(references, definition.budget)
+        expected |= in_steps
+        declared |= {name: getattr(definition.budget, name) for name in in_steps}
     return [
         f"{definition.name}: {name} is {declared[name]} in the definition, {expected[name]} by its runs"
         for name in expected

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from algoperf import spec
-from algoperf.definition import EXTERNAL, SELF_TUNING, Budget
+from algoperf.definition import EXTERNAL, SELF_TUNING, Budget, ReferenceBudget
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
@@ -381,3 +381,24 @@ def test_a_run_that_is_restored_ends_as_one_that_was_left_alone(tmp_path):
     assert [row["score"] for _, row in second.rows.evaluations] == pytest.approx([1.0, 11.0, 21.0, 31.0, 35.0])
     assert [step for step, _ in second.state.eval_results] == [step for step, _ in alone.state.eval_results]
     assert second.clock.submission_time_s() == pytest.approx(35.0)
+
+
+@pytest.mark.parametrize("slowdown", [0.5, 4.0])
+def test_a_budget_of_reference_steps_gives_the_same_run_on_a_slower_machine(slowdown):
+    declared = ReferenceBudget(
+        max_runtime_s=100.0,
+        eval_period_s=10.0,
+        step_hint=100,
+        max_runtime_steps=50,
+        eval_period_steps=8,
+        target_steps=40,
+    )
+
+    def evaluated_steps(step_s):
+        bench = Bench(step_s=step_s)
+        budget = declared.at_cost(step_s)
+        bench.run_state.stopping.definition = dataclasses.replace(TOY, budget=budget)
+        bench.run_state.schedule.period_s = budget.eval_period_s
+        return bench.run().outcome, [step for step, _ in bench.rows.evaluations]
+
+    assert evaluated_steps(slowdown) == evaluated_steps(1.0) == (Outcome.OUT_OF_TIME, [1, 9, 17, 25, 33, 41, 49])

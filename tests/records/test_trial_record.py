@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algoperf.harness.clock import Item
+from algoperf.records.calibration import Calibration, Measurement, StepCost
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE, trial_path
 from algoperf.records.outcome import Outcome
@@ -25,6 +26,16 @@ from scoring.rules import load_rules
 ROOT = Path(__file__).parents[2]
 PAUSES = PauseSummary().with_pause(seconds=0.5).with_pause(seconds=2.0, threads=["worker"], cpu_s=0.25)
 GOLDEN = Path(__file__).parent / "golden"
+COST = StepCost(step_s=0.5, spread=0.125, blocks=5)
+CALIBRATION = Calibration(
+    source="measured",
+    budget_step_s=0.5,
+    budget_steps=240.0,
+    measurements=(Measurement(at="start", cost=COST), Measurement(at="end", cost=COST)),
+    step_s=0.5,
+    spread=0.0625,
+    submission_time_steps=25.0,
+)
 RECORD = TrialRecord(
     outcome=Outcome.OUT_OF_TIME,
     workload="mnist_mini",
@@ -50,6 +61,7 @@ RECORD = TrialRecord(
         other_s=2.25,
     ),
     pauses=PAUSES,
+    calibration=CALIBRATION,
     provenance={"seed": 7, "hardware": {"cpu_model": "A processor", "devices": {"platform": "cpu"}}},
 )
 
@@ -117,7 +129,7 @@ def test_what_is_no_record_is_none_and_a_later_version_is_refused(tmp_path):
         (tmp_path / TRIAL_FILE).write_text(json.dumps({key: entry for key, entry in values.items() if key != name}))
         assert TrialRecord.read(tmp_path) is None
     (tmp_path / TRIAL_FILE).write_text(json.dumps({**values, "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(RecordError, match=r"schema version 4, expected at most 3; install a later version"):
+    with pytest.raises(RecordError, match=r"schema version 5, expected at most 4; install a later version"):
         TrialRecord.read(tmp_path)
 
 

@@ -10,6 +10,7 @@ from algoperf.definition import (
     Direction,
     LossType,
     MetricSpec,
+    ReferenceBudget,
     SplitSizes,
     Tier,
     WorkloadDefinition,
@@ -176,7 +177,14 @@ MINI = CRITEO1TB.mini(
     validation_target=0.4379,
     test_target=0.4446,
     splits=SplitSizes(train=512_000, eval_train=8_192, validation=16_384, test=16_384),
-    budget=Budget(max_runtime_s=165, eval_period_s=4, step_hint=855),
+    budget=ReferenceBudget(
+        max_runtime_s=165,
+        eval_period_s=4,
+        step_hint=855,
+        max_runtime_steps=855,
+        eval_period_steps=21,
+        target_steps=285,
+    ),
     eval_batch_size=8_192,
     reference_batch_size=4_096,
     reference_hyperparameters={

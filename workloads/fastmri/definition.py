@@ -9,6 +9,7 @@ from algoperf.definition import (
     Direction,
     LossType,
     MetricSpec,
+    ReferenceBudget,
     SplitSizes,
     Tier,
     WorkloadDefinition,
@@ -162,7 +163,14 @@ MINI = BASE.mini(
     validation_target=0.7498,
     test_target=0.7639,
     splits=SplitSizes(train=2560, eval_train=128, validation=128, test=128),
-    budget=Budget(max_runtime_s=184, eval_period_s=2.5, step_hint=879),
+    budget=ReferenceBudget(
+        max_runtime_s=184,
+        eval_period_s=2.5,
+        step_hint=879,
+        max_runtime_steps=879,
+        eval_period_steps=12,
+        target_steps=361,
+    ),
     eval_batch_size=64,
     reference_batch_size=32,
     reference_hyperparameters={

@@ -3,7 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import FRAMEWORKS, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    LossType,
+    ReferenceBudget,
+    Tier,
+    WorkloadDefinition,
+)
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -121,7 +129,14 @@ MINI = BASE.mini(
     validation_target=0.9604,
     test_target=0.9687,
     splits=MINI_SPLITS,
-    budget=Budget(max_runtime_s=165, eval_period_s=3.5, step_hint=3_029),
+    budget=ReferenceBudget(
+        max_runtime_s=165,
+        eval_period_s=3.5,
+        step_hint=3_029,
+        max_runtime_steps=3_029,
+        eval_period_steps=64,
+        target_steps=1_216,
+    ),
     eval_batch_size=256,
     reference_batch_size=128,
     reference_hyperparameters={

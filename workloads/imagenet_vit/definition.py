@@ -3,7 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from algoperf.definition import FRAMEWORKS, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
+from algoperf.definition import (
+    FRAMEWORKS,
+    Budget,
+    ConformanceSpec,
+    LossType,
+    ReferenceBudget,
+    Tier,
+    WorkloadDefinition,
+)
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -149,7 +157,14 @@ MINI = BASE.mini(
     validation_target=0.4038,
     test_target=0.3945,
     splits=MINI_SPLITS,
-    budget=Budget(max_runtime_s=100, eval_period_s=3.5, step_hint=5_177),
+    budget=ReferenceBudget(
+        max_runtime_s=100,
+        eval_period_s=3.5,
+        step_hint=5_177,
+        max_runtime_steps=5_177,
+        eval_period_steps=181,
+        target_steps=1_910,
+    ),
     eval_batch_size=256,
     reference_batch_size=64,
     reference_hyperparameters={

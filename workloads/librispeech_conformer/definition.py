@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from algoperf.definition import JAX, PYTORCH, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
+from algoperf.definition import (
+    JAX,
+    PYTORCH,
+    Budget,
+    ConformanceSpec,
+    LossType,
+    ReferenceBudget,
+    Tier,
+    WorkloadDefinition,
+)
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -145,7 +154,14 @@ MINI = CONFORMER.mini(
     validation_target=0.2048,
     test_target=0.196,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=222, eval_period_s=3.5, step_hint=731),
+    budget=ReferenceBudget(
+        max_runtime_s=222,
+        eval_period_s=3.5,
+        step_hint=731,
+        max_runtime_steps=731,
+        eval_period_steps=12,
+        target_steps=298,
+    ),
     eval_batch_size=64,
     reference_batch_size=64,
     reference_hyperparameters={

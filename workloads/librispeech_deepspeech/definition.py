@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from algoperf.definition import JAX, PYTORCH, Budget, ConformanceSpec, LossType, Tier, WorkloadDefinition
+from algoperf.definition import (
+    JAX,
+    PYTORCH,
+    Budget,
+    ConformanceSpec,
+    LossType,
+    ReferenceBudget,
+    Tier,
+    WorkloadDefinition,
+)
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -143,7 +152,14 @@ MINI = DEEPSPEECH.mini(
     validation_target=0.01917,
     test_target=0.005974,
     splits=speech.MINI_SPLITS,
-    budget=Budget(max_runtime_s=203, eval_period_s=4, step_hint=1_218),
+    budget=ReferenceBudget(
+        max_runtime_s=203,
+        eval_period_s=4,
+        step_hint=1_218,
+        max_runtime_steps=1_218,
+        eval_period_steps=24,
+        target_steps=449,
+    ),
     eval_batch_size=64,
     reference_batch_size=32,
     reference_hyperparameters={

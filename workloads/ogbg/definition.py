@@ -9,6 +9,7 @@ from algoperf.definition import (
     Direction,
     LossType,
     MetricSpec,
+    ReferenceBudget,
     SplitSizes,
     Tier,
     WorkloadDefinition,
@@ -142,7 +143,14 @@ MINI = OGBG.mini(
     validation_target=0.5672,
     test_target=0.5584,
     splits=SplitSizes(train=12_000, eval_train=1_024, validation=2_000, test=2_000),
-    budget=Budget(max_runtime_s=172, eval_period_s=4, step_hint=2_818),
+    budget=ReferenceBudget(
+        max_runtime_s=172,
+        eval_period_s=4,
+        step_hint=2_818,
+        max_runtime_steps=2_818,
+        eval_period_steps=66,
+        target_steps=940,
+    ),
     eval_batch_size=1_024,
     reference_batch_size=128,
     reference_hyperparameters={

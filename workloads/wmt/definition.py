@@ -11,6 +11,7 @@ from algoperf.definition import (
     Direction,
     LossType,
     MetricSpec,
+    ReferenceBudget,
     SplitSizes,
     Tier,
     WorkloadDefinition,
@@ -170,7 +171,14 @@ MINI = WMT.mini(
     validation_target=85.92,
     test_target=80.35,
     splits=SplitSizes(train=40_000, eval_train=64, validation=128, test=64),
-    budget=Budget(max_runtime_s=215, eval_period_s=5.5, step_hint=2_786),
+    budget=ReferenceBudget(
+        max_runtime_s=215,
+        eval_period_s=5.5,
+        step_hint=2_786,
+        max_runtime_steps=2_786,
+        eval_period_steps=71,
+        target_steps=932,
+    ),
     eval_batch_size=64,
     reference_batch_size=32,
     reference_hyperparameters={
