@@ -120,7 +120,7 @@ class _Unseen:
     def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None: ...
 
 
-def _never(workload: Any, params: Any, model_state: Any) -> dict[str, float]:
+def _never(params: Any, model_state: Any) -> dict[str, float]:
     raise AssertionError("the reference step is never evaluated")
 
 
