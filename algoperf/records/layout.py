@@ -42,8 +42,8 @@ _CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
 _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
     r"(trial|hparams|seed|submission|process|calibration)\.json|(flags|meta_data)_\d+\.json|"
-    r"(eval_)?measurements(\.lost-\d+)?\.csv|(traces|events|wandb)/.+|"
-    rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|[^/]*\.lock(\.json)?)"
+    rf"(eval_)?measurements(\.lost-\d+)?\.csv|({TRACES}|wandb)/.+|{EVENTS}\.out\.tfevents\.[^/]+|"
+    rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|\.{_TRIAL.pattern}\.lock(\.json)?)"
 )
 
 

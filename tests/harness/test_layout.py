@@ -77,7 +77,9 @@ def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("place", ["trial_2/notes.txt", "trial_2/checkpoint_5/weights.npz", "trial_2/trial.json.bak"])
+@pytest.mark.parametrize(
+    "place", ["trial_2/notes.txt", "trial_2/checkpoint_5/weights.npz", "trial_2/trial.json.bak", "trial_2/uv.lock"]
+)
 def test_overwrite_removes_what_a_run_wrote_and_refuses_before_anything_else(tmp_path, place):
     paths = prepare(tmp_path)
     written = ("trial.json", "measurements.csv", "measurements.lost-1.csv", "flags_0.json", "checkpoint_5/state/a/b")

@@ -158,7 +158,7 @@ def test_raw_data_may_lie_where_algoperf_keeps_them(tmp_path, dataset, monkeypat
 
 @pytest.mark.torch
 def test_overwriting_an_experiment_refuses_files_of_a_person(tmp_path):
-    run(config(tmp_path, "pytorch", max_global_steps=2), endless())
+    run(config(tmp_path, "pytorch", max_global_steps=2, use_tensorboard=True), endless())
     trial = trial_dir(tmp_path, "pytorch")
     files = seed(trial, trial.parent, tmp_path / "experiments")
     before = files_of(tmp_path / "experiments")
