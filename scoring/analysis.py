@@ -11,6 +11,7 @@ from scoring.board import Board, make_board, score_times, workload_scores
 from scoring.completeness import log_issues_of
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
+from scoring.ladder import FIRST_PASSAGE, Ladder, Passage, score_ladder
 from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
@@ -115,6 +116,7 @@ class Analysis:
     differences: list[Difference]
     placement: Placement | None
     submission_info: dict[str, SubmissionInfo]
+    ladder: Ladder | None
     findings: list[LogIssue]
     statements: list[str]
     seed: int
@@ -132,12 +134,14 @@ def analyse(
     reference: str | None = None,
     against: PublishedBoard | None = None,
     info_directory: Path | None = None,
+    passage: Passage | None = FIRST_PASSAGE,
 ) -> Analysis:
     """Scores the logs in both modes and computes all statistics and diagnostics.
 
     `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
     `against` is a published board to place the submissions on. `info_directory` holds
-    `<submission>/submission_info.yml` where the results hold none.
+    `<submission>/submission_info.yml` where the results hold none. `passage` is what passing a rung
+    takes, where the rules have a ladder of targets; None leaves the ladder out.
     """
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
@@ -168,6 +172,7 @@ def analyse(
         submission_info=infos,
         placement=None if against is None else place_submissions(boards[mode], against),
         findings=sorted([*log_issues_of(tree, board), *validity, *info_issues]),
+        ladder=score_ladder(tree, board, seed=seed, replicates=replicates, passage=passage) if passage else None,
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,

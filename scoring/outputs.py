@@ -16,6 +16,7 @@ from algoperf.records.layout import study_folder
 from scoring.analysis import Analysis
 from scoring.csv_files import write_csv
 from scoring.diagnostics import step_times
+from scoring.ladder import ladder_markdown, ladder_table
 from scoring.log_issues import printable
 from scoring.logs import Trial
 from scoring.outcomes import ending
@@ -38,6 +39,8 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
     written += write_board_tables(board, output_dir)
     if analysis.placement is not None:
         written += _write_placement(analysis.placement, output_dir)
+    if analysis.ladder is not None:
+        written.append(write_csv(output_dir / "ladder.csv", *ladder_table(analysis.ladder, names)))
     for name, stem in safe_filenames(names).items():
         written.append(_write_summary(analysis, name, output_dir / f"{stem}_summary.csv"))
     results = output_dir / "results.json"
@@ -132,6 +135,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "findings": plain(analysis.findings),
         "submission_info": plain(analysis.submission_info),
         "against": None if analysis.placement is None else plain(analysis.placement),
+        "ladder": None if analysis.ladder is None else plain(analysis.ladder),
         "statements": list(analysis.statements),
     }
 
@@ -182,6 +186,8 @@ def leaderboard_markdown(analysis: Analysis) -> str:
             f"| {row.workloads_solved}/{len(board.rules.base_workloads)} |"
         )
     lines += ["", "## Who is better than whom", "", *_verdicts(analysis)]
+    if analysis.ladder is not None:
+        lines += ["", "## The ladder of targets", "", *ladder_markdown(analysis.ladder, markdown)]
     if analysis.placement is not None:
         lines += ["", f"## On the published board {markdown(analysis.placement.board.title)}", ""]
         lines += placement_markdown(analysis.placement, markdown)

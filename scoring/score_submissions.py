@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.board import Board
+from scoring.ladder import Passage
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.published import PublishedBoard, board_names, published_board
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SHOWN_FINDINGS = 20
 FAST_REPLICATES = 200
+_SUSTAINED_HELP = "an easier target of the ladder is passed by K of the M evaluations from the one that reaches it on"
 STRICT_FAILURE, NOT_SCORED, NOT_WRITTEN = 1, 2, 3  # exit codes
 
 
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--num_studies", type=_positive, help="instead of the rule set's number of studies")
     add("--num_trials", type=_positive, help="instead of the rule set's number of trials per study")
     add("--reference", help="submission over which speedups are given (default: baseline if there, else the best)")
+    add("--ladder", action=switch, default=True, help="score the rule set's ladder of targets too, where it has one")
+    add("--sustained", type=_passage, metavar="K/M", default=Passage(), help=_SUSTAINED_HELP)
     add("--seed", type=int, default=0, help="of the bootstrap")
     add(
         "--statistics",
@@ -109,6 +113,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return value
+
+
+def _passage(text: str) -> Passage:
+    try:
+        return Passage.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _score(args: argparse.Namespace) -> int:
@@ -150,6 +161,7 @@ def _score(args: argparse.Namespace) -> int:
         reference=args.reference,
         against=against,
         info_directory=None if args.submission_info is None else Path(args.submission_info).expanduser(),
+        passage=args.sustained if args.ladder else None,
     )
     written = write_tables(analysis, output_dir)
     intervals = {row.submission: (row.score_low, row.score_high) for row in analysis.leaderboard}
@@ -258,6 +270,10 @@ def _print_board(analysis: "Analysis") -> None:
         interval = limits(row.score_low, row.score_high)
         name = printable(row.submission)
         print(f"{row.rank:>4}  {ranks:>7}  {row.tie_group:>3}  {name:<{width}}  {row.score:7.4f}  {interval}")
+    if analysis.ladder is not None:
+        from scoring.ladder import ladder_text
+
+        print("\n".join(ladder_text(analysis.ladder)))
     if analysis.placement is not None:
         from scoring.placement import placement_text
 

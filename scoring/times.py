@@ -1,7 +1,7 @@
 """Times to target: of a trial, of a study (its best trial), and of a workload (the median study)."""
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,18 +82,32 @@ def outside_the_rules(tree: LogTree, tuning: TuningRule) -> list[LogIssue]:
     return findings
 
 
-def rules_times(tree: LogTree, rules: Rules, tuning: TuningRule, workloads: Sequence[str] | None = None) -> TimeTable:
+# Time in seconds and number of the evaluation at which a trial is on target, given the budget in seconds; inf: never.
+Reached = Callable[[Trial, WorkloadRule, float], tuple[float, float]]
+
+
+def rules_times(
+    tree: LogTree,
+    rules: Rules,
+    tuning: TuningRule,
+    workloads: Sequence[str] | None = None,
+    *,
+    reached: Reached | None = None,
+) -> TimeTable:
     """Times by the written rules.
 
     A trial counts if it meets the target within the budget; a study takes its fastest trial; a workload takes the
-    median of the prescribed number of studies. What is missing or unreadable is a miss.
+    median of the prescribed number of studies. What is missing or unreadable is a miss. `reached` stands in for the
+    official target where another one is asked for.
     """
     workloads = tuple(workloads if workloads is not None else rules.scored_workloads)
     offset = numbering_offset(tree.trials)
     studies = tuple(range(offset, offset + tuning.studies))
     numbers = tuple(range(1, tuning.trials_per_study + 1))
     axes = (tree.submissions, workloads, studies, numbers)
-    trial_s, present, evaluations = _collect(tree.trials, axes, rules, tuning.budget_factor)
+    trial_s, present, evaluations = _collect(
+        tree.trials, axes, rules, tuning.budget_factor, reached or _reached_in_budget
+    )
     study_s = trial_s.min(axis=-1)
     return TimeTable(
         submissions=tree.submissions,
@@ -120,7 +134,9 @@ def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
     workloads = rules.scored_workloads if rules.held_out else tuple(sorted(logged | set(rules.base_workloads)))
     studies = sorted({t.study for t in read}) or [0]
     numbers = sorted({t.number for t in read}) or [1]
-    trial_s, present, evaluations = _collect(read, (tree.submissions, workloads, studies, numbers), rules, None)
+    trial_s, present, evaluations = _collect(
+        read, (tree.submissions, workloads, studies, numbers), rules, 1.0, _reached_ever
+    )
     fewest = evaluations == evaluations.min(axis=-1, keepdims=True)
     study_s = np.where(fewest, trial_s, np.inf).min(axis=-1)
     study_s = np.where(present.any(axis=-1), study_s, np.nan)
@@ -141,9 +157,10 @@ def _collect(
     trials: Iterable[Trial],
     axes: tuple[Sequence[str], Sequence[str], Sequence[int], Sequence[int]],
     rules: Rules,
-    budget_factor: float | None,
+    budget_factor: float,
+    reached: Reached,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Arrays [n, w, S, T] of times, presence and evaluation numbers; `budget_factor` None leaves budgets unchecked."""
+    """Arrays [n, w, S, T] of times, presence and evaluation numbers."""
     indices = [{value: i for i, value in enumerate(axis)} for axis in axes]
     shape = tuple(len(axis) for axis in axes)
     trial_s, evaluations = np.full(shape, np.inf), np.full(shape, np.inf)
@@ -157,17 +174,18 @@ def _collect(
         at = tuple(index_of[k] for k, index_of in zip(keys, indices, strict=True))
         rule = rules.workloads[trial.workload]
         present[at] = True
-        time_s, evaluation = _reached(trial, rule, budget_factor)
-        trial_s[at], evaluations[at] = time_s, evaluation
+        trial_s[at], evaluations[at] = reached(trial, rule, own_budget_s(trial, budget_factor * rule.max_runtime_s))
     return trial_s, present, evaluations
 
 
-def _reached(trial: Trial, rule: WorkloadRule, budget_factor: float | None) -> tuple[float, float]:
-    if budget_factor is None:
-        raw = best.first_reached(trial.raw_validation, rule.metric, rule.validation_target)
-        return (np.inf, np.inf) if raw is None else (float(trial.raw_time_s[raw]), float(raw))
+def _reached_ever(trial: Trial, rule: WorkloadRule, budget_s: float) -> tuple[float, float]:
+    raw = best.first_reached(trial.raw_validation, rule.metric, rule.validation_target)
+    return (np.inf, np.inf) if raw is None else (float(trial.raw_time_s[raw]), float(raw))
+
+
+def _reached_in_budget(trial: Trial, rule: WorkloadRule, budget_s: float) -> tuple[float, float]:
     first = first_reached(trial, rule)
-    if first is None or trial.time_s[first] > own_budget_s(trial, budget_factor * rule.max_runtime_s):
+    if first is None or trial.time_s[first] > budget_s:
         return np.inf, np.inf
     return float(trial.time_s[first]), float(first)
 

@@ -40,6 +40,7 @@ from algoperf.target_setting.result import (
     references_of,
     targets_of,
 )
+from algoperf.target_setting.rungs import check_ladders, ladders_toml
 from algoperf.target_setting.tables import check, table, write_tables
 
 TUNING_SHARE_OF_STEP_HINT = 0.75
@@ -389,6 +390,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work_dir", type=Path, default=Path("target_setting"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="compare definitions with kept results and stop")
+    parser.add_argument(
+        "--rules", type=Path, metavar="FILE", help="with --check: compare the ladders of this rule set too"
+    )
+    parser.add_argument("--ladders", type=Path, metavar="FOLDER", help="print the ladders of kept results and stop")
     parser.add_argument("--write_tables", type=Path, metavar="FOLDER", help="write FOLDER.md of kept results and stop")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -405,8 +410,13 @@ def _command(options: argparse.Namespace) -> int:
         return 0
     if options.check is not None:
         problems = check(options.check)
-        print("\n".join(problems) or "definitions and tables are what the runs say")
+        problems += check_ladders(options.check, options.rules) if options.rules else []
+        ladders = ", ladders" if options.rules else ""
+        print("\n".join(problems) or f"definitions{ladders} and tables are what the runs say")
         return 1 if problems else 0
+    if options.ladders is not None:
+        print(ladders_toml(options.ladders), end="")
+        return 0
     if options.write_tables is not None:
         print(write_tables(options.write_tables))
         return 0

@@ -5,8 +5,9 @@ What a file leaves out about a workload comes from the workload's definition. A 
 out: an edition that is closed, whose board no later definition can change.
 """
 
+import itertools
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ _TOP_LEVEL_KEYS = frozenset(
         "profile",
         *RULESETS,
         "workloads",
+        "ladders",
     }
 )
 _REQUIRED_KEYS = frozenset({"metric", "direction", "validation_target", "max_runtime_s", "step_hint"})
@@ -53,6 +55,8 @@ class WorkloadRule:
       max_runtime_s: budget in seconds before the tuning ruleset's factor.
       eval_period_s: seconds between evaluations; None where the rules do not say.
       definition_digests: of the definitions that count as this workload, at most one of each scheme; none: any does.
+      rungs: easier validation targets, each harder than the one before, of a ladder whose last rung is the official
+        target; empty where the rules have no ladder.
     """
 
     name: str
@@ -64,10 +68,17 @@ class WorkloadRule:
     step_hint: int
     eval_period_s: float | None = None
     definition_digests: tuple[str, ...] = ()
+    rungs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.max_runtime_s > 0:
             raise RulesError(f"{self.name}: max_runtime_s must be positive, got {self.max_runtime_s}")
+        steps = itertools.pairwise((*self.rungs, self.validation_target))
+        if not all(self.metric.better(harder, easier) for easier, harder in steps):
+            raise RulesError(
+                f"{self.name}: expected rungs of a ladder from easy to hard, all easier than the validation target "
+                f"{self.validation_target}, got {list(self.rungs)}; see `python -m algoperf.target_setting --ladders`"
+            )
 
     @property
     def validation_column(self) -> str:
@@ -135,11 +146,21 @@ class Rules:
         for held_out, base in self.held_out.items():
             if base not in self.base_workloads:
                 raise RulesError(f"held-out workload {held_out!r} names base {base!r}, which is no base workload")
+        numbers = {name: len(self.workloads[name].rungs) for name in self.scored_workloads if name in self.workloads}
+        if len(set(numbers.values())) > 1:
+            raise RulesError(
+                f"rule set {self.name!r}: expected equally many rungs on each scored workload, got {numbers}"
+            )
 
     @property
     def scored_workloads(self) -> tuple[str, ...]:
         """Base and held-out workloads, sorted."""
         return tuple(sorted((*self.base_workloads, *self.held_out)))
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether the scored workloads have rungs before their official targets."""
+        return any(self.workloads[name].rungs for name in self.scored_workloads)
 
     def with_counts(self, *, studies: int | None, trials: int | None) -> "Rules":
         """The same rules with other numbers of studies and trials per study (None keeps the number)."""
@@ -168,6 +189,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         workloads = dict(known)
         for name, entry in raw.get("workloads", {}).items():
             workloads[name] = _workload_rule(name, held_out.get(name, name), entry, known.get(name))
+        _add_ladders(name_or_path, workloads, raw.get("ladders", {}))
         missing = [name for name in (*base_workloads, *held_out) if name not in workloads]
         if missing:
             raise RulesError(
@@ -200,6 +222,14 @@ def _check_top_level(name: str, raw: Mapping[str, Any]) -> None:
         raise RulesError(f"{name}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
     if raw.get("frozen"):
         _check_frozen(name, raw)
+
+
+def _add_ladders(name: str, workloads: dict[str, WorkloadRule], ladders: Mapping[str, Sequence[float]]) -> None:
+    unknown = sorted(set(ladders) - set(workloads))
+    if unknown:
+        raise RulesError(f"{name}: [ladders] has rungs of {', '.join(unknown)}, which nothing else describes")
+    for workload, rungs in ladders.items():
+        workloads[workload] = replace(workloads[workload], rungs=tuple(map(float, rungs)))
 
 
 def _profile(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def frozen_toml(rules: Rules, digests: Iterable[tuple[str, str]] = ()) -> str:
         own = rules.workloads[name]
         known = dict.fromkeys([*own.definition_digests, *(digest for workload, digest in further if workload == name)])
         lines += ["", *_workload_lines(own, list(known))]
+    if rules.has_ladder:
+        lines += ["", "[ladders]"]
+        lines += [f"{name} = {list(rules.workloads[name].rungs)}" for name in rules.scored_workloads]
     return "\n".join(lines) + "\n"
 
 
@@ -64,7 +67,11 @@ def _workload_lines(rule: WorkloadRule, digests: list[str]) -> list[str]:
 
 def with_todays_definitions(rules: Rules) -> Rules:
     """`rules` with the numbers of today's definitions of its workloads."""
-    today = {d.name: rule_of_definition(d) for d in REGISTRY.definitions() if d.name in rules.scored_workloads}
+    today = {
+        d.name: dataclasses.replace(rule_of_definition(d), rungs=rules.workloads[d.name].rungs)
+        for d in REGISTRY.definitions()
+        if d.name in rules.scored_workloads
+    }
     return dataclasses.replace(rules, workloads={**rules.workloads, **today})
 
 

@@ -9,6 +9,7 @@ in Agarwal et al., "Deep reinforcement learning at the edge of the statistical p
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,18 +30,29 @@ def stream(seed: int, *names: str) -> np.random.Generator:
 
 def resample_studies(times: TimeTable, *, seed: int, replicates: int) -> np.ndarray:
     """Median study times [r, n, w] of `replicates` boards whose studies are drawn with replacement per stratum."""
-    ordered = np.sort(times.study_s, axis=-1)
+    return resample_rungs((times,), seed=seed, replicates=replicates)[:, 0]
+
+
+def resample_rungs(rungs: Sequence[TimeTable], *, seed: int, replicates: int) -> np.ndarray:
+    """The same for k tables of one set of runs, [r, k, n, w]: a study that is drawn is drawn in all of them."""
+    ordered = ordered_studies(rungs)
     count = ordered.shape[-1]
-    draws = np.empty((replicates, *ordered.shape[:2]))
-    for i, submission in enumerate(times.submissions):
-        for j, workload in enumerate(times.workloads):
-            values = ordered[i, j]
-            if values[0] == values[-1]:
-                draws[:, i, j] = values[0]
+    draws = np.empty((replicates, *ordered.shape[:3]))
+    for i, submission in enumerate(rungs[-1].submissions):
+        for j, workload in enumerate(rungs[-1].workloads):
+            values = ordered[:, i, j]
+            if (values[:, :1] == values).all():
+                draws[:, :, i, j] = values[:, 0]
                 continue
             picks = stream(seed, submission, workload).integers(count, size=(replicates, count))
-            draws[:, i, j] = median_of_studies(values[picks])
+            draws[:, :, i, j] = np.moveaxis(median_of_studies(values[:, picks]), 0, 1)
     return draws
+
+
+def ordered_studies(rungs: Sequence[TimeTable]) -> np.ndarray:
+    """Study times [k, n, w, S] of k tables, studies in the order of the last table's times, ties by those before it."""
+    study_s = np.stack([table.study_s for table in rungs])
+    return np.take_along_axis(study_s, np.lexsort(tuple(study_s))[None], axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)

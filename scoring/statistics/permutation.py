@@ -18,7 +18,7 @@ import numpy as np
 
 from scoring.board import workload_scores
 from scoring.rules import Rules
-from scoring.statistics.bootstrap import stream
+from scoring.statistics.bootstrap import ordered_studies, stream
 from scoring.times import TimeTable, median_of_studies
 
 MOST_DEALS = 9_999
@@ -26,18 +26,26 @@ _MOST_TABULATED = 256
 _SMALLEST_VARIANCE = 1e-12  # where neither varies, the larger difference is the more extreme
 
 
-def permutation_p_values(times: TimeTable, rules: Rules, *, seed: int, most_deals: int = MOST_DEALS) -> np.ndarray:
-    """Two-sided p-values [n, n] of equal distributions, for each pair; NaN from a single study and on the diagonal."""
+def permutation_p_values(
+    rungs: Sequence[TimeTable], rules: Rules, *, seed: int, most_deals: int = MOST_DEALS
+) -> np.ndarray:
+    """Two-sided p-values [n, n] of equal distributions, for each pair; NaN from a single study and on the diagonal.
+
+    `rungs` are tables of one set of runs, at one target or several: a study is dealt with its times in all of them, and
+    the statistic is that of the mean score.
+    """
+    times = rungs[-1]
     count, studies = len(times.submissions), times.study_s.shape[-1]
     p_values = np.full((count, count), np.nan)
     if studies < 2:
         return p_values
-    ordered = np.sort(times.study_s, axis=-1)
+    ordered = ordered_studies(rungs)
+    workload_s = np.stack([table.workload_s for table in rungs])
     for i, j in itertools.combinations(range(count), 2):
         names = sorted((times.submissions[i], times.submissions[j]))
         random = stream(seed, *names, "permutation")
-        rivals = np.delete(times.workload_s, [i, j], axis=0)
-        tables = _tables(ordered[i], ordered[j], rivals, times.workloads, rules, random)
+        rivals = np.delete(workload_s, [i, j], axis=1)
+        tables = _tables(ordered[:, i], ordered[:, j], rivals, times.workloads, rules, random)
         p_values[i, j] = p_values[j, i] = _p_value(*tables, random, most_deals)
     return p_values
 
@@ -57,14 +65,15 @@ def _tables(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Difference of the score and its variance, up to a factor, by deal and base workload: [k, b] each.
 
-    `first`, `second` are study times [w, S], ordered; `rivals` [m, w] are the times of the others. Row 0 is the
-    observed deal. Study times within a workload and its held-out ones are dealt independently.
+    `first`, `second` are study times [t, w, S], ordered; `rivals` [t, m, w] are the times of the others, at each of t
+    targets. Row 0 is the observed deal. Study times within a workload and its held-out ones are dealt independently.
     """
     studies = first.shape[-1]
     pooled = np.concatenate((first, second), axis=-1)
     if not rules.held_out:
-        rivals = rivals.min(axis=0, keepdims=True) if len(rivals) else rivals  # the fastest alone sets the scale
-    deals = _deals(studies, len(workloads), bool(rules.held_out), random)
+        # the fastest alone sets the scale
+        rivals = rivals.min(axis=1, keepdims=True) if rivals.shape[1] else rivals
+    deals = _deals(studies, len(workloads), bool(rules.held_out), random)[:, None]
     dealt = np.take_along_axis(pooled[None], np.broadcast_to(deals, (len(deals), *pooled.shape)), axis=-1)
     a, b = np.sort(dealt[..., :studies], axis=-1), np.sort(dealt[..., studies:], axis=-1)
     spare = (studies - 1) // 4  # the middle half of the studies, as the median varies with them
@@ -80,7 +89,7 @@ def _tables(
         ]
     )
     others = np.broadcast_to(rivals, (*pairs.shape[:2], *rivals.shape))
-    shares = workload_scores(np.concatenate((pairs, others), axis=-2), workloads, rules)
+    shares = workload_scores(np.concatenate((pairs, others), axis=-2), workloads, rules).mean(axis=2)
     d = shares[..., 0, :] - shares[..., 1, :]
     return d[0], ((d[2] - d[1]) ** 2 + (d[4] - d[3]) ** 2) / 4
 

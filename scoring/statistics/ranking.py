@@ -9,6 +9,7 @@ Source of the sets of ranks: Mogstad, Romano, Shaikh and Wilhelm, "Inference for
 across neighbourhoods and academic achievement across countries" (Review of Economic Studies, 2024).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +51,26 @@ def separate(
     most_deals: int = MOST_DEALS,
 ) -> Separation:
     """Compares all pairs of a board; `drawn_shares` [r, n, b] are what workloads add to scores on resampled boards."""
-    scores = workload_scores(times.workload_s, times.workloads, rules).mean(axis=-1)
+    return separate_rungs((times,), drawn_shares, rules, seed=seed, level=level, most_deals=most_deals)
+
+
+def separate_rungs(
+    rungs: Sequence[TimeTable],
+    drawn_shares: np.ndarray,
+    rules: Rules,
+    *,
+    seed: int,
+    level: float = LEVEL,
+    most_deals: int = MOST_DEALS,
+) -> Separation:
+    """The same for the mean score over tables of one set of runs, each at a target of its own."""
+    times = rungs[-1]
+    workload_s = np.stack([table.workload_s for table in rungs])
+    scores = workload_scores(workload_s, times.workloads, rules).mean(axis=0).mean(axis=-1)
     difference = np.round(scores[:, None] - scores[None, :], 12)
     spread = _spread_of_differences(drawn_shares, times.study_s.shape[-1])
     p_value = np.maximum(
-        permutation_p_values(times, rules, seed=seed, most_deals=most_deals), _t_test(difference, spread)
+        permutation_p_values(rungs, rules, seed=seed, most_deals=most_deals), _t_test(difference, spread)
     )
     p_adjusted = adjusted_p_values(p_value)
     return Separation(

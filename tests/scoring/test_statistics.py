@@ -175,7 +175,7 @@ def test_a_permutation_p_value_is_the_share_of_all_deals_that_are_as_extreme() -
     times[1, :, :, 0] = [[15.0, 19.0], [26.0, 37.0]]
     rules = make_rules({"digits": "maximize", "speech": "minimize"}, studies=2)
     board = make_board(make_tree(rules, times), rules, rules.tuning["external"], Mode.RULES)
-    found = permutation_p_values(board.times, rules, seed=0)
+    found = permutation_p_values((board.times,), rules, seed=0)
     assert found[0, 1] == found[1, 0] == pytest.approx(2 / 36)  # no deal but this one and its mirror separates all four
     assert smallest_p_value(2, 2) == pytest.approx(2 / 36)
 
@@ -183,7 +183,7 @@ def test_a_permutation_p_value_is_the_share_of_all_deals_that_are_as_extreme() -
 @settings(max_examples=40)
 @given(arrays(np.float64, (2, 2, 3, 2), elements=time_values))
 def test_permutation_p_values_do_not_depend_on_who_comes_first(times: np.ndarray) -> None:
-    first, second = (permutation_p_values(_board(t).times, RULES, seed=0) for t in (times, times[::-1]))
+    first, second = (permutation_p_values((_board(t).times,), RULES, seed=0) for t in (times, times[::-1]))
     assert 0 < first[0, 1] <= 1
     assert first[0, 1] == pytest.approx(second[0, 1])
 
