@@ -51,7 +51,7 @@ class Passage:
             raise ValueError(f"expected K/M with 1 <= K <= M, such as 2/3, got {text!r}") from error
 
     def __str__(self) -> str:
-        return f"{self.needed}/{self.of}"
+        return "the first evaluation on it" if self.of == 1 else f"{self.needed} of {self.of} evaluations on it"
 
 
 FIRST_PASSAGE = Passage()
@@ -95,7 +95,7 @@ class Ladder:
     Attributes:
       workloads: the scored ones; `base_workloads` of them enter the score.
       targets: [w][k] validation targets.
-      passage: see Passage.
+      passage: what passing a rung takes, in words.
       rows: from the best score to the worst.
       pairs: every pair once, in the order of names.
       study_times_s: [k, n, w, S], inf for a miss; submissions as on the board.
@@ -207,8 +207,8 @@ def ladder_markdown(ladder: Ladder, escape: Callable[[str], str]) -> list[str]:
         f"Mean over {count} targets on each workload, the last of them the official one, of the score with each. It "
         "does not replace the official score above: it says more where runs are few, and about runs that come near "
         "the target and miss it. Intervals, sets of ranks, tie groups and verdicts are made as above, for the ladder "
-        f"alone. A target is passed by {ladder.passage} evaluations, at a time interpolated between evaluations except "
-        f"for the official one. Kendall's tau with the official order: {ladder.tau_with_official:.2f}.",
+        f"alone. An easier target is passed by {ladder.passage}, at a time interpolated between evaluations; the "
+        f"official one as above. Kendall's tau with the official order: {ladder.tau_with_official:.2f}.",
         "",
         "| rank | ranks it may have | tie group | submission | ladder score | 95 % interval | "
         "score at each target | passed |",
