@@ -26,6 +26,7 @@ from scoring.scores_only import write_board_tables
 from scoring.submission_info import info_markdown
 from scoring.times import first_reached, own_budget_s
 from scoring.validity import validity_markdown
+from scoring.verdict import verdict
 
 RESULTS_SCHEMA_VERSION = 1
 
@@ -116,6 +117,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
     return {
         "schema_version": RESULTS_SCHEMA_VERSION,
         "mode": str(board.mode),
+        "verdict": verdict(analysis),
         "seed": analysis.seed,
         "replicates": analysis.replicates,
         "rules": _rules_json(analysis),
@@ -171,6 +173,8 @@ def leaderboard_markdown(analysis: Analysis) -> str:
     board = analysis.board
     lines = [
         f"# Leaderboard, rules {markdown(board.rules.name)} ({board.tuning.name} tuning)",
+        "",
+        f"**{markdown(verdict(analysis))}**",
         "",
         f"Studies: {board.tuning.studies}, trials per study: {board.tuning.trials_per_study}, workloads: "
         f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}. Each interval holds at "

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from scoring.board import Board
+from scoring.colors import LINE_STYLES, ON_WHITE
 from scoring.log_issues import printable
 from scoring.profiles import profile
 
-# Okabe and Ito's palette, distinguishable with all kinds of colour vision; line styles distinguish further ones.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
-_STYLES = ("-", "--", "-.", ":")
 _STEPS = 1200
 
 
@@ -26,7 +24,7 @@ def plot_profiles(board: Board, output_dir: Path) -> list[Path]:
     taus = np.linspace(1.0, board.rules.tau_max, _STEPS)
     curves = profile(board.ratios, taus)
     for rank, i in enumerate(board.ranking()):
-        color, style = COLORS[rank % len(COLORS)], _STYLES[rank // len(COLORS) % len(_STYLES)]
+        color, style = ON_WHITE[rank % len(ON_WHITE)], LINE_STYLES[rank % len(LINE_STYLES)]
         name = f" {_label(board.submissions[i])}  {board.scores[i]:.4f}"  # a leading underscore would hide it
         axes.plot(taus, curves[i], label=name, lw=1.8, color=color, linestyle=style)
     axes.set(

@@ -260,7 +260,9 @@ def _tuning_rule(tree: LogTree, rules: Rules, asked: str | None) -> TuningRule:
 
 def _print_board(analysis: "Analysis") -> None:
     from scoring.outputs import limits
+    from scoring.verdict import verdict
 
+    print(printable(verdict(analysis)))
     board = analysis.board
     print(board.title)
     width = max(len("submission"), *(len(printable(r.submission)) for r in analysis.leaderboard))

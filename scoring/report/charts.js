@@ -1,35 +1,6 @@
 "use strict";
-// Charts, drawn when they come into view.
-const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
-const FONT = { family: 'system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif', size: 12, color: "#1b1f24" };
-
-// Plotly reads a few tags in labels, so that names must be escaped for it.
-function label(text) { return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"); }
-
-function layout(x, y, more = {}) {
-  const axis = { gridcolor: "#eaeef2", zeroline: false, linecolor: "#8c959f", ticks: "outside", tickcolor: "#8c959f", automargin: true };
-  return {
-    font: FONT, margin: { l: 54, r: 14, t: 14, b: 46 }, showlegend: false, hovermode: "closest",
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false,
-    xaxis: { ...axis, ...x }, yaxis: { ...axis, ...y }, ...more,
-  };
-}
-
-const VISIBLE = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    if (isIntersecting) { VISIBLE.unobserve(target); target.draw(); target.drawn = true; }
-  }
-}, { rootMargin: "300px" });
-
-// `make` returns [traces, layout]; `live` redraws when a submission is switched.
-function chart(make, { small = false, live = false, name = "" } = {}) {
-  const box = element("div", { class: small ? "plot small" : "plot", role: "img", "aria-label": name });
-  box.draw = () => { const [traces, plan] = make(); Plotly.react(box, traces, plan, CONFIG); };
-  box.redraw = () => { if (box.drawn) box.draw(); };
-  if (live) LISTENERS.push(box.redraw);
-  VISIBLE.observe(box);
-  return box;
-}
+// The charts of the report.
+const MARKERS = ["circle", "square", "diamond", "triangle-up"];
 
 function line(i) { return { color: STYLE_OF[i].color, dash: STYLE_OF[i].dash, width: 2 }; }
 function shown() { return ORDER.filter((i) => ENABLED.has(i)); }
@@ -48,31 +19,63 @@ function profileChart() {
   }, { live: true, name: "Performance profiles" });
 }
 
+// Of each submission: all its trials, the one that was on target first (else nearest to it), or the one in the middle.
+function chosenTrials(curves, choice, rule) {
+  if (choice === "all") return curves;
+  const sign = rule.direction === "minimize" ? 1 : -1;
+  const key = (c) => [c.time_to_target_s ?? Infinity, c.best === null ? Infinity : sign * c.best];
+  const order = (p, q) => { const [a, b] = [key(p), key(q)]; return a[0] === b[0] ? a[1] - b[1] || 0 : a[0] - b[0]; };
+  const groups = Map.groupBy ? Map.groupBy(curves, (c) => c.submission) : curves.reduce((m, c) => m.set(c.submission, [...(m.get(c.submission) ?? []), c]), new Map());
+  return [...groups.values()].map((group) => group.sort(order)[choice === "best" ? 0 : Math.floor((group.length - 1) / 2)]);
+}
+
+// The stretch around the target: from the earliest first evaluation on target to the latest, and values near it.
+function nearTarget(curves, rule, unit, [low, high]) {
+  const times = curves.map((c) => c.time_to_target_s).filter((t) => t !== null);
+  const reach = 0.15 * (high - low), target = rule.validation_target;
+  const x = times.length ? [0.7 * Math.min(...times), Math.min(rule.budget_s, 1.15 * Math.max(...times))] : [0.5 * rule.budget_s, 1.04 * rule.budget_s];
+  return { xaxis: x.map((t) => t / unit.size), yaxis: [target - reach, target + reach] };
+}
+
+function curveTraces(drawn, unit) {
+  const first = new Set();
+  return drawn.map((c) => {
+    const isFirst = !first.has(c.submission);
+    first.add(c.submission);
+    const trial = `${NAMES[c.submission]}, study ${c.study}, trial ${c.trial}`;
+    return {
+      x: c.time_s.map((t) => t / unit.size), y: c.values, mode: c.values.length > 1 ? "lines" : "markers", opacity: 0.8,
+      line: { ...line(c.submission), width: 1.5 }, marker: { color: STYLE_OF[c.submission].color }, connectgaps: false,
+      name: label(NAMES[c.submission]), legendgroup: String(c.submission), showlegend: isFirst, meta: { name: trial },
+      hovertemplate: `${label(trial)}<br>%{x:.4g} ${unit.name}: %{y:.5g}<extra></extra>`,
+    };
+  });
+}
+
 function curvesChart(workload, only, options = {}) {
   const rule = RULES.workloads[workload];
   const unit = unitFor(rule.budget_s);
   const curves = DATA.curves.filter((c) => c.workload === workload && (only === undefined || c.submission === only));
+  let choice = "all";
   const make = () => {
-    const drawn = curves.filter((c) => only !== undefined || ENABLED.has(c.submission));
-    const traces = drawn.map((c) => ({
-      x: c.time_s.map((t) => t / unit.size), y: c.values, mode: c.values.length > 1 ? "lines" : "markers", opacity: 0.75,
-      line: { ...line(c.submission), width: 1.4 }, marker: { color: STYLE_OF[c.submission].color }, connectgaps: false,
-      name: label(`${NAMES[c.submission]}, study ${c.study}, trial ${c.trial}`),
-      hovertemplate: `%{fullData.name}<br>%{x:.4g} ${unit.name}: %{y:.5g}<extra></extra>`,
-    }));
-    const [low, high] = valueRange(drawn, rule);
+    const drawn = chosenTrials(curves.filter((c) => only !== undefined || ENABLED.has(c.submission)), choice, rule);
+    const range = valueRange(drawn, rule);
     const budget = rule.budget_s / unit.size;
-    const guide = (more) => ({ type: "line", line: { color: "#1b1f24", width: 1.2, dash: "dot" }, ...more });
-    return [traces, layout(
+    const guide = (more) => ({ type: "line", line: { color: themed("ink"), width: 1.2, dash: "dot" }, ...more });
+    const note = (more) => ({ showarrow: false, bgcolor: themed("page"), opacity: 0.85, ...more });
+    return [curveTraces(drawn, unit), layout(
       { title: { text: `submission time (${unit.name})` }, range: [0, 1.04 * budget] },
-      { title: { text: label(`validation ${rule.metric}`) }, range: [low, high] },
-      { shapes: [guide({ xref: "paper", x0: 0, x1: 1, y0: rule.validation_target, y1: rule.validation_target }),
-        guide({ yref: "paper", y0: 0, y1: 1, x0: budget, x1: budget })],
+      { title: { text: label(`validation ${rule.metric}`) }, range },
+      { meta: { near: nearTarget(drawn, rule, unit, range) },
+        shapes: [guide({ xref: "paper", x0: 0, x1: 1, y0: rule.validation_target, y1: rule.validation_target }),
+          guide({ yref: "paper", y0: 0, y1: 1, x0: budget, x1: budget })],
         annotations: [
-          { xref: "paper", x: 0.01, xanchor: "left", y: rule.validation_target, yanchor: "bottom", showarrow: false, text: `target ${significant(rule.validation_target, 6)}`, bgcolor: "rgba(255,255,255,.7)" },
-          { yref: "paper", y: 1, yanchor: "top", x: budget, xanchor: "right", showarrow: false, text: "budget ", bgcolor: "rgba(255,255,255,.7)" }] })];
+          note({ xref: "paper", x: 0.01, xanchor: "left", y: rule.validation_target, yanchor: "bottom", text: `target ${significant(rule.validation_target, 6)}` }),
+          note({ yref: "paper", y: 1, yanchor: "top", x: budget, xanchor: "right", text: "budget " })] })];
   };
-  return chart(make, { live: only === undefined, name: `Training curves of ${workload}`, ...options });
+  const extra = select("Trials", [["all", "all"], ["best", "best"], ["median", "median"]], (value) => { choice = value; holder.querySelector(".plot").draw(); });
+  const holder = chart(make, { live: only === undefined, name: `Training curves of ${workload}`, hasNear: true, extra, ...options });
+  return holder;
 }
 
 // The stretch of values that matters: around the target, without the first tenth of each run.
@@ -102,13 +105,13 @@ function scenarioChart(key) {
   const names = scenarios.map((s) => label(s.name.length > 34 ? `${s.name.slice(0, 33)}…` : s.name));
   const box = chart(() => [shown().map((i) => ({
     x: scenarios.map((s) => s.scores[i]), y: names.map((_, k) => k), name: label(NAMES[i]), mode: "markers",
-    marker: { color: STYLE_OF[i].color, size: 9, opacity: 0.85 }, customdata: names,
+    marker: { color: STYLE_OF[i].color, symbol: MARKERS[ORDER.indexOf(i) % MARKERS.length], size: 9, opacity: 0.9 }, customdata: names,
     hovertemplate: "%{fullData.name}<br>%{customdata}: %{x:.4f}<extra></extra>",
   })), layout(
     { title: { text: "score" }, range: [-0.03, 1.03] },
     { tickvals: names.map((_, k) => k), ticktext: names, range: [names.length - 0.4, -0.6] },
-    { margin: { l: 10, r: 14, t: 8, b: 46 } })], { live: true, name: `Scores by scenario: ${key}` });
-  box.style.height = `${110 + 30 * names.length}px`;
+    { margin: { l: 10, r: 14, t: 8, b: 46 } })], { live: true, name: `Scores by scenario: ${key}`, axes: ["xaxis"] });
+  box.querySelector(".plot").style.height = `${110 + 30 * names.length}px`;
   return box;
 }
 
@@ -130,5 +133,5 @@ function tuningChart(result, budget, i) {
   return chart(() => [[trace("restricted_mean_s", "mean", "solid"), trace("median_s", "median", "dot")], layout(
     { title: { text: "runs k" }, dtick: Math.max(1, Math.ceil(k.length / 10)) },
     { title: { text: `time of the best (${unit.name})` }, rangemode: "tozero" },
-    { showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.12 } })], { small: true, name: "Time of the best of k runs" });
+    { showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.14 } })], { small: true, name: "Time of the best of k runs" });
 }

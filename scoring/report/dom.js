@@ -15,37 +15,26 @@ function element(tag, attributes = {}, ...children) {
 
 function paragraph(text, kind) { return element("p", kind ? { class: kind } : {}, text); }
 
-// head: [{text, class, title}], rows: [[cell or {text|node, class, style, title}]]; rowClass(k) names a row's class.
-function table(head, rows, { wide = false, rowClass = () => "" } = {}) {
-  const cellOf = (tag) => (cell) => {
-    const plain = typeof cell !== "object" || cell === null || cell instanceof Node;
-    const { text, node, ...attributes } = plain ? { text: cell } : cell;
-    return element(tag, attributes, node ?? text ?? "");
-  };
-  const body = rows.map((row, k) => element("tr", { class: rowClass(k) }, row.map(cellOf("td"))));
-  const header = element("thead", {}, element("tr", {}, head.map(cellOf("th"))));
-  return element("div", { class: "scroll", tabindex: "0" },
-    element("table", wide ? { class: "wide" } : {}, header, element("tbody", {}, body)));
+function drawing(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
 function intervalGraphic(low, high, at, color) {
-  const ns = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(ns, "svg");
-  const put = (tag, attributes) => {
-    const node = document.createElementNS(ns, tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    svg.append(node);
-  };
-  svg.setAttribute("class", "interval");
-  svg.setAttribute("viewBox", "0 0 110 12");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", low === null ? "no interval" : `from ${low.toFixed(3)} to ${high.toFixed(3)}`);
   const x = (value) => 5 + 100 * value;
-  put("line", { x1: 5, x2: 105, y1: 6, y2: 6, stroke: "#d8dee4", "stroke-width": 1 });
-  if (low !== null) put("line", { x1: x(low), x2: x(high), y1: 6, y2: 6, stroke: color, "stroke-width": 3, opacity: 0.45 });
-  put("rect", { x: x(at) - 1, y: 1.5, width: 2, height: 9, fill: color });
-  return svg;
+  const line = (from, to, more) => drawing("line", { x1: from, x2: to, y1: 6, y2: 6, ...more });
+  return drawing("svg", { class: "interval", viewBox: "0 0 110 12", preserveAspectRatio: "none", role: "img",
+    "aria-label": low === null ? "no interval" : `from ${low.toFixed(3)} to ${high.toFixed(3)}` },
+  line(5, 105, { class: "track" }), ...(low === null ? [] : [line(x(low), x(high), { stroke: color, "stroke-width": 3, opacity: 0.6 })]),
+  drawing("rect", { x: x(at) - 1, y: 1.5, width: 2, height: 9, fill: color }));
+}
+
+const DASH_LENGTHS = { solid: "none", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
+function swatch(i) {
+  return drawing("svg", { class: "swatch", viewBox: "0 0 32 6", "aria-hidden": "true" }, drawing("line", {
+    x1: 0, x2: 32, y1: 3, y2: 3, stroke: STYLE_OF[i].color, "stroke-width": 3, "stroke-dasharray": DASH_LENGTHS[STYLE_OF[i].dash] }));
 }
 
 // Long names may break after a separator.
@@ -53,13 +42,15 @@ function breakable(text) {
   return text.split(/(?<=[_\-./])/).flatMap((part, k) => (k === 0 ? [part] : [element("wbr"), part]));
 }
 function link(text, target) { return element("a", { href: target, title: text }, breakable(text)); }
+// Addresses hold names, which stay when the board grows; a folder name that is no Unicode text has a number instead.
 function pageOf(i, workload) {
   const parts = [];
-  if (i !== null && i !== undefined) parts.push(`submission=${i}`);
-  if (workload) parts.push(`workload=${encodeURIComponent(workload)}`);
+  const encoded = (name, fallback) => { try { return encodeURIComponent(name); } catch { return fallback; } };
+  if (i !== null && i !== undefined) parts.push(`submission=${encoded(NAMES[i], i)}`);
+  if (workload) parts.push(`workload=${encoded(workload, "")}`);
   return `#${parts.join("&")}`;
 }
-function nameCell(i) { return { node: link(NAMES[i], pageOf(i)), class: "name", title: NAMES[i] }; }
+function nameCell(i) { return { node: link(NAMES[i], pageOf(i)), class: "name", title: NAMES[i], header: true }; }
 
 // Buttons that switch submissions on and off; `scores` says whether they show the recomputed score.
 function chips(withScores) {
@@ -67,15 +58,12 @@ function chips(withScores) {
   const draw = () => {
     const ratios = ratiosOf(ENABLED);
     const buttons = ORDER.map((i) => {
-      const swatch = element("span", { class: "swatch" });
-      swatch.style.borderTopColor = STYLE_OF[i].color;
-      swatch.style.borderTopStyle = { solid: "solid", dash: "dashed", dashdot: "dashed", dot: "dotted" }[STYLE_OF[i].dash];
       const on = ENABLED.has(i);
       const score = on ? scoreOf(ratios.get(i)) : null;
       const button = element("button", {
         type: "button", class: "chip", "aria-pressed": String(on), "data-index": i,
         "data-score": withScores && on ? score : undefined, onclick: () => toggle(i), title: NAMES[i],
-      }, swatch, element("span", { class: "label" }, NAMES[i]), withScores ? element("b", {}, on ? score.toFixed(4) : "off") : null);
+      }, swatch(i), element("span", { class: "label" }, NAMES[i]), withScores ? element("b", {}, on ? score.toFixed(4) : "off") : null);
       return element("li", {}, button);
     });
     list.replaceChildren(...buttons);
@@ -88,15 +76,7 @@ function chips(withScores) {
 function tile(value, label) { return element("div", { class: "tile" }, element("b", {}, value), element("span", {}, label)); }
 
 function select(label, options, onchange) {
-  const box = element("select", { "aria-label": label }, options.map(([value, text]) => element("option", { value }, text)));
+  const box = element("select", {}, options.map(([value, text]) => element("option", { value }, text)));
   box.addEventListener("change", () => onchange(box.value));
   return element("div", { class: "controls" }, element("label", {}, `${label} `, box));
-}
-
-// Colour of a cell: white at `middle`, blue above, orange below.
-function diverging(value, middle, reach) {
-  const x = Math.max(-1, Math.min(1, (value - middle) / reach));
-  const [r, g, b] = x >= 0 ? [0, 114, 178] : [213, 94, 0];
-  const mix = (c) => Math.round(255 + (c - 255) * Math.abs(x) * 0.75);
-  return `background:rgb(${mix(r)},${mix(g)},${mix(b)});color:${Math.abs(x) > 0.75 ? "#fff" : "#1b1f24"}`;
 }

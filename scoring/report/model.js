@@ -72,12 +72,6 @@ function diagnosticsOf(i, workload) {
   return DATA.diagnostics.find((d) => d.submission === NAMES[i] && d.workload === workload);
 }
 
-const STYLE_OF = ORDER.reduce((styles, i, place) => {
-  const dashes = ["solid", "dash", "dashdot", "dot"];
-  styles[i] = { color: DATA.colors[place % DATA.colors.length], dash: dashes[Math.floor(place / DATA.colors.length) % 4] };
-  return styles;
-}, {});
-
 // Formatting. null is a miss or nothing to tell.
 function number(value, digits) {
   return value === null || value === undefined ? "–" : value.toFixed(digits);
@@ -94,7 +88,7 @@ function unitFor(seconds) {
 function duration(seconds, ofBudget) {
   if (seconds === null || seconds === undefined) return "miss";
   const unit = unitFor(ofBudget ?? seconds);
-  return `${significant(seconds / unit.size)} ${unit.name}`;
+  return `${significant(seconds / unit.size)}\u00a0${unit.name}`;
 }
 function percent(value, digits = 0) {
   return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;

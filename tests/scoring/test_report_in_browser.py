@@ -1,4 +1,4 @@
-"""The report in a real browser: it opens offline without errors, fits, and recomputes when somebody is switched off."""
+"""The report in a real browser: it opens offline without errors, fits, is accessible, and its controls work."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,8 +14,10 @@ from scoring.report import write_report
 from scoring.rules import Rules
 from scoring.simulate import SimulatedSubmission, write_logs
 from scoring.times import Mode
+from scoring.verdict import verdict
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 pytestmark = pytest.mark.slow
 
 
@@ -141,8 +143,158 @@ def expected_scores(analysis, indices) -> dict[int, float]:
 def test_links_lead_from_the_leaderboard_to_a_submission_and_back(browser, board) -> None:
     analysis, report = board
     open_page(browser, report, PHONE)
-    browser.find_element("css selector", "#leaderboard td.name a").click()
+    browser.find_element("css selector", "#leaderboard .name a").click()
     best = analysis.leaderboard[0].submission
     assert browser.find_element("css selector", "main h2").text == best
     browser.find_element("partial link text", "All results").click()
     assert browser.execute_script("return document.body.dataset.page") == "front"
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_every_page_is_accessible(browser, board, size, scheme: str) -> None:
+    analysis, report = board
+    axe = AXE.read_text(encoding="utf-8")
+    color_scheme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", color_scheme)
+    for place in ("", "#findings", "#submission=swift", "#workload=speech", "#submission=swift&workload=digits"):
+        open_page(browser, report, size, place)
+        assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+        if place == "":
+            click(browser, analysis.board.ranking()[0])  # a chip that is off must be legible as well
+        draw_everything(browser)
+        browser.execute_script(axe)
+        found = browser.execute_async_script(
+            "axe.run().then((r) => arguments[0]([r.passes.map((p) => p.id),"
+            " r.violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.html}`))]))"
+        )
+        assert "color-contrast" in found[0], place
+        assert found[1] == [], place
+        assert browser.find_elements("css selector", "table:not(:has(caption)), th:not([scope])") == []
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_reader_chooses_the_colours(browser, board) -> None:
+    _, report = board
+    open_page(browser, report, DESKTOP)
+    for theme in ("dark", "light"):
+        choose(browser, "#theme select", theme)
+        background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") == (theme == "light")
+
+
+def choose(browser, selector: str, value: str) -> None:
+    browser.execute_script(
+        "const box = document.querySelector(arguments[0]); box.value = arguments[1];"
+        "box.dispatchEvent(new Event('change'));",
+        selector,
+        value,
+    )
+
+
+def column(browser, section: str, header: str) -> list[str]:
+    cells = f"#{section} [role=table] tbody [data-label='{header}']"
+    return [cell.get_attribute("textContent") for cell in browser.find_elements("css selector", cells)]
+
+
+def saved(browser, selector: str) -> tuple[str, str]:
+    """Name and content of the file that a button saves."""
+    return tuple(
+        browser.execute_async_script(
+            """
+            const done = arguments[1], create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
+            let blob = null;
+            URL.createObjectURL = (b) => { if (b.type === 'text/csv') blob = b; return create.call(URL, b); };
+            HTMLAnchorElement.prototype.click = async function () {
+              URL.createObjectURL = create;
+              HTMLAnchorElement.prototype.click = click;
+              done([this.download, blob ? await blob.text() : decodeURIComponent(this.href)]);
+            };
+            document.querySelector(arguments[0]).click();
+            """,
+            selector,
+        )
+    )
+
+
+def test_tables_are_sorted_filtered_and_saved(browser, board) -> None:
+    analysis, report = board
+    open_page(browser, report, DESKTOP)
+    names = [row.submission for row in analysis.leaderboard]
+    assert column(browser, "leaderboard", "submission") == names
+    score = browser.find_element("xpath", "//*[@id='leaderboard']//th[.//button[text()='score']]")
+    score.find_element("css selector", "button").click()
+    assert score.get_attribute("aria-sort") == "ascending"
+    assert column(browser, "leaderboard", "submission")[-1] == names[0]
+    browser.find_element("css selector", "#leaderboard input[type=search]").send_keys("SW")
+    assert column(browser, "leaderboard", "submission") == ["swift"]
+    name, content = saved(browser, "#leaderboard [data-save=csv]")
+    header, row = (line.split(",") for line in content.strip().split("\r\n"))
+    assert name == "leaderboard.csv"
+    best = analysis.leaderboard[0]
+    assert dict(zip(header, row, strict=True))["submission"] == "swift" == best.submission
+    assert float(row[header.index("score")]) == pytest.approx(best.score, rel=1e-6)
+    assert browser.get_log("browser") == []
+
+
+def test_charts_are_saved_and_their_axes_and_trials_chosen(browser, board) -> None:
+    analysis, report = board
+    open_page(browser, report, DESKTOP)
+    draw_everything(browser)
+    name, content = saved(browser, "#profile .chart [data-save=svg]")
+    assert name == "performance_profiles.svg"
+    assert content.startswith("data:image/svg+xml")
+    assert all(submission.split("<")[0] in content for submission in analysis.board.submissions)  # the legend
+    assert saved(browser, "#profile .chart [data-save=png]")[1].startswith("data:image/png")
+    assert saved(browser, "#profile .chart [data-save=csv]")[1].startswith("series,")
+    drawn = "return document.querySelector('#curves .plot').data.length"
+    everyone = browser.execute_script(drawn)
+    choose(browser, "#curves .chart select", "median")
+    assert browser.execute_script(drawn) == len(analysis.board.submissions) < everyone
+    axes = "const l = document.querySelector('#curves .plot')._fullLayout; return [l.xaxis.type, l.yaxis.range]"
+    kind, values = browser.execute_script(axes)
+    press(browser, "Near target")
+    nearer = browser.execute_script(axes)[1]
+    assert kind == "linear"
+    assert abs(nearer[1] - nearer[0]) < abs(values[1] - values[0])
+    press(browser, "Log x")
+    assert browser.execute_script(axes)[0] == "log"
+    assert browser.get_log("browser") == []
+
+
+def press(browser, text: str) -> None:
+    button = browser.find_element("xpath", f"//*[@id='curves']//button[text()='{text}']")
+    browser.execute_script("arguments[0].click()", button)
+    assert button.get_attribute("aria-pressed") == "true"
+
+
+def test_the_verdict_is_first_and_addresses_hold_names(browser, board) -> None:
+    analysis, report = board
+    open_page(browser, report, DESKTOP, "#submission=%3Cb%20onload%3Dalert(1)%3Elate")
+    assert browser.find_element("css selector", "#verdict").text == verdict(analysis)
+    assert browser.find_element("css selector", "main h2").text == "<b onload=alert(1)>late"
+    open_page(browser, report, DESKTOP, "#findings")
+    shown = [cell.text for cell in browser.find_elements("css selector", "main [data-label=severity]")]
+    assert len(shown) == len(analysis.findings)
+    open_page(browser, report, DESKTOP, "#near_misses")
+    missed = [cell.get_attribute("textContent") for cell in browser.find_elements("css selector", "#near_misses .name")]
+    assert set(missed) == {"lost"}
+
+
+def test_all_charts_are_drawn_on_light_paper_for_print(browser, board) -> None:
+    _, report = board
+    open_page(browser, report, DESKTOP)
+    choose(browser, "#theme select", "dark")
+    browser.execute_script(
+        """
+        addEventListener('beforeprint', () => {
+          const plots = [...document.querySelectorAll('.plot')];
+          window.printed = [plots.length, plots.filter((p) => p.querySelector('.main-svg')).length,
+            document.querySelectorAll('details:not([open])').length, document.documentElement.dataset.theme];
+        });
+        """
+    )
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    charts, drawn, folded, theme = browser.execute_script("return window.printed")
+    assert (charts, drawn, folded, theme) == (4, 4, 0, "light")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+    choose(browser, "#theme select", "system")
