@@ -32,9 +32,10 @@ function chosenTrials(curves, choice, rule) {
 // The stretch around the target: from the earliest first evaluation on target to the latest, and values near it.
 function nearTarget(curves, rule, unit, [low, high]) {
   const times = curves.map((c) => c.time_to_target_s).filter((t) => t !== null);
-  const reach = 0.15 * (high - low), target = rule.validation_target;
+  const target = rule.validation_target, reach = 0.2 * (high - low), beyond = 0.06 * (high - low);
+  const y = rule.direction === "minimize" ? [target - beyond, target + reach] : [target - reach, target + beyond];
   const x = times.length ? [0.7 * Math.min(...times), Math.min(rule.budget_s, 1.15 * Math.max(...times))] : [0.5 * rule.budget_s, 1.04 * rule.budget_s];
-  return { xaxis: x.map((t) => t / unit.size), yaxis: [target - reach, target + reach] };
+  return { xaxis: x.map((t) => t / unit.size), yaxis: y };
 }
 
 function curveTraces(drawn, unit) {
@@ -55,8 +56,9 @@ function curveTraces(drawn, unit) {
 function curvesChart(workload, only, options = {}) {
   const rule = RULES.workloads[workload];
   const unit = unitFor(rule.budget_s);
-  const curves = DATA.curves.filter((c) => c.workload === workload && (only === undefined || c.submission === only));
-  let choice = "all";
+  const curves = DATA.curves.filter((c) => c.workload === workload && (only === undefined || c.submission === only))
+    .sort((a, b) => ORDER.indexOf(a.submission) - ORDER.indexOf(b.submission));
+  let choice = curves.length > 60 ? "best" : "all";
   const make = () => {
     const drawn = chosenTrials(curves.filter((c) => only !== undefined || ENABLED.has(c.submission)), choice, rule);
     const range = valueRange(drawn, rule);
@@ -74,6 +76,7 @@ function curvesChart(workload, only, options = {}) {
           note({ yref: "paper", y: 1, yanchor: "top", x: budget, xanchor: "right", text: "budget " })] })];
   };
   const extra = select("Trials", [["all", "all"], ["best", "best"], ["median", "median"]], (value) => { choice = value; holder.querySelector(".plot").draw(); });
+  extra.querySelector("select").value = choice;
   const holder = chart(make, { live: only === undefined, name: `Training curves of ${workload}`, hasNear: true, extra, ...options });
   return holder;
 }

@@ -26,6 +26,23 @@ function leaderboardSection() {
   ];
 }
 
+function ladderSection() {
+  const { rows: entries, pairs, targets, tau_with_official: tau } = DATA.ladder;
+  const rungs = targets[0].length, passable = rungs * targets.length;
+  const rows = entries.map((row) => [{ text: String(row.rank), class: "big" }, { text: `${row.rank_low}–${row.rank_high}`, sort: `${row.rank_low} to ${row.rank_high}` }, String(row.tie_group),
+    nameCell(NAMES.indexOf(row.submission)), { text: number(row.score, 4), class: "big", sort: row.score },
+    row.score_low === null ? "not known" : `${row.score_low.toFixed(3)} to ${row.score_high.toFixed(3)}`,
+    ...row.scores_by_rung.map((score) => ({ text: number(score, 3), sort: score })), { text: `${row.rungs_passed}/${passable}`, sort: row.rungs_passed }]);
+  const head = ["rank", "ranks", "tie group", { text: "submission", class: "text" }, "ladder score", "95 % interval",
+    ...targets[0].map((_, k) => (k + 1 === rungs ? "official target" : `target ${k + 1}`)), { text: "passed", title: "targets passed on all workloads" }];
+  const verdicts = pairs.filter((pair) => pair.verdict !== null).map((pair) => `${pair.verdict} is better than ${pair.verdict === pair.a ? pair.b : pair.a}`);
+  return [
+    paragraph(`Mean of the scores with ${rungs} targets on each workload, easier ones first, the last the official one. It does not replace the official score. Kendall's tau between the two orders: ${number(tau, 2)}.`, "lead"),
+    table("Ladder of targets", head, rows, { wide: true }),
+    paragraph(verdicts.length ? `By the ladder ${verdicts.join("; ")}.` : "By the ladder no two submissions are distinguished."),
+  ];
+}
+
 function profileSection() {
   return [
     paragraph("Share of workloads that a submission solves within τ times the fastest time; the score is the area under its curve. Switch submissions off to see what the others' scores owe to them.", "lead"),

@@ -2,7 +2,7 @@
 // Front page, a page for each submission, each workload, each pair of them, and the findings; the address says which.
 const SECTIONS = [
   ["leaderboard", "Leaderboard", leaderboardSection], ["profile", "Profiles", profileSection], ["times", "Times to target", timesSection],
-  ["beats", "Who beats whom", beatsSection], ["curves", "Training curves", curvesSection], ["steps", "Time and steps", stepsSection],
+  ["beats", "Who beats whom", beatsSection], ...(DATA.ladder ? [["ladder", "Ladder of targets", ladderSection]] : []), ["curves", "Training curves", curvesSection], ["steps", "Time and steps", stepsSection],
   ["near_misses", "Near misses", nearMissesSection], ["sensitivity", "Sensitivity", sensitivitySection], ["diagnostics", "Diagnostics", diagnosticsSection],
   ["speedups", "Speedups", speedupSection], ...(DATA.against ? [["published", "Published board", publishedSection]] : []), ["noticed", "Findings", findingsSummary],
 ];

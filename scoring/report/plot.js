@@ -118,15 +118,13 @@ function chart(make, { small = false, live = false, name = "", axes = ["xaxis", 
   return element("div", { class: "chart" }, chartTools(box, name, { axes, hasNear, extra }), box);
 }
 
-// Paper is white, of another width, and shows what the reader did not scroll to or unfold.
+// Paper is white, of another width, and shows what the reader did not scroll to.
 function preparePrint(redrawPage) {
   addEventListener("beforeprint", () => {
     if (isDark()) { applyTheme(false); redrawPage(); }
-    for (const fold of document.querySelectorAll("details:not([open])")) { fold.open = true; fold.dataset.folded = "yes"; }
     for (const box of document.querySelectorAll(".plot")) { VISIBLE.unobserve(box); box.draw(box.classList.contains("small") ? PRINT_WIDTH / 2 - 10 : PRINT_WIDTH); }
   });
   addEventListener("afterprint", () => {
-    for (const fold of document.querySelectorAll("details[data-folded]")) { fold.open = false; delete fold.dataset.folded; }
     if (isDark()) { applyTheme(); redrawPage(); } else for (const box of document.querySelectorAll(".plot")) box.draw();
   });
 }

@@ -49,7 +49,7 @@ function table(caption, head, rows, { wide = false, rowClass = () => "" } = {}) 
       : tableCell("td", cell, { role: "cell", "data-label": titles[c] })))),
   }));
   const body = element("tbody", { role: "rowgroup" }, lines.map((line) => line.node));
-  const grid = element("table", { role: "table", class: wide ? "wide" : "" }, element("caption", { class: "unseen" }, caption));
+  const grid = element("table", { role: "table", class: `${wide ? "wide" : ""} ${head.length > 12 ? "dense" : ""}`.trim() }, element("caption", { class: "unseen" }, caption));
   const state = { column: null, falling: false, words: [] };
   const shownLines = () => lines.filter(({ node }) => state.words.every((word) => node.textContent.toLowerCase().includes(word)));
   const update = () => {

@@ -15,7 +15,7 @@ function isDark() { return chosenTheme === "dark" || (chosenTheme === "system" &
 function applyTheme(dark = isDark()) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   const palette = dark ? DATA.colors.on_black : DATA.colors.on_white;
-  ORDER.forEach((i, place) => { STYLE_OF[i] = { color: palette[place % palette.length], dash: DASHES[place % DASHES.length] }; });
+  ORDER.forEach((i, place) => { STYLE_OF[i] = { color: palette[place % palette.length], dash: DASHES[(place + Math.floor(place / palette.length)) % DASHES.length] }; });
 }
 
 function themeSwitch(redraw) {
