@@ -103,4 +103,5 @@ def _workload_rule(
         validation_target=float(entry["validation_target_value"]),
         step_hint=int(entry["step_hint"]),
         definition_digests=(),
+        rungs=(),
     )

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from scoring.agreement import agreement, compare_boards, main, matches_of, verdict
+from scoring.logs import read_logs
 from scoring.published import PublishedBoard, board_names, published_board
-from scoring.score_tables import AgreementError, ScoreTable, published_tables
+from scoring.rules import load_rules
+from scoring.score_tables import AgreementError, ScoreTable, published_tables, tables_of_logs
 from scoring.statistics.rank_correlation import chance_of_as_high_a_tau, kendall_tau
 
 BOARD = Path(__file__).resolve().parents[2] / "docs/leaderboard/mini"
@@ -135,6 +137,17 @@ def test_logs_of_a_published_board_give_its_spread() -> None:
     assert known.draws.shape == (20, 2)
     assert known.draws.std() > 0
     assert exact.draws is None
+
+
+def test_scores_by_steps_go_by_steps_alone() -> None:
+    rules = load_rules("mini-2026-11")
+    tree = read_logs(BOARD / "logs", rules.workloads)
+    slower = [dataclasses.replace(t, time_s=t.time_s * (1 + 0.001 * t.study)) for t in tree.trials]
+    changed = dataclasses.replace(tree, trials=tuple(slower))
+    tables = [tables_of_logs(logs, rules, rules.tuning["self"], seed=0, replicates=20) for logs in (tree, changed)]
+    assert [t.name for t in tables[0]] == ["time, target", "time, ladder", "steps, target", "steps, ladder"]
+    for before, after in zip(*tables, strict=True):
+        assert np.array_equal(before.scores, after.scores) == before.name.startswith("steps")
 
 
 def test_logs_and_their_results_give_the_same_figures(capsys) -> None:
