@@ -41,7 +41,8 @@ class Board:
     def title(self) -> str:
         """Rules, tuning and mode, and whose budgets count where these are not the rules'."""
         budgets = "" if self.rules.stated is None else ", budgets as the runs recorded them"
-        return f"rules {self.rules.name}, {self.tuning.name} tuning, mode {self.mode}{budgets}"
+        clock = "" if self.rules.clock == "seconds" else f", times in {self.rules.unit}"
+        return f"rules {self.rules.name}, {self.tuning.name} tuning, mode {self.mode}{budgets}{clock}"
 
     @property
     def budgets_s(self) -> np.ndarray:

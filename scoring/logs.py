@@ -54,6 +54,7 @@ class Trial:
       step: global step (NaN where not logged).
       validation, test: values of the target metric; what is not finite is NaN.
       eval_time_s, logging_time_s, wall_s: ledger columns (NaN where not logged).
+      time_spread: standard deviation of the logarithm of the unit that times are in, as far as it was measured.
       budget_s: budget of this run alone, seconds; None: that of the rules counts.
     """
 
@@ -74,6 +75,7 @@ class Trial:
     raw_time_s: np.ndarray
     raw_validation: np.ndarray
     budget_s: float | None = None
+    time_spread: float = 0.0
 
     @property
     def name(self) -> str:

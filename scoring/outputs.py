@@ -159,6 +159,7 @@ def _rules_json(analysis: Analysis) -> dict[str, Any]:
         "description": rules.description,
         "tuning": plain(tuning),
         "budgets": "rules" if rules.stated is None else "recorded",
+        **({} if rules.clock == "seconds" else {"clock": rules.clock}),
         "base_workloads": list(rules.base_workloads),
         "held_out": dict(rules.held_out),
         "tau_max": rules.tau_max,
@@ -177,8 +178,9 @@ def leaderboard_markdown(analysis: Analysis) -> str:
         f"**{markdown(verdict(analysis))}**",
         "",
         f"Studies: {board.tuning.studies}, trials per study: {board.tuning.trials_per_study}, workloads: "
-        f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}. Each interval holds at "
-        "95 %; sets of ranks and tie groups hold together at 95 %. Members of different tie groups are distinguished.",
+        f"{len(board.rules.base_workloads)}. Scores by {_mode_text(analysis)}{_clock_text(analysis)}. "
+        "Each interval holds at 95 %; sets of ranks and tie groups hold together at 95 %. "
+        "Members of different tie groups are distinguished.",
         "",
         "| rank | ranks it may have | tie group | submission | score | 95 % interval | best-of-k score | workloads |",
         "|---:|:---:|:---:|:---|---:|:---:|---:|---:|",
@@ -231,6 +233,15 @@ def notes_markdown(analysis: Analysis) -> str:
         for d in analysis.differences
     ] or ["Nowhere."]
     return "\n".join(lines) + "\n"
+
+
+def _clock_text(analysis: Analysis) -> str:
+    """Which clock it is, where it is not seconds; files and pages then have its unit where they say s."""
+    rules = analysis.board.rules
+    if rules.clock == "seconds":
+        return ""
+    text = f", in {rules.unit} (so is what is called seconds elsewhere)"
+    return f"{text}, whose uncertainty is in the intervals" if rules.clock == "reference" else text
 
 
 def _mode_text(analysis: Analysis) -> str:

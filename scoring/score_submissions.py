@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.board import Board
+<<<<<<< HEAD
 from scoring.ladder import Passage
+=======
+from scoring.clocks import Clock, in_clock
+>>>>>>> 0e72835 (Boards in seconds, reference steps or steps: runs of several machines may stand on one board, with the uncertainty of the unit in its intervals)
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.published import PublishedBoard, board_names, published_board
@@ -81,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         default="rules",
         help="score runs by the budgets of the rules, or by those that they recorded",
     )
+    add(
+        "--clock",
+        choices=tuple(Clock),
+        help="what minis are compared in: seconds, reference steps of each run's machine, or steps; when not given, "
+        "reference steps where every run has recorded them",
+    )
     add("--strict", action=switch, default=False, help="exit with 1 when anything is missing or unreadable")
     add("--include_submissions", default="", help="comma list: score these alone")
     add("--exclude_submissions", default="", help="comma list: leave these out")
@@ -136,6 +146,7 @@ def _score(args: argparse.Namespace) -> int:
     tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
     if args.budgets == "recorded":
         tree, rules = with_recorded_budgets(tree, rules, tuning)
+    tree, rules = in_clock(tree, rules, tuning, None if args.clock is None else Clock(args.clock))
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
 
     output_dir = Path(args.output_dir).expanduser()

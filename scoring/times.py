@@ -31,6 +31,7 @@ class TimeTable:
       present: [n, w, S, T], whether the trial was logged and read.
       study_s: [n, w, S]; NaN where AlgoPerf's scorer would not see the study.
       workload_s: [n, w]; NaN where AlgoPerf's scorer would not see the workload.
+      study_spread: [n, w, S], standard deviation of the logarithm of the unit of `study_s`; None: all 0.
       evaluations: [n, w, S, T], 0-based number of the first evaluation on target, inf for a miss.
     """
 
@@ -43,6 +44,7 @@ class TimeTable:
     study_s: np.ndarray
     workload_s: np.ndarray
     evaluations: np.ndarray
+    study_spread: np.ndarray | None = None
 
     def index(self, submission: str, workload: str) -> tuple[int, int]:
         return self.submissions.index(submission), self.workloads.index(workload)
@@ -119,6 +121,7 @@ def rules_times(
         study_s=study_s,
         workload_s=median_of_studies(study_s),
         evaluations=evaluations,
+        study_spread=_study_spread(tree.trials, axes, trial_s.argmin(axis=-1)),
     )
 
 
@@ -151,6 +154,26 @@ def algoperf_times(tree: LogTree, rules: Rules) -> TimeTable:
         workload_s=_median_of_present(study_s),
         evaluations=evaluations,
     )
+
+
+def _study_spread(
+    trials: Iterable[Trial],
+    axes: tuple[Sequence[str], Sequence[str], Sequence[int], Sequence[int]],
+    fastest: np.ndarray,
+) -> np.ndarray | None:
+    """Spread [n, w, S] of the unit of each study's fastest trial, `fastest` [n, w, S]; None where all are zero."""
+    spreads = {
+        (trial.submission, trial.workload, trial.study, trial.number): trial.time_spread
+        for trial in trials
+        if trial.time_spread
+    }
+    if not spreads:
+        return None
+    submissions, workloads, studies, numbers = axes
+    found = np.zeros(fastest.shape)
+    for i, j, k in np.ndindex(fastest.shape):
+        found[i, j, k] = spreads.get((submissions[i], workloads[j], studies[k], numbers[int(fastest[i, j, k])]), 0.0)
+    return found
 
 
 def _collect(

@@ -17,7 +17,7 @@ from scoring.logs import LogTree, Trial
 from scoring.provenance import DEFINITION, ProvenanceRow, recorded_digest
 from scoring.rules import Rules, TuningRule, WorkloadRule
 
-_BUDGET, _MAX_RUNTIME = "budget (s)", "maximum runtime (s)"
+_BUDGET, _MAX_RUNTIME, _BUDGET_STEPS = "budget (s)", "maximum runtime (s)", "budget (reference steps)"
 # An error changes what a time to target means; a warning makes two times hard to compare; a note does neither.
 _SEVERITIES: Mapping[str, Severity] = MappingProxyType(
     {
@@ -25,6 +25,7 @@ _SEVERITIES: Mapping[str, Severity] = MappingProxyType(
         "target metric": Severity.ERROR,
         _BUDGET: Severity.ERROR,
         _MAX_RUNTIME: Severity.ERROR,
+        _BUDGET_STEPS: Severity.ERROR,
         "tuning ruleset": Severity.ERROR,
         "workload definition": Severity.ERROR,
         "evaluation period (s)": Severity.WARNING,
@@ -55,7 +56,8 @@ class RuleConflict:
 
 def rule_conflicts(tree: LogTree, rules: Rules, tuning: TuningRule) -> list[RuleConflict]:
     """Where runs of scored workloads recorded other values than the rules state, sorted."""
-    stated_rules = rules.stated or rules
+    in_seconds = rules.in_seconds or rules
+    stated_rules = in_seconds.stated or in_seconds
     counts: Counter[tuple[str, str, str, Any, Any]] = Counter()
     for trial in tree.trials:
         if trial.workload in rules.scored_workloads:
@@ -116,15 +118,10 @@ def _conflicts(trial: Trial, rules: Rules, tuning: TuningRule) -> Iterator[tuple
     numbers: list[tuple[str, Any, float | None]] = [
         ("validation target", meta.get("workload.validation_target_value"), rule.validation_target),
         ("test target", meta.get("workload.test_target_value"), rule.test_target),
-        ("evaluation period (s)", meta.get("workload.eval_period_time_sec"), rule.eval_period_s),
         ("step hint", meta.get("workload.step_hint"), rule.step_hint),
         ("number of GPUs", meta.get("gpu_count"), None if rules.hardware is None else rules.hardware.gpu_count),
     ]
-    budget_s = tuning.budget_factor * rule.max_runtime_s
-    if record is not None and _differ(record.budget_s, budget_s):
-        numbers.append((_BUDGET, record.budget_s, budget_s))
-    else:  # where the budget differs, what it follows from says the same
-        numbers.append((_MAX_RUNTIME, meta.get("workload.max_allowed_runtime_sec"), rule.max_runtime_s))
+    numbers += _budget_numbers(trial, rule, tuning)
     for what, recorded, stated in numbers:
         if stated is not None and _differ(recorded, stated):
             yield what, float(recorded), float(stated)
@@ -139,6 +136,19 @@ def _conflicts(trial: Trial, rules: Rules, tuning: TuningRule) -> Iterator[tuple
     if rules.hardware is not None and isinstance(gpu, str) and gpu and rules.hardware.gpu not in gpu:
         yield "GPU", gpu, rules.hardware.gpu
     yield from _definition_conflict(trial, rule)
+
+
+def _budget_numbers(trial: Trial, rule: WorkloadRule, tuning: TuningRule) -> list[tuple[str, Any, float | None]]:
+    """Budget and evaluation period: in reference steps where both count these, else in seconds."""
+    meta, record = trial.meta_data, trial.record
+    if record is not None and record.calibration is not None and rule.max_runtime_steps is not None:
+        return [(_BUDGET_STEPS, record.calibration.budget_steps, tuning.budget_factor * rule.max_runtime_steps)]
+    numbers = [("evaluation period (s)", meta.get("workload.eval_period_time_sec"), rule.eval_period_s)]
+    budget_s = tuning.budget_factor * rule.max_runtime_s
+    if record is not None and _differ(record.budget_s, budget_s):
+        return [*numbers, (_BUDGET, record.budget_s, budget_s)]
+    # where the budget differs, what it follows from says the same
+    return [*numbers, (_MAX_RUNTIME, meta.get("workload.max_allowed_runtime_sec"), rule.max_runtime_s)]
 
 
 def _differ(recorded: Any, stated: float) -> bool:
@@ -160,7 +170,7 @@ def _definition_conflict(trial: Trial, rule: WorkloadRule) -> Iterator[tuple[str
 
 
 def _severity(what: str, rules: Rules) -> Severity:
-    is_chosen = what in (_BUDGET, _MAX_RUNTIME) and rules.stated is not None
+    is_chosen = what in (_BUDGET, _MAX_RUNTIME, _BUDGET_STEPS) and rules.stated is not None
     return Severity.NOTE if is_chosen else _SEVERITIES[what]
 
 

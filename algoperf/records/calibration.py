@@ -85,6 +85,9 @@ class Calibration:
         for name in ("budget_step_s", "budget_steps", "step_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        measured = [measurement.cost.step_s for measurement in self.measurements]
+        if not 0.999 * min(measured) <= self.step_s <= 1.001 * max(measured):
+            raise ValueError(f"step_s is a mean of the measured costs {measured}, got {self.step_s}")
         if not 0 <= self.spread < math.inf:
             raise ValueError(f"the spread of a cost must be at least 0, got {self.spread}")
 

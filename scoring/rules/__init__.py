@@ -40,7 +40,7 @@ _TOP_LEVEL_KEYS = frozenset(
     }
 )
 _REQUIRED_KEYS = frozenset({"metric", "direction", "validation_target", "max_runtime_s", "step_hint"})
-_WORKLOAD_KEYS = _REQUIRED_KEYS | {"test_target", "eval_period_s", "definition_digests"}
+_WORKLOAD_KEYS = _REQUIRED_KEYS | {"test_target", "eval_period_s", "max_runtime_steps", "definition_digests"}
 
 
 class RulesError(ValueError):
@@ -54,6 +54,7 @@ class WorkloadRule:
     Attributes:
       max_runtime_s: budget in seconds before the tuning ruleset's factor.
       eval_period_s: seconds between evaluations; None where the rules do not say.
+      max_runtime_steps: budget in reference steps, before the factor; None where budgets are of seconds.
       definition_digests: of the definitions that count as this workload, at most one of each scheme; none: any does.
       rungs: easier validation targets, each harder than the one before, of a ladder whose last rung is the official
         target; empty where the rules have no ladder.
@@ -67,6 +68,7 @@ class WorkloadRule:
     max_runtime_s: float
     step_hint: int
     eval_period_s: float | None = None
+    max_runtime_steps: int | None = None
     definition_digests: tuple[str, ...] = ()
     rungs: tuple[float, ...] = ()
 
@@ -124,6 +126,8 @@ class Rules:
       tau_max: upper limit of the performance profile; its lower limit is 1.
       cutoff_factor: a time above this multiple of the fastest counts as a miss.
       hardware: None where the rules do not say.
+      clock: what budgets and times are in: seconds, reference steps ("reference") or steps; see `scoring.clocks`.
+      in_seconds: these rules before they were converted to another clock.
       stated: the rules as they are stated, where runs are scored by the budgets that they recorded instead.
     """
 
@@ -137,6 +141,8 @@ class Rules:
     cutoff_factor: float = 4.0
     hardware: Hardware | None = None
     stated: "Rules | None" = None
+    clock: str = "seconds"
+    in_seconds: "Rules | None" = None
 
     def __post_init__(self) -> None:
         if not self.base_workloads:
@@ -161,6 +167,11 @@ class Rules:
     def has_ladder(self) -> bool:
         """Whether the scored workloads have rungs before their official targets."""
         return any(self.workloads[name].rungs for name in self.scored_workloads)
+
+    @property
+    def unit(self) -> str:
+        """What times are in, in words."""
+        return "reference steps" if self.clock == "reference" else self.clock
 
     def with_counts(self, *, studies: int | None, trials: int | None) -> "Rules":
         """The same rules with other numbers of studies and trials per study (None keeps the number)."""
@@ -289,6 +300,7 @@ def rule_of_definition(definition: WorkloadDefinition) -> WorkloadRule:
         max_runtime_s=definition.budget.max_runtime_s,
         step_hint=definition.budget.step_hint,
         eval_period_s=definition.budget.eval_period_s,
+        max_runtime_steps=getattr(definition.budget, "max_runtime_steps", None),
         definition_digests=(definition.digest(),),
     )
 

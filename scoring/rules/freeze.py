@@ -59,6 +59,8 @@ def _workload_lines(rule: WorkloadRule, digests: list[str]) -> list[str]:
     lines.append(f"max_runtime_s = {rule.max_runtime_s!r}")
     if rule.eval_period_s is not None:
         lines.append(f"eval_period_s = {rule.eval_period_s!r}")
+    if rule.max_runtime_steps is not None:
+        lines.append(f"max_runtime_steps = {rule.max_runtime_steps}")
     lines.append(f"step_hint = {rule.step_hint}")
     if digests:
         lines.append(f"definition_digests = {json.dumps(digests)}")

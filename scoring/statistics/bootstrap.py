@@ -29,6 +29,7 @@ def stream(seed: int, *names: str) -> np.random.Generator:
 
 
 def resample_studies(times: TimeTable, *, seed: int, replicates: int) -> np.ndarray:
+<<<<<<< HEAD
     """Median study times [r, n, w] of `replicates` boards whose studies are drawn with replacement per stratum."""
     return resample_rungs((times,), seed=seed, replicates=replicates)[:, 0]
 
@@ -46,6 +47,30 @@ def resample_rungs(rungs: Sequence[TimeTable], *, seed: int, replicates: int) ->
                 continue
             picks = stream(seed, submission, workload).integers(count, size=(replicates, count))
             draws[:, :, i, j] = np.moveaxis(median_of_studies(values[:, picks]), 0, 1)
+=======
+    """Median study times [r, n, w] of `replicates` boards whose studies are drawn with replacement per stratum.
+
+    Where the unit of times is uncertain, each drawn time is multiplied by a log-normal error of its spread.
+    """
+    order = np.argsort(times.study_s, axis=-1, kind="stable")
+    ordered = np.take_along_axis(times.study_s, order, axis=-1)
+    spread = None if times.study_spread is None else np.take_along_axis(times.study_spread, order, axis=-1)
+    count = ordered.shape[-1]
+    draws = np.empty((replicates, *ordered.shape[:2]))
+    for i, submission in enumerate(times.submissions):
+        for j, workload in enumerate(times.workloads):
+            values = ordered[i, j]
+            uncertain = spread is not None and bool(spread[i, j].any())
+            if values[0] == values[-1] and not (uncertain and np.isfinite(values[0])):
+                draws[:, i, j] = values[0]
+                continue
+            random = stream(seed, submission, workload)
+            picks = random.integers(count, size=(replicates, count))
+            drawn = values[picks]
+            if spread is not None and uncertain:
+                drawn = drawn * np.exp(spread[i, j][picks] * random.standard_normal(picks.shape))
+            draws[:, i, j] = median_of_studies(drawn)
+>>>>>>> 0e72835 (Boards in seconds, reference steps or steps: runs of several machines may stand on one board, with the uncertainty of the unit in its intervals)
     return draws
 
 
