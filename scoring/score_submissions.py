@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING
 from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.board import Board
-<<<<<<< HEAD
-from scoring.ladder import Passage
-=======
 from scoring.clocks import Clock, in_clock
->>>>>>> 0e72835 (Boards in seconds, reference steps or steps: runs of several machines may stand on one board, with the uncertainty of the unit in its intervals)
+from scoring.ladder import Passage
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
 from scoring.published import PublishedBoard, board_names, published_board

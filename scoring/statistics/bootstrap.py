@@ -29,48 +29,31 @@ def stream(seed: int, *names: str) -> np.random.Generator:
 
 
 def resample_studies(times: TimeTable, *, seed: int, replicates: int) -> np.ndarray:
-<<<<<<< HEAD
     """Median study times [r, n, w] of `replicates` boards whose studies are drawn with replacement per stratum."""
     return resample_rungs((times,), seed=seed, replicates=replicates)[:, 0]
 
 
 def resample_rungs(rungs: Sequence[TimeTable], *, seed: int, replicates: int) -> np.ndarray:
-    """The same for k tables of one set of runs, [r, k, n, w]: a study that is drawn is drawn in all of them."""
-    ordered = ordered_studies(rungs)
+    """The same for k tables of one set of runs, [r, k, n, w]: a study that is drawn is drawn in all of them.
+
+    Where the unit of times is uncertain, each drawn study has a log-normal error of its spread, the same in all tables.
+    """
+    ordered, spread = ordered_studies(rungs), _ordered_spread(rungs)
     count = ordered.shape[-1]
     draws = np.empty((replicates, *ordered.shape[:3]))
     for i, submission in enumerate(rungs[-1].submissions):
         for j, workload in enumerate(rungs[-1].workloads):
             values = ordered[:, i, j]
-            if (values[:, :1] == values).all():
+            is_certain = spread is None or not spread[i, j].any()
+            if (values[:, :1] == values).all() and (is_certain or np.isinf(values).all()):
                 draws[:, :, i, j] = values[:, 0]
-                continue
-            picks = stream(seed, submission, workload).integers(count, size=(replicates, count))
-            draws[:, :, i, j] = np.moveaxis(median_of_studies(values[:, picks]), 0, 1)
-=======
-    """Median study times [r, n, w] of `replicates` boards whose studies are drawn with replacement per stratum.
-
-    Where the unit of times is uncertain, each drawn time is multiplied by a log-normal error of its spread.
-    """
-    order = np.argsort(times.study_s, axis=-1, kind="stable")
-    ordered = np.take_along_axis(times.study_s, order, axis=-1)
-    spread = None if times.study_spread is None else np.take_along_axis(times.study_spread, order, axis=-1)
-    count = ordered.shape[-1]
-    draws = np.empty((replicates, *ordered.shape[:2]))
-    for i, submission in enumerate(times.submissions):
-        for j, workload in enumerate(times.workloads):
-            values = ordered[i, j]
-            uncertain = spread is not None and bool(spread[i, j].any())
-            if values[0] == values[-1] and not (uncertain and np.isfinite(values[0])):
-                draws[:, i, j] = values[0]
                 continue
             random = stream(seed, submission, workload)
             picks = random.integers(count, size=(replicates, count))
-            drawn = values[picks]
-            if spread is not None and uncertain:
+            drawn = values[:, picks]
+            if spread is not None and not is_certain:
                 drawn = drawn * np.exp(spread[i, j][picks] * random.standard_normal(picks.shape))
-            draws[:, i, j] = median_of_studies(drawn)
->>>>>>> 0e72835 (Boards in seconds, reference steps or steps: runs of several machines may stand on one board, with the uncertainty of the unit in its intervals)
+            draws[:, :, i, j] = np.moveaxis(median_of_studies(drawn), 0, 1)
     return draws
 
 
@@ -78,6 +61,14 @@ def ordered_studies(rungs: Sequence[TimeTable]) -> np.ndarray:
     """Study times [k, n, w, S] of k tables, studies in the order of the last table's times, ties by those before it."""
     study_s = np.stack([table.study_s for table in rungs])
     return np.take_along_axis(study_s, np.lexsort(tuple(study_s))[None], axis=-1)
+
+
+def _ordered_spread(rungs: Sequence[TimeTable]) -> np.ndarray | None:
+    """Spread of the unit [n, w, S] by the last table, in the order of `ordered_studies`; None where it is not known."""
+    if rungs[-1].study_spread is None:
+        return None
+    order = np.lexsort(tuple(table.study_s for table in rungs))
+    return np.take_along_axis(rungs[-1].study_spread, order, axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
