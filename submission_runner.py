@@ -130,17 +130,16 @@ def main(argv: list[str]) -> int:
 def _run(stop: "StopSignals") -> int:
     from algoperf.registry import suites
     from algoperf.runner import summary
-    from algoperf.runner.run_config import ConfigError, RunConfig
+    from algoperf.runner.run_config import RunConfig, check_flags_apply
 
     logging.set_verbosity(logging.WARNING)
     if FLAGS.set_pytorch_max_split_size:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:256")
     values = FLAGS.flag_values_dict()
     config = RunConfig.from_flags(values)
+    check_flags_apply(values, suites())
     if values["workload"] in suites():
         return _run_suite(config, values)
-    if values["dry_run"]:
-        raise ConfigError(f"--dry_run is for suites ({', '.join(suites())}), not for {config.workload}")
     from algoperf.runner import driver
 
     results = driver.run(config, stop=stop)

@@ -66,7 +66,6 @@ class Progress:
         self._best: float | None = None
         self._is_reached = False
         self._eta_s: float | None = None
-        self._where = (0, 0.0)
         self._evaluation_start_s: float | None = None
         self._evaluation_due_s = math.inf
 
@@ -76,7 +75,6 @@ class Progress:
         if now_s < self._due_s:
             return
         self._due_s = now_s + self._period_s
-        self._where = (step, submission_time_s)
         self._speed.add(step, submission_time_s)
         self._show(self._line(step, submission_time_s, seconds_to_next_evaluation))
 
@@ -104,7 +102,6 @@ class Progress:
         """Prints a line that stays, and takes the result into account for the estimate."""
         if not self._enabled:
             return
-        self._where = (step, submission_time_s)
         self._evaluation_start_s = None
         name = self._metric.name
         value = metrics.get(metric_column(Split.VALIDATION, name))
@@ -132,9 +129,8 @@ class Progress:
         if self._enabled:
             self._print(f"{_CLEAR_LINE if self._is_terminal else ''}{text}\n")
 
-    def close(self, outcome: object) -> None:
+    def close(self, outcome: object, step: int, submission_time_s: float) -> None:
         """Prints how the run ended; nothing is printed afterwards."""
-        step, submission_time_s = self._where
         self.note(
             f"{self._name}: {str(outcome).replace('_', ' ')} after {step:,} steps and {_duration(submission_time_s)} "
             f"of {_duration(self._budget_s)} submission time; {self._result()}"

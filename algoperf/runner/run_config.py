@@ -1,7 +1,7 @@
 """What a person asked for, checked before anything expensive starts."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any, Self
@@ -11,6 +11,8 @@ from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 
 DATA_CHOICES = ("auto", "full", "mini")
+_SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "outdated")
+_SINGLE_RUN_FLAGS = ("overwrite", "append_timestamp", "hparam_start_index", "hparam_end_index", "study")
 
 
 class ConfigError(UserError, ValueError):
@@ -115,6 +117,21 @@ class RunConfig:
         if chosen.get("submission_path") is None:
             chosen["submission_path"] = str(default_submission(values["framework"]))
         return cls(**chosen, flag_values=dict(values))
+
+
+def check_flags_apply(values: Mapping[str, Any], suites: Iterable[str]) -> None:
+    """Refuses flags that would be ignored: those of single runs with a suite, and the reverse.
+
+    Raises:
+      ConfigError: there is one; it is named.
+    """
+    names, workload = sorted(suites), values["workload"]
+    instead = "a suite continues what is there; --outdated and --experiment_name say what to do with earlier results"
+    for flag in _SUITE_FLAGS if workload not in names else _SINGLE_RUN_FLAGS:
+        if values.get(flag) not in (None, "") and values[flag] is not False:
+            if workload in names:
+                raise ConfigError(f"--{flag} is for single runs, not for the suite {workload}; {instead}")
+            raise ConfigError(f"--{flag} is for suites ({', '.join(names)}), not for {workload}; leave it out")
 
 
 def default_submission(framework: str) -> Path:

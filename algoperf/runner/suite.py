@@ -44,6 +44,7 @@ _PASSED_ON = (
     "rank_timeout_s",
     "set_pytorch_max_split_size",
     "capture_jax_trace",
+    "profile",
     "skip_evals",
     "stop_at_validation_target",
     "calibration",

@@ -96,7 +96,7 @@ def _train(
     loop = _loop(plan, backend, seeds, setup, progress)
     with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
         result = loop.run(stop)
-    progress.close(result.outcome)
+    progress.close(result.outcome, setup.run_state.training.global_step, clock.submission_time_s())
     if result.outcome is not Outcome.INTERRUPTED:
         setup.recorder.append_final(clock.submission_time_s(), setup.run_state.training.global_step)
         if end.calibration is not None:

@@ -116,10 +116,10 @@ def test_speed_is_that_of_the_latest_seconds():
 def test_the_end_is_told_once_and_nothing_follows():
     progress, stream, clock = started()
     progress.evaluation(700, 45.0, accuracy(0.98))
-    progress.close(Outcome.OUT_OF_TIME)
+    progress.close(Outcome.OUT_OF_TIME, 705, 46.2)
     ending = stream.getvalue()
     assert ending.endswith(
-        "toy_mini: out of time after 700 steps and 45 s of 60 s submission time; accuracy 0.9800 target 0.9700\n"
+        "toy_mini: out of time after 705 steps and 46 s of 60 s submission time; accuracy 0.9800 target 0.9700\n"
     )
     clock.now_s = 100.0
     progress.update(701, 46.0, 1.0)
@@ -133,7 +133,7 @@ def test_a_disabled_progress_is_silent():
     progress.update(1, 1.0, 1.0)
     progress.evaluating("train", 0, 10)
     progress.evaluation(1, 1.0, accuracy(0.98))
-    progress.close("reached")
+    progress.close("reached", 2, 2.0)
     assert stream.getvalue() == ""
 
 
@@ -178,7 +178,7 @@ def test_a_stream_that_breaks_is_given_up(problem):
     clock.now_s = 100.0
     progress.update(2, 2.0, 1.0)
     progress.evaluation(2, 2.0, accuracy(0.5))
-    progress.close("reached")
+    progress.close("reached", 2, 2.0)
 
 
 def test_a_narrow_terminal_gets_a_cut_line():
@@ -190,7 +190,7 @@ from algoperf.testing.toy_workload.definition import MINI
 os.get_terminal_size = lambda fd: os.terminal_size((30, 5))
 progress = Progress(MINI, 60.0)
 progress.update(123456, 1.0, 1.0)
-progress.close("reached")
+progress.close("reached", 123456, 1.0)
 """
     subprocess.run([sys.executable, "-c", code], stderr=slave, check=True)
     os.close(slave)

@@ -290,6 +290,25 @@ os._exit(0)
     assert result.record.global_step == int(step) + 5
 
 
+@pytest.mark.parametrize(
+    ("workload", "flag"),
+    [
+        ("mini_qualification", "--overwrite"),
+        ("mini_qualification", "--hparam_start_index=0"),
+        ("mini_qualification", "--study=0"),
+        ("mnist_mini", "--num_studies=2"),
+        ("mnist_mini", "--launcher=torchrun"),
+        ("mnist_mini", "--dry_run"),
+    ],
+)
+def test_a_flag_that_would_be_ignored_is_refused_before_anything_starts(tmp_path, workload, flag):
+    done = command(tmp_path, flag, workload=workload)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {flag.partition('=')[0]} is for s")
+    assert workload in done.stderr
+    assert not (tmp_path / "experiments").exists()
+
+
 def test_nothing_prompts(tmp_path):
     """With standard input closed, a run in an existing folder is refused at once."""
     (tmp_path / "experiments" / "here" / "mnist_mini_jax" / "trial_1").mkdir(parents=True)
