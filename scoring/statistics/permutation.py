@@ -19,6 +19,7 @@ import numpy as np
 from scoring.board import workload_scores
 from scoring.rules import Rules
 from scoring.statistics.bootstrap import ordered_studies, stream
+from scoring.statistics.rival_fronts import RivalFronts
 from scoring.times import TimeTable, median_of_studies
 
 MOST_DEALS = 9_999
@@ -27,12 +28,17 @@ _SMALLEST_VARIANCE = 1e-12  # where neither varies, the larger difference is the
 
 
 def permutation_p_values(
-    rungs: Sequence[TimeTable], rules: Rules, *, seed: int, most_deals: int = MOST_DEALS
+    rungs: Sequence[TimeTable],
+    rules: Rules,
+    *,
+    seed: int,
+    most_deals: int = MOST_DEALS,
+    chosen: np.ndarray | None = None,
 ) -> np.ndarray:
     """Two-sided p-values [n, n] of equal distributions, for each pair; NaN from a single study and on the diagonal.
 
     `rungs` are tables of one set of runs, at one target or several: a study is dealt with its times in all of them, and
-    the statistic is that of the mean score.
+    the statistic is that of the mean score. Pairs outside `chosen`, a mask [n, n], stay NaN.
     """
     times = rungs[-1]
     count, studies = len(times.submissions), times.study_s.shape[-1]
@@ -40,11 +46,13 @@ def permutation_p_values(
     if studies < 2:
         return p_values
     ordered = ordered_studies(rungs)
-    workload_s = np.stack([table.workload_s for table in rungs])
+    fronts = RivalFronts(np.stack([table.workload_s for table in rungs]), times.workloads, rules)
     for i, j in itertools.combinations(range(count), 2):
+        if chosen is not None and not chosen[i, j]:
+            continue
         names = sorted((times.submissions[i], times.submissions[j]))
         random = stream(seed, *names, "permutation")
-        rivals = np.delete(workload_s, [i, j], axis=1)
+        rivals = fronts.without(i, j)
         tables = _tables(ordered[:, i], ordered[:, j], rivals, times.workloads, rules, random)
         p_values[i, j] = p_values[j, i] = _p_value(*tables, random, most_deals)
     return p_values
@@ -70,9 +78,6 @@ def _tables(
     """
     studies = first.shape[-1]
     pooled = np.concatenate((first, second), axis=-1)
-    if not rules.held_out:
-        # the fastest alone sets the scale
-        rivals = rivals.min(axis=1, keepdims=True) if rivals.shape[1] else rivals
     deals = _deals(studies, len(workloads), bool(rules.held_out), random)[:, None]
     dealt = np.take_along_axis(pooled[None], np.broadcast_to(deals, (len(deals), *pooled.shape)), axis=-1)
     a, b = np.sort(dealt[..., :studies], axis=-1), np.sort(dealt[..., studies:], axis=-1)

@@ -21,6 +21,8 @@ from scoring.statistics.multiplicity import adjusted_p_values
 from scoring.statistics.permutation import MOST_DEALS, permutation_p_values
 from scoring.times import TimeTable
 
+_MOST_FULLY_PERMUTED = 20  # entrants; the number of pairs grows with the square
+
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
@@ -28,7 +30,8 @@ class Separation:
 
     Attributes:
       difference: of scores on the whole board, row minus column.
-      p_value, p_adjusted: of a pair alone, and together with all others; NaN from one study and on the diagonal.
+      p_value, p_adjusted: of a pair alone, and together with all others; NaN from one study. On boards of more
+        than 20, pairs that Student's t does not resolve have its p-values.
       better: whether the row is better than the column beyond doubt.
       standard_error, degrees_of_freedom: of the difference.
     """
@@ -69,9 +72,16 @@ def separate_rungs(
     scores = workload_scores(workload_s, times.workloads, rules).mean(axis=0).mean(axis=-1)
     difference = np.round(scores[:, None] - scores[None, :], 12)
     spread = _spread_of_differences(drawn_shares, times.study_s.shape[-1])
-    p_value = np.maximum(
-        permutation_p_values(rungs, rules, seed=seed, most_deals=most_deals), _t_test(difference, spread)
-    )
+    p_value = _t_test(difference, spread)
+    if times.study_s.shape[-1] < 2:
+        p_value = np.full_like(p_value, np.nan)
+    np.fill_diagonal(p_value, np.nan)
+    chosen = None
+    if len(p_value) > _MOST_FULLY_PERMUTED:
+        # Larger p-values only take claims away: a pair that Student's t does not resolve needs no permutations.
+        chosen = adjusted_p_values(p_value) <= 1 - level
+    permuted = permutation_p_values(rungs, rules, seed=seed, most_deals=most_deals, chosen=chosen)
+    p_value = np.fmax(p_value, permuted)
     p_adjusted = adjusted_p_values(p_value)
     return Separation(
         difference=difference,

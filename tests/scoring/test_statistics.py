@@ -13,7 +13,8 @@ from scipy import stats
 from scoring_boards import make_rules, make_tree
 
 from scoring.analysis import analyse
-from scoring.board import make_board
+from scoring.board import make_board, workload_scores
+from scoring.rules import load_rules
 from scoring.speedups import speedups
 from scoring.statistics import sensitivity
 from scoring.statistics.best_of_k import (
@@ -30,6 +31,7 @@ from scoring.statistics.multiplicity import adjusted_p_values, possible_true
 from scoring.statistics.permutation import permutation_p_values, smallest_p_value
 from scoring.statistics.power import studies_to_resolve, undetected_failure_rate, what_studies_can_show
 from scoring.statistics.ranking import rank_sets, tie_groups
+from scoring.statistics.rival_fronts import RivalFronts
 from scoring.statistics.survival import survival_curve
 from scoring.times import Mode
 
@@ -313,3 +315,20 @@ def test_published_speedup(published_logs) -> None:
     board = make_board(read_logs(published_logs, rules.workloads), rules, rules.tuning["self"], Mode.ALGOPERF)
     found = {s.submission: s for s in speedups(board, "baseline")}
     assert 1 / found["schedule_free_adamw"].with_budgets == pytest.approx(0.922368, abs=2e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(3, 9))
+def test_a_front_of_rivals_gives_a_pair_the_ratios_that_all_of_them_give(seed, count):
+    rules = load_rules("v0.5")
+    workloads = (*rules.base_workloads, *rules.held_out)
+    rng = np.random.default_rng(seed)
+    times = rng.choice([1.0, 1.5, 2.0, 6.0, 9.0, np.inf], size=(1, count, len(workloads)))
+    rivals = np.delete(times, [0, 1], axis=1)
+    front = RivalFronts(times, workloads, rules).without(0, 1)
+    pair = rng.choice([0.5, 1.0, 3.0, 20.0, np.inf], size=(1, 2, len(workloads)))
+    with_all, with_front = (
+        workload_scores(np.concatenate((pair, others), axis=1), workloads, rules)[:, :2] for others in (rivals, front)
+    )
+    np.testing.assert_array_equal(with_front, with_all)
+    assert front.shape[1] <= rivals.shape[1]
