@@ -353,18 +353,23 @@ def damaged_checkpoint_fault(framework: str, how: str, options: argparse.Namespa
 # -- hostile submissions
 
 
+def write(hostile: Hostile, framework: str, folder: Path) -> Path:
+    """Writes the submission; returns its file."""
+    path = folder / "submission.py"
+    path.write_text(
+        HOSTILE.format(
+            package=FRAMEWORKS[framework].package,
+            at_import=hostile.at_import,
+            hook=hostile.hook,
+            statement=hostile.statement,
+        )
+    )
+    return path
+
+
 def hostile_fault(hostile: Hostile, framework: str, options: argparse.Namespace) -> Fault:
     def run(folder: Path) -> str:
-        path = folder / "submission.py"
-        path.write_text(
-            HOSTILE.format(
-                package=FRAMEWORKS[framework].package,
-                at_import=hostile.at_import,
-                hook=hostile.hook,
-                statement=hostile.statement,
-            )
-        )
-        flags = (f"--submission_path={path}", "--max_global_steps=40")
+        flags = (f"--submission_path={write(hostile, framework, folder)}", "--max_global_steps=40")
         trial = Trial(folder, framework, options.data_dir, *flags)
         status, _ = trial.run()
         record = trial.record()
@@ -381,14 +386,16 @@ def hostile_fault(hostile: Hostile, framework: str, options: argparse.Namespace)
 
 def two_processes_fault(framework: str, flag: str, options: argparse.Namespace) -> Fault:
     def run(folder: Path) -> str:
-        trial = Trial(folder, framework, options.data_dir, "--max_global_steps=3000")
+        slow = Hostile(name="slow", statement="__import__('time').sleep(0.05)")
+        trial = Trial(folder, framework, options.data_dir, f"--submission_path={write(slow, framework, folder)}")
         first = trial.start()
         trial.wait_for(EVALUATIONS, first)
         status, errors = trial.run(flag)
-        require(first.poll() is None or status == 2, "the first run ended before the second began")
-        line = one_line_error(status, errors, str(first.pid))
+        line = one_line_error(status, errors, f"process {first.pid}")
+        require(first.poll() is None, f"the first run ended with {first.returncode}")
+        first.send_signal(signal.SIGTERM)
         first.communicate(timeout=TIMEOUT_S)
-        require(first.returncode == 0, f"the first run ended with {first.returncode}")
+        require(trial.record().outcome == "interrupted", f"the first run ended as {trial.record().outcome}")
         return line
 
     return Fault(name=f"a second process with {flag}, {framework}", run=run)

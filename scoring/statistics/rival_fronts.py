@@ -40,7 +40,7 @@ class RivalFronts:
         for target, fronts in enumerate(on_front):
             for columns, front in zip(self._groups, fronts, strict=True):
                 members = np.flatnonzero(front)
-                rivals[target, : len(members), columns] = self._times[target][np.ix_(members, columns)].T
+                rivals[target, : len(members), columns] = self._times[target][members][:, columns].T
         return rivals
 
     def _beats_in(self, columns: Sequence[int]) -> np.ndarray:
