@@ -40,56 +40,61 @@ function tableCell(tag, cell, more) {
   return element(tag, { ...attributes, ...more }, node ?? text ?? "");
 }
 
-function table(caption, head, rows, { wide = false, rowClass = () => "" } = {}) {
-  const titles = head.map((cell) => cell.label ?? cellText(cell));
-  const lines = rows.map((row, k) => ({
+function tableLines(rows, titles, rowClass) {
+  return rows.map((row, k) => ({
     row, place: k,
     node: element("tr", { role: "row", class: rowClass(k) }, row.map((cell, c) => (cell?.header
       ? tableCell("th", cell, { scope: "row", role: "rowheader", "data-label": titles[c] })
       : tableCell("td", cell, { role: "cell", "data-label": titles[c] })))),
   }));
-  const body = element("tbody", { role: "rowgroup" }, lines.map((line) => line.node));
-  const grid = element("table", { role: "table", class: `${wide ? "wide" : ""} ${head.length > 12 ? "dense" : ""}`.trim() }, element("caption", { class: "unseen" }, caption));
+}
+
+function tableHeads(head, titles, sortBy) {
+  return head.map((cell, c) => {
+    const { text, node, class: kind, title } = typeof cell === "object" ? cell : { text: cell };
+    const button = element("button", { type: "button", class: "sort", title: title ?? "sort", "aria-label": node ? `sort by ${titles[c]}` : null, onclick: () => sortBy(c) }, node ? "↕" : text);
+    return element("th", { role: "columnheader", scope: "col", class: kind, "aria-sort": "none" }, node ?? null, button);
+  });
+}
+
+// Rows in the order asked for; what has no value is last in both directions, and equal rows stay in the given order.
+function sortLines(lines, { column, falling }) {
+  const sign = falling ? -1 : 1;
+  lines.sort((p, q) => {
+    if (column === null) return p.place - q.place;
+    const a = sortKey(p.row[column]), b = sortKey(q.row[column]);
+    return (a === null || b === null ? compareKeys(a, b) : sign * compareKeys(a, b)) || p.place - q.place;
+  });
+}
+
+function tableFile(titles, lines) {
+  const exact = (cell) => (cell !== null && typeof cell === "object" && "sort" in cell ? cell.sort : cellText(cell));
+  return csv([titles, ...lines.map(({ row }) => row.map(exact))]);
+}
+
+function table(caption, head, rows, { wide = false, rowClass = () => "" } = {}) {
+  const titles = head.map((cell) => cell.label ?? cellText(cell));
+  const lines = tableLines(rows, titles, rowClass);
   const state = { column: null, falling: false, words: [] };
   const shownLines = () => lines.filter(({ node }) => state.words.every((word) => node.textContent.toLowerCase().includes(word)));
-  const update = () => {
-    const falling = state.falling ? -1 : 1;
-    const key = (line) => sortKey(line.row[state.column]);
-    lines.sort((p, q) => {
-      if (state.column === null) return p.place - q.place;
-      const [a, b] = [key(p), key(q)];
-      return (a === null || b === null ? compareKeys(a, b) : falling * compareKeys(a, b)) || p.place - q.place;
-    });
+  const change = (changes) => {
+    Object.assign(state, changes);
+    sortLines(lines, state);
     body.replaceChildren(...shownLines().map((line) => line.node));
     grid.classList.toggle("sorted", state.column !== null);
     headers.forEach((cell, c) => cell.setAttribute("aria-sort", state.column !== c ? "none" : state.falling ? "descending" : "ascending"));
   };
-  const sortBy = (column) => {
-    if (state.column !== column) Object.assign(state, { column, falling: false });
-    else if (!state.falling) state.falling = true;
-    else Object.assign(state, { column: null, falling: false });
-    update();
-  };
-  const headers = head.map((cell, c) => {
-    const { text, node, class: kind, title } = typeof cell === "object" ? cell : { text: cell };
-    const button = node ? element("button", { type: "button", class: "sort", title: "sort", "aria-label": `sort by ${titles[c]}`, onclick: () => sortBy(c) }, "↕")
-      : element("button", { type: "button", class: "sort", title: title ?? "sort", onclick: () => sortBy(c) }, text);
-    return element("th", { role: "columnheader", scope: "col", class: kind, "aria-sort": "none" }, node ?? null, button);
-  });
-  grid.append(element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, headers)), body);
-  const chooser = select("Sort by", [["", "given order"], ...titles.map((title, c) => [String(c), title])], (value) => {
-    Object.assign(state, { column: value === "" ? null : Number(value), falling: false });
-    update();
-  });
+  // rising, falling, as given
+  const headers = tableHeads(head, titles, (column) => change(state.column !== column ? { column, falling: false } : state.falling ? { column: null, falling: false } : { falling: true }));
+  const body = element("tbody", { role: "rowgroup" }, lines.map((line) => line.node));
+  const grid = element("table", { role: "table", class: `${wide ? "wide" : ""} ${head.length > 12 ? "dense" : ""}`.trim() }, element("caption", { class: "unseen" }, caption),
+    element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, headers)), body);
+  const chooser = select("Sort by", [["", "given order"], ...titles.map((title, c) => [String(c), title])], (value) => change({ column: value === "" ? null : Number(value), falling: false }));
   chooser.classList.add("narrow");
   const filter = element("input", { type: "search", placeholder: "Filter rows", "aria-label": `Filter rows: ${caption}` });
-  filter.addEventListener("input", () => { state.words = filter.value.toLowerCase().split(/\s+/).filter(Boolean); update(); });
-  const save = () => download(fileName(caption, "csv"), csv([titles, ...shownLines().map(({ row }) => row.map((cell) => {
-    const exact = cell !== null && typeof cell === "object" && "sort" in cell;
-    return exact ? cell.sort : cellText(cell);
-  }))]), "text/csv");
-  const tools = element("div", { class: "tools" }, rows.length > 1 ? [filter, chooser] : null,
-    element("button", { type: "button", class: "tool", "data-save": "csv", title: "rows as shown, in full precision", "aria-label": `Save as CSV: ${caption}`, onclick: save }, "CSV"));
-  return element("div", { class: "tabular" }, tools,
+  filter.addEventListener("input", () => change({ words: filter.value.toLowerCase().split(/\s+/).filter(Boolean) }));
+  const save = element("button", { type: "button", class: "tool", "data-save": "csv", title: "rows as shown, in full precision", "aria-label": `Save as CSV: ${caption}`,
+    onclick: () => download(fileName(caption, "csv"), tableFile(titles, shownLines()), "text/csv") }, "CSV");
+  return element("div", { class: "tabular" }, element("div", { class: "tools" }, rows.length > 1 ? [filter, chooser] : null, save),
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, grid));
 }

@@ -18,6 +18,7 @@ from scoring.verdict import verdict
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+INFO = "authors: Ada <i>Lovelace</i>\nlicense: MIT\nlinks: [https://example.org/paper, 'javascript:alert(1)']\n"
 pytestmark = pytest.mark.slow
 
 
@@ -54,6 +55,7 @@ def board(tmp_path: Path, small_rules: Rules):
     ]
     tuning = small_rules.tuning["self"]
     write_logs(tmp_path / "logs", field, small_rules, tuning, evaluations=30)
+    (tmp_path / "logs" / "swift" / "submission_info.yml").write_text(INFO)
     tree = read_logs(tmp_path / "logs", small_rules.workloads)
     analysis = analyse(tree, small_rules, tuning, replicates=100)
     return analysis, write_report(analysis, tmp_path)
@@ -258,6 +260,9 @@ def test_charts_are_saved_and_their_axes_and_trials_chosen(browser, board) -> No
     assert abs(nearer[1] - nearer[0]) < abs(values[1] - values[0])
     press(browser, "Log x")
     assert browser.execute_script(axes)[0] == "log"
+    browser.find_element("css selector", "#curves .plot").send_keys("+")
+    closer = browser.execute_script(axes)[1]
+    assert abs(closer[1] - closer[0]) == pytest.approx(0.8 * abs(nearer[1] - nearer[0]))
     assert browser.get_log("browser") == []
 
 
@@ -272,6 +277,11 @@ def test_the_verdict_is_first_and_addresses_hold_names(browser, board) -> None:
     open_page(browser, report, DESKTOP, "#submission=%3Cb%20onload%3Dalert(1)%3Elate")
     assert browser.find_element("css selector", "#verdict").text == verdict(analysis)
     assert browser.find_element("css selector", "main h2").text == "<b onload=alert(1)>late"
+    open_page(browser, report, DESKTOP, "#submission=swift")
+    info = browser.find_element("css selector", ".info")
+    assert "Ada <i>Lovelace</i>" in info.text
+    links = [a.get_attribute("href") for a in info.find_elements("css selector", "a")]
+    assert links == ["https://example.org/paper"]
     open_page(browser, report, DESKTOP, "#findings")
     shown = [cell.text for cell in browser.find_elements("css selector", "main [data-label=severity]")]
     assert len(shown) == len(analysis.findings)

@@ -1,10 +1,13 @@
 """The board in words says what the comparison of all pairs says, and no more."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from scoring.analysis import Analysis, analyse
 from scoring.log_issues import LogIssue, Severity
@@ -55,6 +58,20 @@ def test_whom_the_leader_is_distinguished_from(analysis: Analysis) -> None:
     assert everybody == "swift leads, distinguished from all others."
     span = "1 to 3" if studies == 3 else f"{4 - studies} to {6 - studies}"
     assert one.endswith(f"{span} more studies of each would likely distinguish it from steady.")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_verdict_never_says_more_than_the_comparison(analysis: Analysis, data: st.DataObject) -> None:
+    order = [row.submission for row in analysis.leaderboard]
+    pairs = data.draw(st.sets(st.sampled_from(list(itertools.combinations(order, 2)))))
+    first = verdict(with_claims(analysis, *pairs)).split(". ")[0].removesuffix(".")
+    beaten = [loser for winner, loser in pairs if winner == order[0]]
+    assert ("distinguished from nobody" in first) == (not beaten)
+    assert ("distinguished from all others" in first) == (len(beaten) == len(order) - 1)
+    for name in order[1:]:
+        named = "only" in first and name in first
+        assert named == (name in beaten and len(beaten) < len(order) - 1)
 
 
 def test_claims_among_the_others_are_not_the_leaders(analysis: Analysis) -> None:
