@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m scoring.agreement", description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("board", type=Path, help="folder of logs, or results.json of a scored board (by time alone)")
+    add("board", type=Path, help="folder of logs, or results.json of a scored board (by its one clock)")
     add("--with", dest="with_board", choices=board_names(), required=True, help="the published board")
     add("--rules", default="mini", help="of logs: a rule set or a TOML file")
     add("--tuning_ruleset", choices=("external", "self"), default="self", help="of logs")

@@ -9,13 +9,14 @@ import numpy as np
 
 from algoperf.errors import UserError
 from scoring.board import make_board, workload_scores
+from scoring.clocks import Clock, in_clock
 from scoring.ladder import FIRST_PASSAGE, rung_tables
-from scoring.logs import LogStatus, LogTree, read_logs
+from scoring.logs import LogTree, read_logs
 from scoring.published import PublishedBoard
 from scoring.rules import Rules, TuningRule, load_rules
 from scoring.statistics.bootstrap import resample_rungs
 from scoring.statistics.ranking import separate_rungs
-from scoring.times import Mode, TimeTable, median_of_studies, own_budget_s, rules_times
+from scoring.times import Mode, TimeTable, median_of_studies, rules_times
 
 
 class AgreementError(UserError):
@@ -69,49 +70,44 @@ def score_table(name: str, rungs: Sequence[TimeTable], rules: Rules, *, seed: in
 
 
 def tables_of_logs(tree: LogTree, rules: Rules, tuning: TuningRule, *, seed: int, replicates: int) -> list[ScoreTable]:
-    """Scores by time and by steps, at the official target and on the ladder where the rules have one."""
+    """Scores by time and by steps, at the official target and on the ladder where the rules have one.
+
+    Time is that of the board: reference steps where every run has recorded them, else seconds.
+
+    Raises:
+      LogsError: a run lacks global steps.
+    """
     tables = []
-    for clock, logs in (("time", tree), ("steps", in_steps(tree, rules, tuning))):
-        board = make_board(logs, rules, tuning, Mode.RULES)
+    for name, clock in (("time", None), ("steps", Clock.STEPS)):
+        logs, converted = in_clock(tree, rules, tuning, clock)
+        board = make_board(logs, converted, tuning, Mode.RULES)
         ladders: dict[str, tuple[TimeTable, ...]] = {"target": (board.times,)}
         if rules.has_ladder:
             ladders["ladder"] = rung_tables(logs, board, FIRST_PASSAGE)
         tables += [
-            score_table(f"{clock}, {name}", rungs, rules, seed=seed, replicates=replicates)
-            for name, rungs in ladders.items()
+            score_table(f"{name}, {score}", rungs, converted, seed=seed, replicates=replicates)
+            for score, rungs in ladders.items()
         ]
     return tables
 
 
-def in_steps(tree: LogTree, rules: Rules, tuning: TuningRule) -> LogTree:
-    """Logs whose times are global steps, up to the end of each run's budget in seconds."""
-    trials = []
-    for trial in tree.trials:
-        if trial.status is LogStatus.READ and trial.workload in rules.workloads:
-            limit_s = rules.workloads[trial.workload].max_runtime_s * tuning.budget_factor
-            within = trial.time_s <= own_budget_s(trial, limit_s)
-            last = float(trial.step[within].max(initial=0.5))  # below any step where no evaluation is in the budget
-            trial = replace(trial, time_s=trial.step, budget_s=last)
-        trials.append(trial)
-    return replace(tree, trials=tuple(trials))
-
-
 def tables_of_results(results: Mapping[str, Any], *, seed: int, replicates: int) -> list[ScoreTable]:
-    """Scores by time from `results.json`, which holds no steps.
+    """Scores from `results.json`, by the one clock that it was scored by.
 
     Raises:
       AgreementError: it is not that of a board with statistics.
     """
     try:
         rules = load_rules(results["rules"]["name"])
+        clock = "steps" if results["rules"].get("clock") == Clock.STEPS else "time"
         names, workloads = tuple(results["submissions"]), rules.scored_workloads
         study_times = {(row["submission"], row["workload"]): row["study_times_s"] for row in results["results"]}
         official = _times([[study_times[name, w] for w in workloads] for name in names])
-        tables: dict[str, tuple[TimeTable, ...]] = {"time, target": (_table(names, workloads, official),)}
+        tables: dict[str, tuple[TimeTable, ...]] = {f"{clock}, target": (_table(names, workloads, official),)}
         if results.get("ladder"):
             ladder = results["ladder"]
             columns = [ladder["workloads"].index(w) for w in workloads]
-            tables["time, ladder"] = tuple(
+            tables[f"{clock}, ladder"] = tuple(
                 _table(names, workloads, _times(rung)[:, columns]) for rung in ladder["study_times_s"]
             )
     except (KeyError, TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from scoring.agreement import agreement, compare_boards, main, matches_of, verdi
 from scoring.logs import read_logs
 from scoring.published import PublishedBoard, board_names, published_board
 from scoring.rules import load_rules
+from scoring.score_submissions import main as score
 from scoring.score_tables import AgreementError, ScoreTable, published_tables, tables_of_logs
 from scoring.statistics.rank_correlation import chance_of_as_high_a_tau, kendall_tau
 
@@ -150,15 +151,19 @@ def test_scores_by_steps_go_by_steps_alone() -> None:
         assert np.array_equal(before.scores, after.scores) == before.name.startswith("steps")
 
 
-def test_logs_and_their_results_give_the_same_figures(capsys) -> None:
+def test_logs_and_their_results_give_the_same_figures(tmp_path: Path, capsys) -> None:
+    rules, against = "--rules=mini-2026-11", "--with=algoperf-v1.0-self"
+    by_steps = ["--clock=steps", "--statistics=fast", f"--output_dir={tmp_path}"]
+    assert score([f"--submission_directory={BOARD / 'logs'}", rules, *by_steps]) == 0
+    capsys.readouterr()
     rows = []
-    for source in (["logs", "--rules=mini-2026-11"], ["report/results.json"]):
-        assert main([str(BOARD / source[0]), *source[1:], "--with=algoperf-v1.0-self"]) == 0
-        output = capsys.readouterr().out
-        rows.append([line for line in output.splitlines() if line.startswith("| time")])
-        assert output.splitlines()[-1].startswith("3 entrants are too few")
-    assert rows[0] == rows[1]
-    assert len(rows[0]) == 4
+    for source in (BOARD / "logs", BOARD / "report/results.json", tmp_path / "results.json"):
+        assert main([str(source), rules, against]) == 0
+        output = capsys.readouterr().out.splitlines()
+        rows.append([line for line in output if line.startswith(("| time", "| steps"))])
+        assert output[-1].startswith("3 entrants are too few")
+    assert rows[0] == rows[1] + rows[2]
+    assert [len(found) for found in rows] == [8, 4, 4]
 
 
 def test_what_cannot_be_compared_is_one_line(tmp_path: Path, capsys) -> None:
