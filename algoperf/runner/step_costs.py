@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
+from algoperf.cores import usable_cores
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import json as records_json
@@ -57,7 +58,7 @@ class StepEnvironment:
             definition_digest=definition.digest(),
             machine=platform.node(),
             cpu=provenance.cpu_model(),
-            cores=usable_cores(),
+            cores=len(usable_cores()),
             cpu_quota=provenance.cpu_quota(),
             devices={name: device_report.get(name) for name in _DEVICES},
             packages=provenance.package_versions(),
@@ -67,11 +68,6 @@ class StepEnvironment:
     @property
     def key(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def usable_cores() -> int:
-    """Processors that this process may use, a quota aside."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_file() -> Path:
