@@ -1,0 +1,185 @@
+"""Runs of a comparison, each in a process of its own; what is finished is not run again."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from algoperf.comparison.entrants import Entrant
+from algoperf.comparison.pairs import Pair, RunEnd, steps_that_decide
+from algoperf.definition import SELF_TUNING, WorkloadDefinition
+from algoperf.errors import UserError
+from algoperf.records import json
+from algoperf.records.layout import study_folder, trial_path
+from algoperf.registry import REGISTRY, Registry
+from algoperf.reporting import Report
+from algoperf.runner.parent import child_environment
+from algoperf.runner.suite_plan import PlannedTrial
+from algoperf.step_cost import StepCost
+from algoperf.step_cost import read as read_step_costs
+
+_MACHINE = "machine"
+
+
+class RunFailedError(UserError):
+    """A process of a comparison failed; one line with the last that it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Makes and reads the runs of two entrants under the self-tuning rules.
+
+    A run of the first entrant may end early, at the steps where the pair is decided; its folder says against whom.
+
+    Attributes:
+      mine, against: the entrants.
+      framework: its name.
+      folder: of all results: `<folder>/<entrant>/study_<s>/<workload>_<framework>/trial_1`.
+      data_dir: prepared data.
+      step_cost_s: seconds after which no further cycle of a step-cost measurement starts.
+      step_cost_period: steps of a cycle.
+      report: shown one line for each process that starts.
+    """
+
+    mine: Entrant
+    against: Entrant
+    framework: str
+    folder: Path
+    data_dir: Path
+    step_cost_s: float
+    step_cost_period: int
+    report: Report
+    registry: Registry = REGISTRY
+
+    @property
+    def mine_folder(self) -> str:
+        return f"{self.mine.folder_name}-against-{self.against.folder_name}"
+
+    @property
+    def against_folder(self) -> str:
+        return self.against.folder_name
+
+    def finished_pair(self, workload: str, study: int) -> Pair | None:
+        """A pair whose runs and step cost are on record; None where something is missing."""
+        cost = self._recorded_cost(workload)
+        ends = [self._end(self._trial(side, workload, study)) for side in (self.against, self.mine)]
+        if cost is None or None in ends:
+            return None
+        against, mine = ends
+        assert against is not None
+        assert mine is not None
+        return Pair(workload=workload, study=study, mine=mine, against=against, cost=cost)
+
+    def run_pair(self, workload: str, study: int) -> Pair:
+        """Measures the step cost and runs what is missing, the other entrant first.
+
+        Raises:
+          RunFailedError, CrashedRunError: a process failed.
+        """
+        cost = self._recorded_cost(workload) or self._measure_cost(workload)
+        against = self._run(self.against, workload, study, None)
+        mine = self._run(self.mine, workload, study, steps_that_decide(against, cost))
+        return Pair(workload=workload, study=study, mine=mine, against=against, cost=cost)
+
+    def _trial(self, side: Entrant, workload: str, study: int) -> PlannedTrial:
+        definition = self.registry.get(workload)
+        name = self.mine_folder if side is self.mine else self.against_folder
+        return PlannedTrial(
+            definition=definition,
+            study=study,
+            trial=1,
+            folder=self.folder / name / trial_path(study, workload, self.framework, 1),
+            budget_s=definition.budget.max_runtime_s * SELF_TUNING.budget_factor,
+            hyperparameters=None,
+        )
+
+    def _end(self, trial: PlannedTrial) -> RunEnd | None:
+        digest = self.mine.digest if self.mine_folder in trial.folder.parts else self.against.digest
+        if changes := trial.changes(digest):
+            raise RunFailedError(f"{trial.folder} is of {changes[0]}; move it away, or choose another --experiment_dir")
+        return RunEnd.read(trial.folder, trial.definition) if trial.is_finished else None
+
+    def _run(self, side: Entrant, workload: str, study: int, max_steps: int | None) -> RunEnd:
+        trial = self._trial(side, workload, study)
+        if (end := self._end(trial)) is not None:
+            return end
+        self.report(f"{workload} seed {study}: {side.label} runs")
+        self._call(self._run_command(side, workload, study, max_steps), f"{workload} seed {study}, {side.label}")
+        end = RunEnd.read(trial.folder, trial.definition)
+        if end is None:
+            raise RunFailedError(f"{workload} seed {study}, {side.label}: the run left no record in {trial.folder}")
+        return end
+
+    def _run_command(self, side: Entrant, workload: str, study: int, max_steps: int | None) -> list[str]:
+        name = self.mine_folder if side is self.mine else self.against_folder
+        flags = {
+            "workload": workload,
+            "framework": self.framework,
+            "submission_path": side.path,
+            "tuning_ruleset": SELF_TUNING.name,
+            "experiment_dir": self.folder,
+            "experiment_name": f"{name}/{study_folder(study)}",
+            "study": study,
+            "rng_seed": 0,
+            "data": "full",
+            "data_dir": self.data_dir,
+            "resume_last_run": True,
+            "stop_at_validation_target": True,
+            "save_checkpoints": False,
+            "use_tensorboard": False,
+        }
+        if max_steps is not None:
+            flags["max_global_steps"] = max_steps
+        return ["-m", "submission_runner", *(f"--{flag}={value}" for flag, value in flags.items())]
+
+    def _cost_file(self, workload: str) -> Path:
+        return self.folder / self.mine_folder / "step_costs" / f"{workload}.json"
+
+    def _recorded_cost(self, workload: str) -> StepCost | None:
+        """The cost that this machine measured before, if it did."""
+        path = self._cost_file(workload)
+        if (json.read_if_intact(path) or {}).get(_MACHINE) != platform.node():
+            return None
+        return read_step_costs(path).get(workload)
+
+    def _measure_cost(self, workload: str) -> StepCost:
+        path = self._cost_file(workload)
+        self.report(f"{workload}: step cost of {self.mine.label} in steps of {self.against.label}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = {
+            "submission_path": self.mine.path,
+            "reference": self.against.path,
+            "workload": workload,
+            "framework": self.framework,
+            "period": self.step_cost_period,
+            "max_seconds": self.step_cost_s,
+            "output": path,
+        }
+        command = ["-m", "algoperf.step_cost", *(f"--{flag}={value}" for flag, value in flags.items())]
+        self._call(command, f"{workload}, step cost")
+        json.write(path, {**json.read(path), _MACHINE: platform.node()})
+        return read_step_costs(path)[workload]
+
+    def _call(self, words: Sequence[str], what: str) -> None:
+        """Runs a Python program; a failure of a submission that left a record is read from there."""
+        done = subprocess.run(
+            [sys.executable, *words],
+            check=False,
+            env=child_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode not in (0, 1):
+            last = (done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            raise RunFailedError(f"{what} failed: {last.removeprefix('error: ')}")
+
+    def expected_s(self, definition: WorkloadDefinition) -> float:
+        """Rough wall seconds of a pair of which nothing is known: that of two runs as long as the reference's.
+
+        Budgets of minis are about three times the reference's time; set-up and evaluations add about a third.
+        """
+        return definition.budget.max_runtime_s
