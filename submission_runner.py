@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int:
         reporting.report_to_stderr(f"error: {error}")
         return 2
     except (StopRequestedError, KeyboardInterrupt) as request:
-        reporting.report_to_stderr(f"stopped by {request or 'SIGINT'} before a trial started; nothing was recorded")
+        reporting.report_to_stderr(f"stopped by {request or 'SIGINT'} while no trial was running")
         return _INTERRUPTED_EXIT_CODE
 
 
@@ -154,15 +154,20 @@ def _run(stop: "StopSignals") -> int:
 
 def _run_suite(config: "RunConfig", values: dict[str, Any]) -> int:
     from algoperf.reporting import report_to_stderr
+    from algoperf.runner.run_config import ConfigError
     from algoperf.runner.suite import SuiteRun
     from algoperf.runner.suite_plan import Outdated, choose_suite
 
     dry_run = values["dry_run"]
+    try:
+        launcher = shlex.split(values["launcher"])
+    except ValueError as error:
+        raise ConfigError(f"--launcher={values['launcher']}: {error}; expected words as in a shell") from error
     run = SuiteRun(
         choose_suite(config.workload, config, report_to_stderr, is_dry_run=dry_run),
         config,
         num_studies=values["num_studies"],
-        launcher=shlex.split(values["launcher"]),
+        launcher=launcher,
         outdated=values["outdated"] and Outdated(values["outdated"]),
         report=report_to_stderr,
     )

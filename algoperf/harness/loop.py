@@ -10,6 +10,7 @@ The order of the steps is the benchmark; do not change it:
 6. stop on targets reached, out of time, training complete, or failure.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -161,7 +162,8 @@ class TrainingLoop:
                 device_sync.taken(state.global_step, clock.submission_time_s(), self._seconds_to_event())
             elapsed_s = clock.submission_time_s()
             self._train_state[columns.SUBMISSION_TIME] = elapsed_s
-            observer.update(state.global_step, elapsed_s, self._schedule.seconds_left(elapsed_s))
+            seconds_left = self._schedule.seconds_left(elapsed_s) if evaluates else math.inf
+            observer.update(state.global_step, elapsed_s, seconds_left)
             agreed_s = rank_clock.time_s(state.global_step, elapsed_s, now=complete)
             if agreed_s is None:
                 continue

@@ -162,34 +162,6 @@ def is_checkpoint_file(name: str) -> bool:
     return re.fullmatch(_CHECKPOINT_FILE, name) is not None
 
 
-def prepare_experiment_dir(
-    experiment_dir: str | Path,
-    experiment_name: str | None,
-    *,
-    workload: str,
-    framework: str,
-    overwrite: bool = False,
-    resume: bool = False,
-    append_timestamp: bool = False,
-    trials: Iterable[int] | None = None,
-) -> ExperimentPaths:
-    """`open_experiment_dir`, after which `overwrite` has deleted what was there."""
-    numbers = None if trials is None else tuple(trials)
-    paths = open_experiment_dir(
-        experiment_dir,
-        experiment_name,
-        workload=workload,
-        framework=framework,
-        overwrite=overwrite,
-        resume=resume,
-        append_timestamp=append_timestamp,
-        trials=numbers,
-    )
-    if overwrite:
-        delete_trials(paths, numbers)
-    return paths
-
-
 def open_experiment_dir(
     experiment_dir: str | Path,
     experiment_name: str | None,

@@ -13,6 +13,7 @@ from algoperf.records.layout import study_number
 DATA_CHOICES = ("auto", "full", "mini")
 _SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "outdated")
 _SINGLE_RUN_FLAGS = ("overwrite", "append_timestamp", "hparam_start_index", "hparam_end_index", "study")
+_ONE_TRIAL = {"num_tuning_trials": 1, "hparam_start_index": 0, "hparam_end_index": 1}  # what one trial may be given
 
 
 class ConfigError(UserError, ValueError):
@@ -120,7 +121,7 @@ class RunConfig:
 
 
 def check_flags_apply(values: Mapping[str, Any], suites: Iterable[str]) -> None:
-    """Refuses flags that would be ignored: those of single runs with a suite, and the reverse.
+    """Refuses flags that would be ignored: those of single runs with a suite, the reverse, several self-tuning trials.
 
     Raises:
       ConfigError: there is one; it is named.
@@ -132,6 +133,10 @@ def check_flags_apply(values: Mapping[str, Any], suites: Iterable[str]) -> None:
             if workload in names:
                 raise ConfigError(f"--{flag} is for single runs, not for the suite {workload}; {instead}")
             raise ConfigError(f"--{flag} is for suites ({', '.join(names)}), not for {workload}; leave it out")
+    if not RULESETS[values["tuning_ruleset"]].tunable:
+        for flag, only in _ONE_TRIAL.items():
+            if values.get(flag) not in (None, only):
+                raise ConfigError(f"--{flag}={values[flag]}: --tuning_ruleset=self has one trial; leave the flag out")
 
 
 def default_submission(framework: str) -> Path:

@@ -11,13 +11,18 @@ from algoperf.records import layout as experiment
 from algoperf.records.layout import (
     ExperimentError,
     ExperimentExistsError,
-    prepare_experiment_dir,
+    delete_trials,
+    open_experiment_dir,
     workload_folder,
 )
 
 
-def prepare(root, name="tuned/study_0", **options):
-    return prepare_experiment_dir(root, name, workload="wmt_mini", framework="pytorch", **options)
+def prepare(root, name="tuned/study_0", *, workload="wmt_mini", trials=None, overwrite=False, **options):
+    options |= {"workload": workload, "framework": "pytorch", "trials": trials, "overwrite": overwrite}
+    paths = open_experiment_dir(root, name, **options)
+    if overwrite:
+        delete_trials(paths, trials)
+    return paths
 
 
 def test_layout_is_that_of_algoperf(tmp_path):
@@ -52,7 +57,7 @@ def test_existing_results_need_a_decision(tmp_path):
     for part in (str(paths.workload_dir), "--resume_last_run", "--overwrite"):
         assert part in str(raised.value)
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-    prepare_experiment_dir(tmp_path, "tuned/study_0", workload="ogbg_mini", framework="pytorch")
+    prepare(tmp_path, workload="ogbg_mini")
 
     assert prepare(tmp_path, resume=True) == paths
     assert paths.trials() == [1]

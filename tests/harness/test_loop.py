@@ -60,8 +60,11 @@ class Queue:
 
 
 class Watcher:
+    def __init__(self):
+        self.seconds_to_next_evaluation = []
+
     def update(self, step, submission_time_s, seconds_to_next_evaluation):
-        pass
+        self.seconds_to_next_evaluation.append(seconds_to_next_evaluation)
 
     def evaluation(self, step, submission_time_s, metrics):
         pass
@@ -81,7 +84,7 @@ class Bench:
         self.losses = iter(losses) if losses is not None else None
         budget = Budget(max_runtime_s=100.0, eval_period_s=10.0, step_hint=100)
         self.definition = dataclasses.replace(TOY, budget=budget, **changes)
-        self.rows = Rows()
+        self.rows, self.watcher = Rows(), Watcher()
         self.submission = SimpleNamespace(
             data_selection=self.data_selection,
             update_params=self.update_params,
@@ -114,7 +117,7 @@ class Bench:
             **self.limits,
         )
         ports = LoopPorts(
-            backend=self.backend, evaluate=self.evaluate, observer=Watcher(), checkpointer=self.checkpointer
+            backend=self.backend, evaluate=self.evaluate, observer=self.watcher, checkpointer=self.checkpointer
         )
         return TrainingLoop(plan, self.run_state, ports).run()
 
@@ -290,6 +293,7 @@ def test_skipped_evaluations_still_keep_the_budget():
     bench = Bench(step_s=7.0, limits={"skip_evals": True})
     assert bench.run().outcome is Outcome.OUT_OF_TIME
     assert bench.rows.evaluations == []
+    assert set(bench.watcher.seconds_to_next_evaluation) == {math.inf}
 
 
 def test_a_signal_ends_the_run_between_steps():

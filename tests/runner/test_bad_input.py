@@ -309,6 +309,21 @@ def test_a_flag_that_would_be_ignored_is_refused_before_anything_starts(tmp_path
     assert not (tmp_path / "experiments").exists()
 
 
+@pytest.mark.parametrize(
+    ("workload", "flags", "words"),
+    [
+        ("mini_qualification", ["--launcher=torchrun 'x"], "--launcher=torchrun 'x: No closing quotation"),
+        ("mini_qualification", ["--tuning_ruleset=self", "--num_tuning_trials=4"], "--num_tuning_trials=4: "),
+        ("mnist_mini", ["--tuning_ruleset=self", "--hparam_start_index=2"], "--hparam_start_index=2: "),
+    ],
+)
+def test_a_flag_that_makes_no_sense_is_one_line(tmp_path, workload, flags, words):
+    done = command(tmp_path, *flags, workload=workload)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {words}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_nothing_prompts(tmp_path):
     """With standard input closed, a run in an existing folder is refused at once."""
     (tmp_path / "experiments" / "here" / "mnist_mini_jax" / "trial_1").mkdir(parents=True)
