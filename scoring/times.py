@@ -170,10 +170,10 @@ def _study_spread(
     if not spreads:
         return None
     submissions, workloads, studies, numbers = axes
-    found = np.zeros(fastest.shape)
+    spread = np.zeros(fastest.shape)
     for i, j, k in np.ndindex(fastest.shape):
-        found[i, j, k] = spreads.get((submissions[i], workloads[j], studies[k], numbers[int(fastest[i, j, k])]), 0.0)
-    return found
+        spread[i, j, k] = spreads.get((submissions[i], workloads[j], studies[k], numbers[int(fastest[i, j, k])]), 0.0)
+    return spread
 
 
 def _collect(

@@ -12,7 +12,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from algoperf.cores import usable_cores
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import Budget, ReferenceBudget, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import json as records_json
 from algoperf.records import provenance
@@ -23,6 +23,7 @@ SCHEMA_VERSION = 1
 _ENTRIES, _ENVIRONMENT, _COST = "entries", "environment", "cost"
 _DEVICES = ("platform", "device_names", "matmul_precision")
 _SAME_TASK = ("workload", "framework", "definition_digest")
+_SAME_MACHINE = (*_SAME_TASK, "machine", "cores")
 
 
 class StepCostsError(UserError):
@@ -102,6 +103,22 @@ def least(path: Path, environment: StepEnvironment) -> StepCost | None:
         return None if entry is None else _cost(path, entry)
     except StepCostsError:
         return None
+
+
+def budget_here(definition: WorkloadDefinition, framework: str, path: Path) -> Budget:
+    """The budget in seconds of this machine at its cores, for estimates: by the largest cost that `path` has for it.
+
+    The definition's own where it counts seconds, or where nothing is known.
+    """
+    budget = definition.budget
+    try:
+        entries = list(_read(path).values())
+        same = (definition.name, framework, definition.digest(), platform.node(), len(usable_cores()))
+        here = [entry for entry in entries if tuple(entry[_ENVIRONMENT][name] for name in _SAME_MACHINE) == same]
+        costs = [_cost(path, entry).step_s for entry in here]
+    except (StepCostsError, KeyError, TypeError):
+        return budget
+    return budget.at_cost(max(costs)) if costs and isinstance(budget, ReferenceBudget) else budget
 
 
 def remember(path: Path, environment: StepEnvironment, cost: StepCost) -> None:

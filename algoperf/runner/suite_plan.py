@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.data.disk_space import format_bytes, free_bytes
-from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.definition import Budget, Suite, WorkloadDefinition
 from algoperf.digest import digest_scheme
 from algoperf.prepare import MissingDatasetError, dataset_states, ensure_prepared
 from algoperf.records import json
@@ -18,7 +18,8 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import Report
-from algoperf.runner import search_space
+from algoperf.runner import search_space, step_costs
+from algoperf.runner.calibration import AUTO, OFF
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.submissions.loading import locate_submission
 from algoperf.submissions.tuning import Hyperparameters, SearchSpace
@@ -45,7 +46,7 @@ class PlannedTrial:
       study: counted from 0.
       trial: counted from 1; 1 under the self-tuning rules.
       folder: of its results.
-      budget_s: submission time that it may use, seconds.
+      budget_s: submission time that it may use, seconds; of a mini, by what is known of this machine.
       hyperparameters: its point; None under the self-tuning rules.
     """
 
@@ -119,6 +120,13 @@ class SuitePlan:
     shortfalls: Sequence[str]
 
 
+def _budget(definition: WorkloadDefinition, config: RunConfig) -> Budget:
+    if config.calibration == OFF:
+        return definition.budget
+    path = step_costs.default_file() if config.calibration == AUTO else Path(config.calibration).expanduser()
+    return step_costs.budget_here(definition, config.framework, path)
+
+
 def make_plan(suite: Suite, config: RunConfig, num_studies: int | None, registry: Registry) -> SuitePlan:
     """The plan of a command; `num_studies` None means as many as the rules ask for.
 
@@ -140,7 +148,7 @@ def make_plan(suite: Suite, config: RunConfig, num_studies: int | None, registry
             study=study,
             trial=trial,
             folder=root / trial_path(study, definition.name, config.framework, trial),
-            budget_s=definition.budget.max_runtime_s * rules.budget_factor,
+            budget_s=_budget(definition, config).max_runtime_s * rules.budget_factor,
             hyperparameters=points[study][trial - 1],
         )
         for study in range(studies)

@@ -182,6 +182,19 @@ def test_the_least_cost_of_each_environment_is_kept(tmp_path):
     assert step_costs.given(file, one_core).step_s == 0.9
 
 
+def test_the_estimate_of_a_suite_is_by_what_is_known_of_this_machine(tmp_path):
+    file = tmp_path / "costs.json"
+    assert step_costs.budget_here(TOY, "jax", file) == BUDGET
+    for changes, step_s in (({}, 0.5), ({"variables": {"OMP_NUM_THREADS": "9"}}, 0.75), ({"machine": "another"}, 9.0)):
+        step_costs.remember(file, environment(**changes), StepCost(step_s=step_s, spread=0.0, blocks=5))
+    assert step_costs.budget_here(TOY, "jax", file) == BUDGET.at_cost(0.75)
+    assert step_costs.budget_here(TOY, "pytorch", file) == BUDGET
+    seconds = REGISTRY.get("toy_mini")
+    assert step_costs.budget_here(seconds, "jax", file) == seconds.budget
+    file.write_text('{"schema_version": 1, "entries": {"a": {"environment": 3}}}')
+    assert step_costs.budget_here(TOY, "jax", file) == BUDGET
+
+
 def test_a_file_without_the_cost_is_an_error_before_anything_runs(tmp_path):
     other = costs_file(tmp_path, 0.5, definition_digest="2:0123456789abcdef")
     with pytest.raises(StepCostsError, match="has 0 costs of a reference step of toy_mini in pytorch"):
