@@ -47,7 +47,7 @@ class StepCostError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepCost:
+class RelativeStepCost:
     """Cost of a submission's step in steps of the reference.
 
     Attributes:
@@ -182,7 +182,7 @@ def relative_cost(
     period: int = PERIOD,
     cycles: int = CYCLES,
     max_s: float = math.inf,
-) -> StepCost:
+) -> RelativeStepCost:
     """Cost of a step of `mine` in steps of `reference`; compilation is left out.
 
     Args:
@@ -204,7 +204,7 @@ def relative_cost(
         seconds.append(_cycle_s(mine, reference, list(_slices(period, slice_steps))))
     ratios = sorted(own / other for own, other in seconds)
     rank, confidence = _interval_rank(len(ratios))
-    return StepCost(
+    return RelativeStepCost(
         ratio=statistics.median(ratios),
         low=ratios[rank],
         high=ratios[-1 - rank],
@@ -260,7 +260,7 @@ def measure(
     max_s: float = math.inf,
     registry: Registry = REGISTRY,
 ) -> dict[str, Any]:
-    """What the command writes: provenance and a `StepCost` for each workload.
+    """What the command writes: provenance and a `RelativeStepCost` for each workload.
 
     Args:
       submission_path, reference_path: as of the runner; None means the reference NadamW.
@@ -296,7 +296,7 @@ def measure(
     }
 
 
-def read(path: Path) -> dict[str, StepCost]:
+def read(path: Path) -> dict[str, RelativeStepCost]:
     """The costs in a file that this command wrote, by workload.
 
     Raises:
@@ -306,14 +306,14 @@ def read(path: Path) -> dict[str, StepCost]:
     try:
         if content["schema_version"] != SCHEMA_VERSION:
             raise ValueError
-        return {name: StepCost(**cost) for name, cost in content["step_costs"].items()}
+        return {name: RelativeStepCost(**cost) for name, cost in content["step_costs"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise StepCostError(
             f"{path} holds no step costs of schema version {SCHEMA_VERSION}; write it with python -m algoperf.step_cost"
         ) from None
 
 
-def table(costs: Mapping[str, StepCost]) -> str:
+def table(costs: Mapping[str, RelativeStepCost]) -> str:
     """A line for each workload."""
     lines = [f"{'workload':32s} {'cost':>6s}  {'interval':16s} {'ms a step':>9s} {'reference':>9s}  cycles x steps"]
     for name, cost in costs.items():

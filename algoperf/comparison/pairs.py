@@ -12,7 +12,7 @@ from algoperf.records import columns
 from algoperf.records.layout import EVALUATIONS
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
-from algoperf.step_cost import StepCost
+from algoperf.step_cost import RelativeStepCost
 
 # A pair counts at most as a factor of 1.5: the slower run of a pair may end there, and one odd seed decides nothing.
 MAX_RATIO = 1.5
@@ -85,7 +85,7 @@ class Pair:
     study: int
     mine: RunEnd
     against: RunEnd
-    cost: StepCost
+    cost: RelativeStepCost
 
     @property
     def outcomes(self) -> Outcomes:
@@ -110,7 +110,7 @@ class Pair:
         return 0.0 if self.against.steps is None else self.mine.steps * self.cost.ratio / self.against.steps
 
 
-def steps_that_decide(against: RunEnd, cost: StepCost) -> int | None:
+def steps_that_decide(against: RunEnd, cost: RelativeStepCost) -> int | None:
     """Steps after which a run without the target counts as a factor of `MAX_RATIO`; None where there is no bound."""
     return None if against.steps is None else math.ceil(MAX_RATIO * against.steps / cost.low)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from algoperf.comparison.entrants import Entrant
 from algoperf.comparison.pairs import Pair, RunEnd, steps_that_decide
-from algoperf.definition import SELF_TUNING, WorkloadDefinition
+from algoperf.definition import SELF_TUNING, ReferenceBudget, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import json
 from algoperf.records.layout import study_folder, trial_path
@@ -17,7 +17,7 @@ from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.parent import child_environment
 from algoperf.runner.suite_plan import PlannedTrial
-from algoperf.step_cost import StepCost
+from algoperf.step_cost import RelativeStepCost
 from algoperf.step_cost import read as read_step_costs
 
 _MACHINE = "machine"
@@ -137,14 +137,14 @@ class Runs:
     def _cost_file(self, workload: str) -> Path:
         return self.folder / self.mine_folder / "step_costs" / f"{workload}.json"
 
-    def _recorded_cost(self, workload: str) -> StepCost | None:
+    def _recorded_cost(self, workload: str) -> RelativeStepCost | None:
         """The cost that this machine measured before, if it did."""
         path = self._cost_file(workload)
         if (json.read_if_intact(path) or {}).get(_MACHINE) != platform.node():
             return None
         return read_step_costs(path).get(workload)
 
-    def _measure_cost(self, workload: str) -> StepCost:
+    def _measure_cost(self, workload: str) -> RelativeStepCost:
         path = self._cost_file(workload)
         self.report(f"{workload}: step cost of {self.mine.label} in steps of {self.against.label}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,8 +178,12 @@ class Runs:
             raise RunFailedError(f"{what} failed: {last.removeprefix('error: ')}")
 
     def expected_s(self, definition: WorkloadDefinition) -> float:
-        """Rough wall seconds of a pair of which nothing is known: that of two runs as long as the reference's.
+        """Rough wall seconds of a pair of which nothing is known.
 
-        Budgets of minis are about three times the reference's time; set-up and evaluations add about a third.
+        Three times the reference's run: the second run of a pair takes at most 1.5 times the first, and set-up and
+        evaluations add about a third. Where the reference's run is not declared, it is taken for a third of the budget.
         """
-        return definition.budget.max_runtime_s
+        budget = definition.budget
+        if isinstance(budget, ReferenceBudget):
+            return 3 * budget.max_runtime_s * budget.target_steps / budget.max_runtime_steps
+        return budget.max_runtime_s

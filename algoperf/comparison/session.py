@@ -12,7 +12,7 @@ from typing import Protocol
 
 from algoperf.comparison import betting
 from algoperf.comparison.betting import Verdict
-from algoperf.comparison.entrants import Entrant, find_entrant
+from algoperf.comparison.entrants import find_entrant
 from algoperf.comparison.pairs import Pair
 from algoperf.comparison.result import Comparison, outcome_bounds
 from algoperf.comparison.runs import Runs
@@ -111,7 +111,7 @@ def compare(
     )
     if not (write_report and pairs):
         return comparison
-    return dataclasses.replace(comparison, report=_write_report(runs, folder, entrants))
+    return dataclasses.replace(comparison, report=write_score_report(runs, folder, comparison.workloads))
 
 
 def collect(
@@ -171,8 +171,12 @@ def _hopeless(pairs: Sequence[Pair], more: int) -> str | None:
     return f"{more} more pairs like these decide with a chance of {chance:.0%}" if is_hopeless else None
 
 
-def _write_report(runs: Runs, folder: Path, entrants: Sequence[Entrant]) -> Path | None:
-    """Scores both entrants; None where scoring failed, whose message is then reported."""
+def write_score_report(runs: Runs, folder: Path, workloads: Sequence[str]) -> Path | None:
+    """Scores both entrants by the rules of the minis; None where that is not possible, which is reported."""
+    rules = suites()["mini"]
+    if not set(workloads) <= set(rules.workloads):
+        runs.report(f"no report: the rule set {rules.rules} has no {', '.join(set(workloads) - set(rules.workloads))}")
+        return None
     output = folder / "reports" / runs.mine_folder
     command = [
         sys.executable,
@@ -181,6 +185,7 @@ def _write_report(runs: Runs, folder: Path, entrants: Sequence[Entrant]) -> Path
         f"--submission_directory={runs.folder}",
         f"--include_submissions={runs.mine_folder},{runs.against_folder}",
         f"--reference={runs.against_folder}",
+        f"--rules={rules.rules}",
         f"--output_dir={output}",
     ]
     done = subprocess.run(command, check=False, text=True, capture_output=True)

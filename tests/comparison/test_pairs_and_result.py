@@ -11,13 +11,13 @@ from algoperf.comparison.pairs import MAX_RATIO, CrashedRunError, Pair, RunEnd, 
 from algoperf.comparison.result import Comparison
 from algoperf.comparison.session import collect
 from algoperf.registry import REGISTRY
-from algoperf.step_cost import StepCost
+from algoperf.step_cost import RelativeStepCost
 
 MISSED = RunEnd(steps=None, at_least=math.inf)
 
 
-def cost(ratio=1.0, low=None, high=None) -> StepCost:
-    return StepCost(
+def cost(ratio=1.0, low=None, high=None) -> RelativeStepCost:
+    return RelativeStepCost(
         ratio=ratio,
         low=low or ratio,
         high=high or ratio,
@@ -35,7 +35,9 @@ def reached(steps: int) -> RunEnd:
     return RunEnd(steps=steps, at_least=steps)
 
 
-def pair(mine: RunEnd, against: RunEnd, step_cost: StepCost | None = None, workload="mnist_mini", study=0) -> Pair:
+def pair(
+    mine: RunEnd, against: RunEnd, step_cost: RelativeStepCost | None = None, workload="mnist_mini", study=0
+) -> Pair:
     return Pair(workload=workload, study=study, mine=mine, against=against, cost=step_cost or cost())
 
 
