@@ -10,6 +10,7 @@ from algoperf.reporting import show as show_line
 from algoperf.runner.trial_end import TrialResult
 
 _FRAME = re.compile(r'  File ".*", line \d+')
+_MAX_ERROR_LENGTH = 300
 
 
 def show(results: Sequence[TrialResult], *, ledger: bool = False, stream: TextIO | None = None) -> None:
@@ -40,11 +41,12 @@ def _line(result: TrialResult) -> str:
 
 
 def error_line(error: str) -> str:
-    """The line of a traceback that names its last exception; notes of frameworks after it are left out."""
+    """The line of a traceback that names its last exception, shortened; notes of frameworks after it are left out."""
     lines = error.strip().splitlines()
     frames = [index for index, line in enumerate(lines) if _FRAME.match(line)]
     after = lines[frames[-1] + 1 :] if frames else lines[-1:]
-    return next((line for line in after if line and not line.startswith(" ")), lines[-1]).strip()
+    line = next((line for line in after if line and not line.startswith(" ")), lines[-1]).strip()
+    return line if len(line) <= _MAX_ERROR_LENGTH else f"{line[:_MAX_ERROR_LENGTH]} ..."
 
 
 def _is_traceback(error: str) -> bool:

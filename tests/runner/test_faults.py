@@ -143,6 +143,10 @@ def test_the_summary_shows_the_error_and_not_a_note_of_the_framework():
     assert summary.error_line(error) == "TypeError: shapes differ, got (2,) and (3,)."
 
 
+def test_the_summary_shows_the_beginning_of_a_long_error():
+    assert summary.error_line("ValueError: " + "x" * 100_000) == "ValueError: " + "x" * 288 + " ..."
+
+
 @pytest.mark.jax
 def test_the_summary_of_a_jax_error_shows_the_error(tmp_path, capsys):
     source = toy_runs.SUBMISSIONS["jax"].read_text()
