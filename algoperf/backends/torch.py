@@ -163,9 +163,9 @@ class TorchBackend:
         compile_model: bool,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> nn.Module:
-        """Wraps in DistributedDataParallel under torchrun and in torch.compile where the probe succeeds."""
-        probes = compile_model or self.world_size > 1
-        batch = self.put_batch(sample_batch()) if probes and sample_batch is not None else None
+        """Wraps in DistributedDataParallel under torchrun and in torch.compile where a trial compilation succeeds."""
+        is_tried = compile_model or self.world_size > 1
+        batch = self.put_batch(sample_batch()) if is_tried and sample_batch is not None else None
         compiles = compile_model and self._compiles(workload, params, batch)
         unused = self.world_size > 1 and batch is not None and self._leaves_parameters_unused(workload, params, batch)
         ids = [self.device.index] if self._is_cuda else None
