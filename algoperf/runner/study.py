@@ -102,7 +102,7 @@ class Study:
             for number in self.trials:
                 result = finished_result(paths.trial_dir(number), is_shown=backend.rank == 0)
                 if result is not None:
-                    report(f"{result.trial_dir} is finished ({result.outcome}); not run again")
+                    report(_finished_line(result, self.points[number - 1]))
                 else:
                     settings = self._settings(paths.trial_dir(number), number, import_s, backend)
                     result = self._run_trial(settings, number, imported.answer, backend, report, stop, watch)
@@ -256,6 +256,12 @@ def finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
     if record is None or not record.outcome.is_final:
         return None
     return TrialResult(outcome=record.outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
+
+
+def _finished_line(result: TrialResult, point: Hyperparameters | None) -> str:
+    drawn = {} if point is None else json.plain(point.to_dict())
+    differs = " with other hyperparameters than this run draws" if dict(result.record.hyperparameters) != drawn else ""
+    return f"{'warning: ' if differs else ''}{result.trial_dir} is finished ({result.outcome}){differs}; not run again"
 
 
 def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:

@@ -12,6 +12,7 @@ import functools
 import json
 import keyword
 import math
+import sys
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ class SearchSpace:
             raise SearchSpaceError(f"search space {file} cannot be read: {reason}") from error
         try:
             content = json.loads(text, object_pairs_hook=functools.partial(_without_duplicates, str(file)))
-        except json.JSONDecodeError as error:
+        except SearchSpaceError:
+            raise
+        except (ValueError, RecursionError) as error:  # besides wrong JSON: too many digits, too deep
             raise SearchSpaceError(f"search space {file} is not JSON: {error}") from error
         return cls.parse(content, source=str(file))
 
@@ -264,7 +267,7 @@ def _choice(where: str, points: Any) -> Choice:
 def _range(where: str, entry: Mapping[str, Any]) -> Range:
     low, high, scaling = (entry[key] for key in _RANGE_KEYS)
     for key, value in (("min", low), ("max", high)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise SearchSpaceError(f"{where}: {key} must be a finite number, got {_shown(value)}")
     if low > high:
         raise SearchSpaceError(f"{where}: min must not exceed max, got min {low} and max {high}")

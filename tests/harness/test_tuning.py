@@ -121,6 +121,9 @@ def ranged(**changes):
     ("content", "expected"),
     [
         ("{", "is not JSON: Expecting property name"),
+        pytest.param("[" * 100_000, "is not JSON: maximum recursion depth", id="deep"),
+        pytest.param('[{"lr": ' + "1" * 5_000 + "}]", "is not JSON: Exceeds the limit", id="digits"),
+        pytest.param(ranged(max=10**400), "'lr': max must be a finite number, got 1000", id="large"),
         ("3", "expected a JSON object (ranges) or a list of objects (points), got 3"),
         ('"lr"', "expected a JSON object"),
         ({}, "the object is empty"),

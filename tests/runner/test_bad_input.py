@@ -324,6 +324,17 @@ def test_a_flag_that_makes_no_sense_is_one_line(tmp_path, workload, flags, words
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.torch
+def test_a_finished_trial_of_other_hyperparameters_is_named(tmp_path):
+    search_space = tmp_path / "other.json"
+    search_space.write_text('[{"learning_rate": 0.25}]')
+    run(config(tmp_path, "pytorch", max_global_steps=2), endless())
+    for flags, is_other in (({}, False), ({"tuning_search_space": str(search_space)}, True)):
+        _, messages = run(config(tmp_path, "pytorch", resume_last_run=True, **flags), endless())
+        [line] = [message for message in messages if "not run again" in message]
+        assert ("with other hyperparameters" in line) == line.startswith("warning: ") == is_other
+
+
 def test_nothing_prompts(tmp_path):
     """With standard input closed, a run in an existing folder is refused at once."""
     (tmp_path / "experiments" / "here" / "mnist_mini_jax" / "trial_1").mkdir(parents=True)
