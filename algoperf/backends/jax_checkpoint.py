@@ -9,9 +9,11 @@ import functools
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -269,11 +271,19 @@ def _checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True))
 
 
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Leaves out what TensorStore's threads say when a write that has failed already reports to a closed event loop."""
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps Orbax's progress reports, advice and the traces of its threads off the screen; it raises what matters."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.FATAL)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _excepthook  # stays, since such a report may come late
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

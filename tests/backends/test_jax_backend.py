@@ -337,3 +337,12 @@ def test_sharding_names_that_submissions_import(capsys):
     assert jax_sharding_utils.replicate(np.zeros(3)).sharding == jax_sharding_utils.get_replicate_sharding()
     jax_sharding_utils.display_shard_info(sharded)
     assert "shape (4, 2)" in capsys.readouterr().out
+
+
+def test_late_reports_of_a_failed_write_are_left_out(capsys):
+    from algoperf.backends import jax_checkpoint
+
+    jax_checkpoint._excepthook(RuntimeError, RuntimeError("Event loop is closed"), None)
+    assert capsys.readouterr().err == ""
+    jax_checkpoint._excepthook(RuntimeError, RuntimeError("something else"), None)
+    assert "something else" in capsys.readouterr().err
