@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algoperf.definition import Budget, Direction, MetricSpec, Tier
+from algoperf.definition import Budget, Direction, MetricSpec, ReferenceBudget, Tier
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
 from algoperf.target_setting.__main__ import Procedure, search_space
@@ -195,6 +195,25 @@ def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
     assert write_tables(folder, registry_of(definition)).read_bytes() == written
     with pytest.raises(UserError, match="got none"):
         check(tmp_path / "elsewhere")
+
+
+def test_what_a_budget_declares_in_reference_steps_is_compared_too():
+    budget = ReferenceBudget(
+        max_runtime_s=120,
+        eval_period_s=1,
+        step_hint=600,
+        max_runtime_steps=600,
+        eval_period_steps=5,
+        target_steps=200,
+    )
+    definition = dataclasses.replace(agreeing_definition(), budget=budget)
+    assert differences(result(), definition) == []
+    other = dataclasses.replace(budget, max_runtime_steps=601, eval_period_steps=6, target_steps=199)
+    assert [line.split(": ")[1] for line in differences(result(), dataclasses.replace(definition, budget=other))] == [
+        "max_runtime_steps is 601 in the definition, 600 by its runs",
+        "eval_period_steps is 6 in the definition, 5 by its runs",
+        "target_steps is 199 in the definition, 200 by its runs",
+    ]
 
 
 def registry_of(definition) -> Registry:
