@@ -234,7 +234,7 @@ def _print_widths(boards: int, replicates: int, seed: int) -> None:
     print("\n| interval of the ladder score | coverage | mean width |\n|---|---:|---:|")
     kind = Kind(name="distinct", spread=0.3, texture=0.25)
     rules = _rules(kind)
-    found: dict[str, list[tuple[float, float]]] = {"official target": [], "evaluation": [], "interpolated": []}
+    intervals: dict[str, list[tuple[float, float]]] = {"official target": [], "evaluation": [], "interpolated": []}
     for k, (tree, medians) in enumerate(simulated_trees(kind, boards, seed)):
         board = make_board(tree, rules, rules.tuning["self"], Mode.RULES)
         official, ladder = _true_scores(kind, medians, board)
@@ -248,8 +248,8 @@ def _print_widths(boards: int, replicates: int, seed: int) -> None:
             scores = rung_shares(np.stack([t.workload_s for t in rungs]), board).mean(axis=-1)
             shares = rung_shares(resample_rungs(rungs, seed=k, replicates=replicates), board)
             low, high = score_intervals(shares, scores, studies=kind.studies)
-            found[name].append((((low <= truth) & (truth <= high)).mean(), (high - low).mean()))
-    for name, values in found.items():
+            intervals[name].append((((low <= truth) & (truth <= high)).mean(), (high - low).mean()))
+    for name, values in intervals.items():
         covered, width = np.mean(values, axis=0)
         print(f"| {name} | {covered:.3f} | {width:.3f} |", flush=True)
 

@@ -28,7 +28,7 @@ _MATCHES = "agreement.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class BoardAgreement:
     """How far two scores of the same entrants agree.
 
     Attributes:
@@ -62,7 +62,7 @@ class Agreement:
         return bool(self.high < 0 and self.chance_low <= 1 - LEVEL)
 
 
-def agreement(ours: ScoreTable, theirs: ScoreTable, *, seed: int = 0) -> Agreement:
+def board_agreement(ours: ScoreTable, theirs: ScoreTable, *, seed: int = 0) -> BoardAgreement:
     """Compares two scores of the same entrants, in the same order of rows.
 
     Raises:
@@ -81,7 +81,7 @@ def agreement(ours: ScoreTable, theirs: ScoreTable, *, seed: int = 0) -> Agreeme
     low, high = np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]) if len(drawn) else (np.nan, np.nan)
     same = pair_signs(ours.scores) * pair_signs(theirs.scores) > 0
     resolved = None if ours.better is None else (ours.better | ours.better.T)[np.triu_indices(len(ours.scores), 1)]
-    return Agreement(
+    return BoardAgreement(
         first=ours.name,
         second=theirs.name,
         tau=tau,
@@ -116,7 +116,7 @@ def matches_of(board: PublishedBoard, path: Path | None = None) -> dict[str, str
 
 def compare_boards(
     ours: Sequence[ScoreTable], theirs: Sequence[ScoreTable], matches: Mapping[str, str], *, seed: int = 0
-) -> tuple[list[str], list[Agreement]]:
+) -> tuple[list[str], list[BoardAgreement]]:
     """The entrants on both boards, and the agreement of each of our scores with each published one.
 
     Raises:
@@ -129,13 +129,13 @@ def compare_boards(
             f"{', '.join(ours[0].submissions)}; --matches=FILE says who is who"
         )
     published = [matches[name] for name in common]
-    found = [agreement(o.of(common), t.of(published), seed=seed) for o in ours for t in theirs]
-    return common, found
+    agreements = [board_agreement(o.of(common), t.of(published), seed=seed) for o in ours for t in theirs]
+    return common, agreements
 
 
-def verdict(common: Sequence[str], found: Sequence[Agreement], board: PublishedBoard) -> str:
+def verdict(common: Sequence[str], agreements: Sequence[BoardAgreement], board: PublishedBoard) -> str:
     """Plain sentences: whether this board predicts the published one. The first agreement is that of the headlines."""
-    head, others = found[0], sum(a.shown for a in found[1:])
+    head, others = agreements[0], sum(a.shown for a in agreements[1:])
     least = 1 / math.factorial(len(common))
     tau = f"tau {head.tau:.2f}, 95 % interval {head.low:.2f} to {head.high:.2f}"
     as_well = f"{head.chance:.0%} of all orders of {len(common)} entrants agree as well"
@@ -145,7 +145,7 @@ def verdict(common: Sequence[str], found: Sequence[Agreement], board: PublishedB
             f"comes by chance in {least:.0%} of cases. By the headline scores {head.agreeing} of {head.pairs} pairs "
             f"agree ({tau})."
         )
-    rest = f" Of the {len(found) - 1} other comparisons {others or 'none'} {'does' if others == 1 else 'do'}."
+    rest = f" Of the {len(agreements) - 1} other comparisons {others or 'none'} {'does' if others == 1 else 'do'}."
     if head.shown:
         return f"This board predicts the order of {board.name} ({tau}; {as_well}).{rest}"
     if head.contradicted:
@@ -156,7 +156,7 @@ def verdict(common: Sequence[str], found: Sequence[Agreement], board: PublishedB
 def report_lines(
     common: Sequence[str],
     matches: Mapping[str, str],
-    found: Sequence[Agreement],
+    agreements: Sequence[BoardAgreement],
     board: PublishedBoard,
     *,
     spread_known: bool,
@@ -173,16 +173,16 @@ def report_lines(
         "Intervals are over studies drawn again, not over other entrants or other minis; the spread of the published "
         f"scores is {known}.",
         "",
-        "| here | published | tau | 95 % interval | by chance | pairs that agree | of those told apart |",
+        "| here | published | tau | 95 % interval | by chance | pairs that agree | of those distinguished |",
         "|:---|:---|---:|:---:|---:|---:|---:|",
     ]
-    for row in found:
+    for row in agreements:
         apart = "not known" if row.resolved is None else f"{row.resolved_agreeing} of {row.resolved}"
         lines.append(
             f"| {row.first} | {row.second} | {row.tau:.2f} | {row.low:.2f} to {row.high:.2f} | {row.chance:.0%} "
             f"| {row.agreeing} of {row.pairs} | {apart} |"
         )
-    return [*lines, "", verdict(common, found, board)]
+    return [*lines, "", verdict(common, agreements, board)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,12 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         board = published_board(args.with_board)
         matches = matches_of(board, args.matches)
         theirs = published_tables(board, args.published_logs, **drawing)
-        common, found = compare_boards(_our_tables(args, drawing), theirs, matches, seed=args.seed)
+        common, agreements = compare_boards(_our_tables(args, drawing), theirs, matches, seed=args.seed)
     except (AgreementError, LogsError, PublishedBoardError, RulesError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     known = args.published_logs is not None
-    print("\n".join(report_lines(common, matches, found, board, spread_known=known)))
+    print("\n".join(report_lines(common, matches, agreements, board, spread_known=known)))
     return 0
 
 

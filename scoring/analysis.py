@@ -11,7 +11,7 @@ from scoring.board import Board, make_board, score_times, workload_scores
 from scoring.completeness import log_issues_of
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
-from scoring.ladder import FIRST_PASSAGE, Ladder, Passage, score_ladder
+from scoring.ladder import FIRST_REACHED, Ladder, Passage, score_ladder
 from scoring.log_issues import LogIssue
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.outcomes import censored_at_s, ending
@@ -134,7 +134,7 @@ def analyse(
     reference: str | None = None,
     against: PublishedBoard | None = None,
     info_directory: Path | None = None,
-    passage: Passage | None = FIRST_PASSAGE,
+    passage: Passage | None = FIRST_REACHED,
 ) -> Analysis:
     """Scores the logs in both modes and computes all statistics and diagnostics.
 

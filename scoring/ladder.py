@@ -54,7 +54,7 @@ class Passage:
         return "the first evaluation on it" if self.of == 1 else f"{self.needed} of {self.of} evaluations on it"
 
 
-FIRST_PASSAGE = Passage()
+FIRST_REACHED = Passage()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def rung_shares(workload_s: np.ndarray, board: Board) -> np.ndarray:
 
 
 def score_ladder(
-    tree: LogTree, board: Board, *, seed: int, replicates: int, passage: Passage = FIRST_PASSAGE
+    tree: LogTree, board: Board, *, seed: int, replicates: int, passage: Passage = FIRST_REACHED
 ) -> Ladder | None:
     """The board of the written rules by the ladder of its rule set; None where that has none."""
     if not board.rules.has_ladder:

@@ -24,8 +24,8 @@ def plot_profiles(board: Board, output_dir: Path) -> list[Path]:
     taus = np.linspace(1.0, board.rules.tau_max, _STEPS)
     curves = profile(board.ratios, taus)
     for rank, i in enumerate(board.ranking()):
-        lap, place = divmod(rank, len(ON_WHITE))
-        color, style = ON_WHITE[place], LINE_STYLES[(rank + lap) % len(LINE_STYLES)]
+        lap, index = divmod(rank, len(ON_WHITE))
+        color, style = ON_WHITE[index], LINE_STYLES[(rank + lap) % len(LINE_STYLES)]
         name = f" {_label(board.submissions[i])}  {board.scores[i]:.4f}"  # a leading underscore would hide it
         axes.plot(taus, curves[i], label=name, lw=1.8, color=color, linestyle=style)
     axes.set(

@@ -10,7 +10,7 @@ import numpy as np
 from algoperf.errors import UserError
 from scoring.board import make_board, workload_scores
 from scoring.clocks import Clock, in_clock
-from scoring.ladder import FIRST_PASSAGE, rung_tables
+from scoring.ladder import FIRST_REACHED, rung_tables
 from scoring.logs import LogTree, read_logs
 from scoring.published import PublishedBoard
 from scoring.rules import Rules, TuningRule, load_rules
@@ -83,7 +83,7 @@ def tables_of_logs(tree: LogTree, rules: Rules, tuning: TuningRule, *, seed: int
         board = make_board(logs, converted, tuning, Mode.RULES)
         ladders: dict[str, tuple[TimeTable, ...]] = {"target": (board.times,)}
         if rules.has_ladder:
-            ladders["ladder"] = rung_tables(logs, board, FIRST_PASSAGE)
+            ladders["ladder"] = rung_tables(logs, board, FIRST_REACHED)
         tables += [
             score_table(f"{name}, {score}", rungs, converted, seed=seed, replicates=replicates)
             for score, rungs in ladders.items()

@@ -50,8 +50,8 @@ def _leader(analysis: Analysis) -> str:
 
 def _claims(analysis: Analysis) -> str:
     """How many pairs are distinguished where the leader is not."""
-    found, pairs = int(analysis.separation.better.sum()), len(analysis.comparisons)
-    return f"; of {pairs} pairs, {found or 'none'} {'is' if found <= 1 else 'are'} distinguished"
+    distinguished, pairs = int(analysis.separation.better.sum()), len(analysis.comparisons)
+    return f"; of {pairs} pairs, {distinguished or 'none'} {'is' if distinguished <= 1 else 'are'} distinguished"
 
 
 def _by_name(analysis: Analysis, leader: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scoring.agreement import agreement, compare_boards, main, matches_of, verdict
+from scoring.agreement import board_agreement, compare_boards, main, matches_of, verdict
 from scoring.logs import read_logs
 from scoring.published import PublishedBoard, board_names, published_board
 from scoring.rules import load_rules
@@ -51,7 +51,10 @@ def test_tau_is_that_of_scipy(first: list[float], data) -> None:
 
 @given(st.permutations([0.1, 0.2, 0.3, 0.5, 0.8]))
 def test_a_board_agrees_with_itself_and_opposes_its_reverse(values: list[float]) -> None:
-    same, reverse = agreement(table(values), table(values)), agreement(table(values), table([-v for v in values]))
+    same, reverse = (
+        board_agreement(table(values), table(values)),
+        board_agreement(table(values), table([-v for v in values])),
+    )
     assert (same.tau, same.agreeing, same.pairs) == (1.0, 10, 10)
     assert (reverse.tau, reverse.agreeing) == (-1.0, 0)
     assert same.chance == reverse.chance_low == pytest.approx(1 / 120)
@@ -67,7 +70,8 @@ def test_the_order_of_rows_does_not_matter(values: list[float], data) -> None:
     ours, theirs = table(values, draws=draws), table(other)
     names = [ours.submissions[i] for i in order]
     left, right = (
-        dataclasses.asdict(a) for a in (agreement(ours, theirs), agreement(ours.of(names), theirs.of(names)))
+        dataclasses.asdict(a)
+        for a in (board_agreement(ours, theirs), board_agreement(ours.of(names), theirs.of(names)))
     )
     for key, value in left.items():
         assert right[key] == value or np.isclose(right[key], value, equal_nan=True), key
@@ -76,9 +80,9 @@ def test_the_order_of_rows_does_not_matter(values: list[float], data) -> None:
 def test_noise_of_either_side_widens_the_interval() -> None:
     values = [0.1, 0.2, 0.3, 0.4, 0.5]
     noise = np.random.default_rng(0).normal(values, 0.15, (500, 5))
-    exact = agreement(table(values), table(values))
-    one = agreement(table(values, draws=noise), table(values))
-    both = agreement(table(values, draws=noise), table(values, draws=noise[::-1]))
+    exact = board_agreement(table(values), table(values))
+    one = board_agreement(table(values, draws=noise), table(values))
+    both = board_agreement(table(values, draws=noise), table(values, draws=noise[::-1]))
     assert exact.low == 1.0 > one.low > both.low
     assert one.high == both.high == 1.0
 
@@ -92,19 +96,21 @@ def test_chance_over_random_orders_is_near_that_over_all_of_them() -> None:
 
 def test_pairs_that_are_told_apart_are_counted() -> None:
     better = np.array([[False, True, True], [False, False, False], [False, False, False]])
-    found = agreement(table([0.9, 0.5, 0.4], better=better), table([0.5, 0.6, 0.4]))
+    found = board_agreement(table([0.9, 0.5, 0.4], better=better), table([0.5, 0.6, 0.4]))
     assert (found.resolved, found.resolved_agreeing, found.agreeing) == (2, 1, 2)
 
 
 def test_few_entrants_show_nothing_and_many_do() -> None:
     few, many = table([0.9, 0.5, 0.1]), table([0.9, 0.8, 0.6, 0.5, 0.1])
-    sentence = verdict(few.submissions, [agreement(few, few)], board_of({}))
+    sentence = verdict(few.submissions, [board_agreement(few, few)], board_of({}))
     assert sentence.startswith("3 entrants are too few")
-    assert verdict(many.submissions, [agreement(many, many)], board_of({})).startswith("This board predicts the order")
+    assert verdict(many.submissions, [board_agreement(many, many)], board_of({})).startswith(
+        "This board predicts the order"
+    )
     against = table([0.1, 0.5, 0.6, 0.8, 0.9])
-    assert "contradicts" in verdict(many.submissions, [agreement(many, against)], board_of({}))
+    assert "contradicts" in verdict(many.submissions, [board_agreement(many, against)], board_of({}))
     unclear = table([0.9, 0.5, 0.8, 0.1, 0.6])
-    assert "does not show" in verdict(many.submissions, [agreement(many, unclear)], board_of({}))
+    assert "does not show" in verdict(many.submissions, [board_agreement(many, unclear)], board_of({}))
 
 
 def test_entrants_are_matched_by_name() -> None:
