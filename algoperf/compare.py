@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algoperf.comparison.session import HOURS, compare
+from algoperf.comparison.step_cost import PERIOD
 from algoperf.definition import FRAMEWORKS, JAX
 from algoperf.errors import UserError
-from algoperf.step_cost import PERIOD
 
 
 def _parser() -> argparse.ArgumentParser:

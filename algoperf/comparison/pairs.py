@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from algoperf.comparison.step_cost import RelativeStepCost
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records.layout import EVALUATIONS
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
-from algoperf.step_cost import RelativeStepCost
 
 # A pair counts at most as a factor of 1.5: the slower run of a pair may end there, and one odd seed decides nothing.
 MAX_RATIO = 1.5

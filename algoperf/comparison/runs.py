@@ -9,6 +9,8 @@ from pathlib import Path
 
 from algoperf.comparison.entrants import Entrant
 from algoperf.comparison.pairs import Pair, RunEnd, steps_that_decide
+from algoperf.comparison.step_cost import RelativeStepCost
+from algoperf.comparison.step_cost import read as read_step_costs
 from algoperf.definition import SELF_TUNING, ReferenceBudget, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import json
@@ -17,8 +19,6 @@ from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.parent import child_environment
 from algoperf.runner.suite_plan import PlannedTrial
-from algoperf.step_cost import RelativeStepCost
-from algoperf.step_cost import read as read_step_costs
 
 _MACHINE = "machine"
 

@@ -16,11 +16,11 @@ from algoperf.comparison.entrants import find_entrant
 from algoperf.comparison.pairs import Pair
 from algoperf.comparison.result import Comparison, outcome_bounds
 from algoperf.comparison.runs import Runs
+from algoperf.comparison.step_cost import PERIOD
 from algoperf.definition import JAX, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import Report, report_to_stderr
-from algoperf.step_cost import PERIOD
 
 HOURS = 1.5
 FIRST_IMPRESSION_HOURS = 1 / 6

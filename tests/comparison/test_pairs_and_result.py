@@ -10,8 +10,8 @@ from algoperf.comparison.betting import Verdict
 from algoperf.comparison.pairs import MAX_RATIO, CrashedRunError, Pair, RunEnd, steps_that_decide
 from algoperf.comparison.result import Comparison
 from algoperf.comparison.session import collect
+from algoperf.comparison.step_cost import RelativeStepCost
 from algoperf.registry import REGISTRY
-from algoperf.step_cost import RelativeStepCost
 
 MISSED = RunEnd(steps=None, at_least=math.inf)
 

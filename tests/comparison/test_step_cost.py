@@ -6,7 +6,7 @@ import math
 import pytest
 
 from algoperf import step_cost
-from algoperf.step_cost import RelativeStepCost, StepCostError
+from algoperf.comparison.step_cost import RelativeStepCost, StepCostError, _interval_rank, read, relative_cost
 
 
 class SteadySteps:
@@ -32,15 +32,15 @@ def drifting_load():
 def test_rare_work_is_counted_whole_while_the_machine_gets_slower():
     load = drifting_load()
     mine, reference = SteadySteps(0.012, 0.4, load), SteadySteps(0.01, 0.0, load)
-    cost = step_cost.relative_cost(mine, reference, period=100, cycles=6, max_s=0.0)
+    cost = relative_cost(mine, reference, period=100, cycles=6, max_s=0.0)
     assert cost.cycles == 2  # no cycle starts after the time is up, but two are measured
     assert cost.ratio == pytest.approx(2.0, rel=0.01)  # (0.012 + 0.4 / 50) / 0.01
     assert cost.low <= cost.ratio <= cost.high
 
 
 def test_six_cycles_give_an_interval_of_95_percent_and_fewer_say_so():
-    assert [step_cost._interval_rank(count) for count in (2, 5, 6)] == [(0, 0.5), (0, 0.9375), (0, 0.96875)]
-    rank, confidence = step_cost._interval_rank(40)
+    assert [_interval_rank(count) for count in (2, 5, 6)] == [(0, 0.5), (0, 0.9375), (0, 0.96875)]
+    rank, confidence = _interval_rank(40)
     assert rank == 13
     assert 0.95 <= confidence < 0.97
 
@@ -60,7 +60,7 @@ def test_a_submission_that_sleeps_costs_more_than_the_reference(tmp_path, capsys
     arguments = [f"--submission_path={submission}", "--workload=mnist_mini", f"--output={output}"]
     assert step_cost.main([*arguments, "--period=20", "--cycles=2", "--max_seconds=0"]) == 0
     assert "mnist_mini" in capsys.readouterr().out
-    cost = step_cost.read(output)["mnist_mini"]
+    cost = read(output)["mnist_mini"]
     assert cost.ratio > 2
     assert cost.step_s > 0.02
     assert json.loads(output.read_text())["framework"] == "jax"
@@ -70,7 +70,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "costs.json"
     file.write_text('{"schema_version": 1, "step_costs": {"wmt": 3}}')
     with pytest.raises(StepCostError, match="holds no step costs"):
-        step_cost.read(file)
+        read(file)
 
 
 def test_a_cost_outside_its_interval_is_refused():

@@ -1,0 +1,121 @@
+"""A submission in training on random batches of a workload's shapes, without data, evaluations and records."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from algoperf import spec
+from algoperf.backends import base
+from algoperf.backends.base import Backend
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UserError
+from algoperf.harness.seeds import Seeds
+from algoperf.registry import REGISTRY, Registry
+from algoperf.submissions.loading import Submission, resolve_batch_size
+
+_BATCHES = 4
+
+
+class EndedTrainingError(UserError):
+    """A submission ended its training; one line that says at which step."""
+
+
+class SteppedSubmission:
+    """A submission that is in training on random batches, without evaluations.
+
+    Args:
+      submission: loaded and checked.
+      hyperparameters: its point; None as under the self-tuning rules.
+      batch_size: global; None asks the submission.
+    """
+
+    def __init__(
+        self,
+        submission: Submission,
+        definition: WorkloadDefinition,
+        backend: Backend,
+        *,
+        hyperparameters: Any = None,
+        batch_size: int | None = None,
+        registry: Registry = REGISTRY,
+    ) -> None:
+        self._submission = submission
+        self._backend = backend
+        self._hyperparameters = hyperparameters
+        self._seeds = Seeds(backend, 0)
+        self._number = 0
+        self.batch_size = batch_size or resolve_batch_size(submission, definition, backend.num_devices)
+        data = registry.module(definition.name, "data")
+        model = registry.module(definition.name, base.model_module(backend.framework)).build(definition)
+        self._batches = itertools.cycle(
+            [backend.put_batch(data.fake_batch(definition, self.batch_size, seed)) for seed in range(_BATCHES)]
+        )
+        self._workload = backend.build_workload(definition, model)
+        params, self._model_state = self._workload.init_model_fn(self._seeds.model_init)
+        self._params = backend.prepare_model(self._workload, params, compile_model=False)
+        self._state = backend.place_state(
+            submission.init_optimizer_state(
+                workload=self._workload,
+                model_params=self._params,
+                model_state=self._model_state,
+                hyperparameters=hyperparameters,
+                rng=self._seeds.optimizer_init,
+            )
+        )
+
+    def seconds_of(self, num_steps: int) -> float:
+        """Makes so many steps; returns the seconds until their device work is done."""
+        self._backend.fence(self._state, self._params, self._model_state)
+        started = time.perf_counter()
+        for _ in range(num_steps):
+            self._step()
+        self._backend.fence(self._state, self._params, self._model_state)
+        return time.perf_counter() - started
+
+    def _step(self) -> None:
+        submission, number = self._submission, self._number
+        keys = self._seeds.step(number)
+        self._backend.seed_global(0, number)
+        common: dict[str, Any] = {
+            "workload": self._workload,
+            "current_param_container": self._params,
+            "model_state": self._model_state,
+            "hyperparameters": self._hyperparameters,
+            "optimizer_state": self._state,
+            "global_step": number,
+        }
+        batch = submission.data_selection(input_queue=self._batches, rng=keys.data_selection, **common)
+        requested: dict[str, Any] = {"train_state": _TRAIN_STATE} if submission.wants_train_state else {}
+        try:
+            self._state, self._params, self._model_state = submission.update_params(
+                batch=batch,
+                current_params_types=self._workload.model_params_types,
+                loss_type=self._workload.loss_type,
+                eval_results=[],
+                rng=keys.update,
+                **common,
+                **requested,
+            )
+        except spec.TrainingCompleteError:
+            raise EndedTrainingError(
+                f"{submission.path} ended training at step {number}; a measurement needs all its steps, shorten "
+                "--period or --cycles"
+            ) from None
+        self._number += 1
+
+
+_TRAIN_STATE: Mapping[str, Any] = MappingProxyType(
+    {
+        "validation_goal_reached": False,
+        "test_goal_reached": False,
+        "is_time_remaining": True,
+        "last_eval_time": 0,
+        "training_complete": False,
+        "accumulated_submission_time": 0.0,
+        "accumulated_eval_time": 0.0,
+        "accumulated_logging_time": 0.0,
+        "last_step_end_time": None,
+    }
+)
