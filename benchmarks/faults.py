@@ -407,9 +407,8 @@ def lost_rank_fault(options: argparse.Namespace, how: signal.Signals) -> Fault:
     def run(folder: Path) -> str:
         trial = Trial(folder, PYTORCH, options.data_dir, "--max_global_steps=100000", workload="ogbg_mini")
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        flags = ["--hung_rank_timeout_s=20"] if how is signal.SIGSTOP and _has_flag("hung_rank_timeout_s") else []
         process = subprocess.Popen(
-            [*launcher, *trial.command[1:], *flags],
+            [*launcher, *trial.command[1:], "--rank_timeout_s=20"],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -430,11 +429,6 @@ def lost_rank_fault(options: argparse.Namespace, how: signal.Signals) -> Fault:
             process.communicate()
 
     return Fault(name=f"{how.name} of one of two ranks, {PYTORCH}", run=run)
-
-
-def _has_flag(name: str) -> bool:
-    answer = subprocess.run([sys.executable, str(RUNNER), "--helpfull"], capture_output=True, text=True, check=False)
-    return f"--{name}" in answer.stdout
 
 
 def _process_of_rank(parent: int, rank: str) -> int:

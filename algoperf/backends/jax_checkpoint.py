@@ -6,6 +6,7 @@ the same submission and workload on reading.
 
 import contextlib
 import functools
+import gc
 import json
 import os
 import re
@@ -13,7 +14,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -217,14 +217,24 @@ def _dtype_name(leaf: Any) -> str:
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    with _quiet():
+        problem = _problem_in_writing(path, arrays)
+        if problem is not None:
+            gc.collect()  # asyncio reports what nobody awaited when it is collected: while it is quiet
+    if problem is None:
+        return
+    code = _OS_ERROR_CODE.search(problem)
+    if code is not None:
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path))
+    raise OSError(f"Orbax cannot write {path}: {problem}")
+
+
+def _problem_in_writing(path: Path, arrays: dict[str, Any]) -> str | None:
     try:
-        with _quiet():
-            _checkpointer().save(path, args=ocp.args.PyTreeSave(arrays))
+        _checkpointer().save(path, args=ocp.args.PyTreeSave(arrays))
     except Exception as error:  # Orbax and TensorStore raise many kinds, none of them an OSError
-        code = _OS_ERROR_CODE.search(str(error))
-        if code is not None:
-            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
-        raise OSError(f"Orbax cannot write {path}: {error}") from error
+        return str(error)
+    return None
 
 
 def _read_arrays(path: Path, requested: dict[str, ocp.RestoreArgs]) -> list[Any]:
@@ -271,10 +281,10 @@ def _checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True))
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _unraisablehook(unraisable: "sys.UnraisableHookArgs") -> None:
     """Leaves out what TensorStore's threads say when a write that has failed already reports to a closed event loop."""
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+    if not (unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)
 
 
 @contextlib.contextmanager
@@ -282,8 +292,8 @@ def _quiet() -> Iterator[None]:
     """Keeps Orbax's progress reports, advice and the traces of its threads off the screen; it raises what matters."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.FATAL)
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _excepthook  # stays, since such a report may come late
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unraisablehook  # stays, since such a report may come late
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
