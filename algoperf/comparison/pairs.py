@@ -109,6 +109,13 @@ class Pair:
             return math.nan if self.against.steps is None else math.inf
         return 0.0 if self.against.steps is None else self.mine.steps * self.cost.ratio / self.against.steps
 
+    @property
+    def summary(self) -> str:
+        """The ratio of times in words, with what is known where a target was missed."""
+        if self.mine.steps is None:
+            return "both missed" if self.against.steps is None else f"missed after {self.mine.at_least:.0f} steps"
+        return "the other missed" if self.against.steps is None else f"{self.ratio:.2f} times the other's time"
+
 
 def steps_that_decide(against: RunEnd, cost: RelativeStepCost) -> int | None:
     """Steps after which a run without the target counts as a factor of `MAX_RATIO`; None where there is no bound."""

@@ -12,6 +12,8 @@ from algoperf.comparison import betting
 from algoperf.comparison.betting import Interval, Verdict
 from algoperf.comparison.pairs import MAX_RATIO, Pair
 
+_NEAR = 0.02  # a logarithm of a ratio that is so near to a bound is shown as the bound
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadRow:
@@ -83,16 +85,17 @@ class Comparison:
     @property
     def sentence(self) -> str:
         low, high = self.interval
-        seen = f"{len(self.pairs)} pairs of runs on {len(self.rows)} of {len(self.workloads)} workloads"
+        number = "1 pair" if len(self.pairs) == 1 else f"{len(self.pairs)} pairs"
+        seen = f"{number} of runs on {len(self.rows)} of {len(self.workloads)} workloads"
         if not self.pairs:
             return f"Nothing is known of {self.mine} and {self.against}: {self.reason}."
         if self.verdict is Verdict.UNDECIDED:
             return (
                 f"Undecided between {self.mine} and {self.against} after {seen} ({self.reason}): its time to target is "
-                f"{self.ratio:.2f} times the other's, {low:.2f} to {high:.2f}."
+                f"{_shown(self.ratio)} times the other's, {low:.2f} to {high:.2f}."
             )
         return (
-            f"{self.mine} is {self.verdict} than {self.against}: its time to target is {self.ratio:.2f} times the "
+            f"{self.mine} is {self.verdict} than {self.against}: its time to target is {_shown(self.ratio)} times the "
             f"other's, {low:.2f} to {high:.2f}, over {seen} (error at most 5 %, valid at any time)."
         )
 
@@ -151,11 +154,17 @@ def _ratios(outcomes: Interval) -> Interval:
     return Interval(_ratio(outcomes.high), _ratio(outcomes.low))
 
 
+def _shown(ratio: float) -> str:
+    """A mean of cut ratios, which says "at least" or "at most" where nearly all were cut."""
+    at_bound = abs(math.log(ratio)) > math.log(MAX_RATIO) - _NEAR
+    return f"at {'least' if ratio > 1 else 'most'} {ratio:.2f}" if at_bound else f"{ratio:.2f}"
+
+
 def _line(row: WorkloadRow) -> str:
     steps, against = (("missed" if math.isnan(n) else f"{n:.0f}") for n in (row.steps, row.steps_against))
     time = f"{row.ratio:.2f}" if 0 < row.ratio < math.inf else "-"
-    low = "" if row.interval.low <= 1 / MAX_RATIO else f"{row.interval.low:.2f}"
-    high = "" if row.interval.high >= MAX_RATIO else f"{row.interval.high:.2f}"
+    low = "" if math.log(row.interval.low) < _NEAR - math.log(MAX_RATIO) else f"{row.interval.low:.2f}"
+    high = "" if math.log(row.interval.high) > math.log(MAX_RATIO) - _NEAR else f"{row.interval.high:.2f}"
     known = " to ".join(filter(None, (low, high))) if low and high else f"above {low}" if low else f"below {high}"
     cost = f"{row.cost:.2f} ({row.cost_low:.2f} to {row.cost_high:.2f})"
     interval = known if low or high else "open"

@@ -106,7 +106,9 @@ class Runs:
         if (end := self._end(trial)) is not None:
             return end
         self.report(f"{workload} seed {study}: {side.label} runs")
-        self._call(self._run_command(side, workload, study, max_steps), f"{workload} seed {study}, {side.label}")
+        # The status 1 says that the run failed, which its record tells in full.
+        what = f"{workload} seed {study}, {side.label}"
+        self._call(self._run_command(side, workload, study, max_steps), what, accepted=(0, 1))
         end = RunEnd.read(trial.folder, trial.definition)
         if end is None:
             raise RunFailedError(f"{workload} seed {study}, {side.label}: the run left no record in {trial.folder}")
@@ -162,8 +164,8 @@ class Runs:
         json.write(path, {**json.read(path), _MACHINE: platform.node()})
         return read_step_costs(path)[workload]
 
-    def _call(self, words: Sequence[str], what: str) -> None:
-        """Runs a Python program; a failure of a submission that left a record is read from there."""
+    def _call(self, words: Sequence[str], what: str, accepted: Sequence[int] = (0,)) -> None:
+        """Runs a Python program, whose exit status must be one of `accepted`."""
         done = subprocess.run(
             [sys.executable, *words],
             check=False,
@@ -173,7 +175,7 @@ class Runs:
             text=True,
             errors="replace",
         )
-        if done.returncode not in (0, 1):
+        if done.returncode not in accepted:
             last = (done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise RunFailedError(f"{what} failed: {last.removeprefix('error: ')}")
 

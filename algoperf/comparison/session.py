@@ -13,7 +13,7 @@ from typing import Protocol
 from algoperf.comparison import betting
 from algoperf.comparison.betting import Verdict
 from algoperf.comparison.entrants import find_entrant
-from algoperf.comparison.pairs import Pair
+from algoperf.comparison.pairs import MAX_RATIO, Pair
 from algoperf.comparison.result import Comparison, outcome_bounds
 from algoperf.comparison.runs import Runs
 from algoperf.comparison.step_cost import PERIOD
@@ -151,14 +151,20 @@ def collect(
             spent_s.setdefault(definition.name, []).append(now() - started)
         pairs.append(pair)
         result = betting.verdict(*outcome_bounds(pairs))
-        low, high = betting.interval(*outcome_bounds(pairs))
-        report(
-            f"{definition.name} seed {study}: time ratio {pair.ratio:.2f}; {len(pairs)} pairs, so far {result}"
-            + ("" if result is not Verdict.UNDECIDED else f" (mean outcome {low:+.2f} to {high:+.2f})")
-        )
+        report(_progress(pairs, result))
         if result is not Verdict.UNDECIDED:
             return pairs, result, "decided"
     raise AssertionError("rounds have no end")
+
+
+def _progress(pairs: Sequence[Pair], result: Verdict) -> str:
+    """A line on the newest pair and what all of them say."""
+    low, high = betting.interval(*outcome_bounds(pairs))
+    newest = pairs[-1]
+    return (
+        f"{newest.workload} seed {newest.study}: {newest.summary}; pair {len(pairs)}, {result}, "
+        f"mean ratio of times {MAX_RATIO**-high:.2f} to {MAX_RATIO**-low:.2f}"
+    )
 
 
 def _hopeless(pairs: Sequence[Pair], more: int) -> str | None:

@@ -9,7 +9,7 @@ import algoperf
 from algoperf.comparison import session
 from algoperf.comparison.betting import Verdict
 from algoperf.comparison.entrants import Entrant, EntrantError, find_entrant
-from algoperf.comparison.runs import Runs
+from algoperf.comparison.runs import RunFailedError, Runs
 from algoperf.definition import JAX, PYTORCH
 from algoperf.registry import REGISTRY
 from algoperf.submissions.loading import SubmissionError
@@ -23,6 +23,9 @@ def same(hyperparameters, workload):
 
 def again():
     return optax.adam(5e-3)
+
+def broken():
+    raise ValueError("no such rate")
 """
 
 
@@ -62,6 +65,11 @@ def test_one_algorithm_in_both_roles_is_not_decided_by_one_pair(optimizers):
     assert runs.finished_pair("mnist_mini", 0) == pair
     assert session.write_score_report(runs, folder, ["mnist_mini"]) is None
     assert lines[-1] == "no report: the rule set mini has no mnist_mini"
+
+
+def test_an_optimizer_that_fails_ends_the_comparison_with_its_message(optimizers):
+    with pytest.raises(RunFailedError, match="mnist_mini, step cost failed: ValueError: no such rate"):
+        algoperf.compare("my_optimizers:broken", workloads=["mnist_mini"], data_dir=optimizers / "data")
 
 
 def test_the_report_scores_both_by_the_rules_of_the_minis(tmp_path):

@@ -150,8 +150,9 @@ def test_the_sentence_names_who_is_faster_and_by_how_much():
 
 def test_a_workload_that_one_of_the_two_misses_is_shown_as_missed():
     text = comparison([pair(MISSED, reached(1000))], Verdict.UNDECIDED, "the time is up").text()
-    assert "Undecided between mine and nadamw after 1 pairs of runs on 1 of 2 workloads (the time is up)" in text
+    assert "Undecided between mine and nadamw after 1 pair of runs on 1 of 2 workloads (the time is up)" in text
     assert "missed" in text
+    assert "its time to target is at least 1.50 times the other's" in text
     assert "nan" not in text + comparison([], Verdict.UNDECIDED, "the time is up").text()
 
 
