@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from kill_and_resume import Run, endless
 
 from algoperf.backends import base
@@ -425,7 +426,9 @@ def lost_rank_fault(options: argparse.Namespace, how: signal.Signals) -> Fault:
             seconds = time.monotonic() - started
             return f"{trial.record().outcome} on record after {seconds:.1f} s: {last_line(trial.record().error or '')}"
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()  # ranks have sessions of their own, and a stopped one holds the pipe
+            process.kill()
             process.communicate()
 
     return Fault(name=f"{how.name} of one of two ranks, {PYTORCH}", run=run)
@@ -433,8 +436,6 @@ def lost_rank_fault(options: argparse.Namespace, how: signal.Signals) -> Fault:
 
 def _process_of_rank(parent: int, rank: str) -> int:
     """The child of `parent` (or of a child of it) whose environment says that it is `rank`."""
-    import psutil
-
     for child in psutil.Process(parent).children(recursive=True):
         try:
             if child.environ().get("RANK") == rank and "submission_runner" in " ".join(child.cmdline()):
