@@ -12,6 +12,7 @@ from algoperf.backends.base import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness.seeds import Seeds
+from algoperf.records import columns
 from algoperf.registry import REGISTRY, Registry
 from algoperf.submissions.loading import Submission, resolve_batch_size
 
@@ -113,9 +114,9 @@ _TRAIN_STATE: Mapping[str, Any] = MappingProxyType(
         "is_time_remaining": True,
         "last_eval_time": 0,
         "training_complete": False,
-        "accumulated_submission_time": 0.0,
-        "accumulated_eval_time": 0.0,
-        "accumulated_logging_time": 0.0,
+        columns.SUBMISSION_TIME: 0.0,
+        columns.EVALUATION_TIME: 0.0,
+        columns.LOGGING_TIME: 0.0,
         "last_step_end_time": None,
     }
 )

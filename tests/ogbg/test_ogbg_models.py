@@ -186,11 +186,12 @@ from algoperf.definition import Split
 from workloads.ogbg import jax_model
 from workloads.ogbg.data import GraphSource
 from algoperf.data import Store
+from algoperf.data.places import store_dir
+from workloads.ogbg.definition import MINI
 
-store = Store(Path(sys.argv[1]) / "ogbg_mini")
+store = Store(store_dir(MINI, Path(sys.argv[1])))
 first, last = store.meta["splits"]["validation"]
 source = GraphSource(store, first=first, last=last)
-from workloads.ogbg.definition import MINI
 model = jax_model.build(MINI.shrunk())
 params = jax.device_put(model.init(jax.random.key(0))[0], jax_sharding_utils.get_replicate_sharding())
 

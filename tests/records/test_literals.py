@@ -24,9 +24,11 @@ METRIC_PREFIXES = tuple(f"{columns.split_name(split)}/" for split in Split)
 # Names of other things that are spelled alike: an argument of submissions, entries of a checkpoint, headings of tables.
 SPELLED_ALIKE = {
     ("algoperf/submissions/loading.py", columns.GLOBAL_STEP),
+    ("algoperf/comparison/stepping.py", columns.GLOBAL_STEP),
     ("algoperf/harness/run_state.py", columns.GLOBAL_STEP),
     ("scoring/differences.py", columns.SCORE),
     ("scoring/placement.py", columns.SCORE),
+    ("scoring/report/__init__.py", "time_to_target_s"),
     ("scoring/score_submissions.py", columns.SCORE),
     ("scoring/scores_only.py", columns.SCORE),
 }

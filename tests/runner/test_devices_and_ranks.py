@@ -151,6 +151,5 @@ def test_a_model_that_is_initialised_again_stays_equal_on_all_ranks(tmp_path):
     source = TRAIN.replace("max_global_steps", f"submission_path={str(path)!r}, max_global_steps")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     output = finish(process(tmp_path, source, tmp_path, "pytorch", launcher=torchrun))
-    lines = [line for line in output.splitlines() if "equal: " in line]
-    assert len(lines) == 6, output
-    assert all("DistributedDataParallel, equal: True" in line for line in lines), output
+    # the lines of two processes may meet
+    assert output.count("equal: ") == output.count("DistributedDataParallel, equal: True") == 6, output
