@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL at random points, resumes it each time, and compares it with a run that was left alone.
 
-  python benchmarks/kill_and_resume.py --framework=jax [--kills=20] [--steps=6000] [--workload=mnist_mini] [--seed=0]
+  python benchmarks/kill_and_resume.py --framework=jax [--kills=20] [--steps=18000] [--workload=mnist_mini] [--seed=0]
 
 The run's target is put out of reach, so that both end at the same step. Prints, and fails unless: final parameters are
 bitwise equal; no row of a log is lost, doubled or torn; the ledger stays within the wall time of all processes.
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--framework", choices=tuple(FRAMEWORKS), required=True)
     parser.add_argument("--workload", default="mnist_mini")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=18000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """Prints what the timed loop costs per step over a bare loop that calls the same submission with the same batches.
 
-  python benchmarks/loop_overhead.py [--framework=numpy|jax|pytorch] [--steps=2000] [--repeats=7] [--against=PATH]
+  python benchmarks/loop_overhead.py [--framework=numpy|jax|pytorch] [--steps=5000] [--repeats=7] [--against=PATH]
 
 numpy runs the toy workload, jax and pytorch run mnist_mini with the reference NadamW. Bare and timed loops alternate;
 the fastest of each are compared, since other work on the machine can only add time.
@@ -179,7 +179,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--framework", choices=("numpy", *FRAMEWORKS), default="numpy")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
     parser.add_argument("--against", type=Path, help="checkout of another commit to compare with")
