@@ -10,13 +10,11 @@ TFDS files may be ArrayRecord or TFRecord. Labels of class folders are positions
 where the names are numbers), which for ImageNet equals TFDS' labels.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import google_crc32c
-
+from algoperf.data.tfds_source import TfdsSplit
 from algoperf.definition import Split
 from algoperf.errors import UserError
 
@@ -68,64 +66,8 @@ def _latest_version(folder: Path) -> Path | None:
 
 
 def _read_tfds(folder: Path, split: str) -> Iterator[RawImage]:
-    import tensorflow_datasets as tfds  # takes seconds to import
-
-    builder = tfds.builder_from_directory(folder)
-    if split not in builder.info.splits:
-        raise RawDataError(f"{folder} has no split {split!r}; it has {', '.join(builder.info.splits)}")
-    features = builder.info.features
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    expected, actual = builder.info.splits[split].num_examples, 0
-    for path in builder.info.splits[split].filepaths:
-        for number, record in enumerate(_records(Path(path))):
-            example = features.deserialize_example_np(record, decoders=decoders)
-            actual += 1
-            yield RawImage(
-                name=f"{path}, record {number}", label=int(example["label"]), encoded=bytes(example["image"])
-            )
-    if actual != expected:
-        raise RawDataError(f"{folder}: split {split!r} should have {expected} images, found {actual}")
-
-
-def _records(path: Path) -> Iterator[bytes]:
-    """Yields the records of an ArrayRecord or TFRecord file."""
-    if not path.is_file():
-        raise RawDataError(f"{path} is missing")
-    if ".array_record" in path.name:
-        from array_record.python import array_record_module
-
-        reader = array_record_module.ArrayRecordReader(str(path))
-        try:
-            for _ in range(reader.num_records()):
-                yield reader.read()
-        finally:
-            reader.close()
-    else:
-        yield from _tfrecords(path)
-
-
-def _tfrecords(path: Path) -> Iterator[bytes]:
-    """Each record: length (uint64), its checksum (uint32), the bytes, their checksum (uint32).
-
-    Checksums are CRC-32C, rotated and offset as in TensorFlow's `lib/hash/crc32c.h`.
-    """
-    with path.open("rb") as file:
-        while header := file.read(12):
-            if len(header) < 12:
-                raise RawDataError(f"{path} ends within a record; download it again")
-            _check(path, header[:8], header[8:])
-            length = struct.unpack("<Q", header[:8])[0]
-            record = file.read(length + 4)
-            if len(record) != length + 4:
-                raise RawDataError(f"{path} ends within a record; download it again")
-            _check(path, record[:length], record[length:])
-            yield record[:length]
-
-
-def _check(path: Path, content: bytes, checksum: bytes) -> None:
-    crc = google_crc32c.value(content)
-    if ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32 != struct.unpack("<I", checksum)[0]:
-        raise RawDataError(f"{path} is damaged (a record does not match its checksum); download it again")
+    for name, example in TfdsSplit(folder, split, raw=["image"]).located():
+        yield RawImage(name=name, label=int(example["label"]), encoded=bytes(example["image"]))
 
 
 def _read_class_folders(folder: Path, num_classes: int) -> Iterator[RawImage]:
