@@ -2,7 +2,8 @@
 
 A workload package holds `definition.py` with `DEFINITIONS`, and its components, which are imported only when asked
 for: `prepare.py`, `data.py`, `jax_model.py`, `torch_model.py` and, where the declared metrics are more than means of
-the model's outputs, `metrics.py`. `definition.py` may name modules that stand in for some of them, under `COMPONENTS`.
+the model's outputs, `metrics.py`; where the raw dataset can be downloaded, `sources.py` says from where.
+`definition.py` may name modules that stand in for some of them, under `COMPONENTS`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from algoperf.dataset_source import DatasetSource
 from algoperf.definition import Suite, WorkloadDefinition
 from algoperf.errors import UserError
 
@@ -117,6 +119,15 @@ class Registry:
                 f"workload {name!r} needs the module {module_name}, which does not exist; write it, or name another "
                 f"in COMPONENTS of {package}.definition"
             ) from error
+
+    def dataset_source(self, name: str) -> DatasetSource | None:
+        """Where the raw dataset of workload `name` comes from; None where its package does not say (minis)."""
+        try:
+            sources: tuple[DatasetSource, ...] = self.module(name, "sources").SOURCES
+        except MissingComponentError:
+            return None
+        dataset = self.get(name).dataset
+        return next((source for source in sources if source.dataset == dataset), None)
 
 
 def _installed_packages() -> tuple[str, ...]:

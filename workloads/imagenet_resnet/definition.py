@@ -168,4 +168,8 @@ MINI = BASE.mini(
 
 DEFINITIONS = (BASE, SILU, GELU, LARGE_BN_INIT, MINI)
 
-COMPONENTS = {"data": "workloads.common.imagenet.source", "prepare": "workloads.common.imagenet.prepare"}
+COMPONENTS = {
+    "data": "workloads.common.imagenet.source",
+    "prepare": "workloads.common.imagenet.prepare",
+    "sources": "workloads.common.imagenet.sources",
+}

@@ -199,4 +199,8 @@ MINI = BASE.mini(
 
 DEFINITIONS = (BASE, GLU, POST_LN, MAP, MINI)
 
-COMPONENTS = {"data": "workloads.common.imagenet.source", "prepare": "workloads.common.imagenet.prepare"}
+COMPONENTS = {
+    "data": "workloads.common.imagenet.source",
+    "prepare": "workloads.common.imagenet.prepare",
+    "sources": "workloads.common.imagenet.sources",
+}

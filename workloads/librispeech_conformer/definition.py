@@ -189,4 +189,4 @@ MINI = CONFORMER.mini(
 
 DEFINITIONS = (CONFORMER, ATTENTION_TEMPERATURE, LAYERNORM, GELU, MINI)
 
-COMPONENTS = {name: f"workloads.common.librispeech.{name}" for name in ("data", "prepare", "metrics")}
+COMPONENTS = {name: f"workloads.common.librispeech.{name}" for name in ("data", "prepare", "metrics", "sources")}

@@ -187,4 +187,4 @@ MINI = DEEPSPEECH.mini(
 
 DEFINITIONS = (DEEPSPEECH, TANH, NO_RESNET, NORM_AND_SPEC_AUG, MINI)
 
-COMPONENTS = {name: f"workloads.common.librispeech.{name}" for name in ("data", "prepare", "metrics")}
+COMPONENTS = {name: f"workloads.common.librispeech.{name}" for name in ("data", "prepare", "metrics", "sources")}
