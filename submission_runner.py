@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags, logging
 
 from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS
+from algoperf.edition import MatmulPrecision
 
 if TYPE_CHECKING:
     from algoperf.harness.signals import StopSignals
@@ -88,6 +89,13 @@ flags.DEFINE_string(
     "auto",
     "Of minis, whose budgets count reference steps. auto: measure what a step costs here, beside each trial; off: the "
     "seconds of the machine on which targets were set; or a file of known costs.",
+)
+flags.DEFINE_enum(
+    "matmul_precision",
+    None,
+    list(MatmulPrecision),
+    "Of matrix products and convolutions of float32 arrays, in both frameworks. Default: as the edition says. CPUs "
+    "compute in float32 always, and NVIDIA GPUs take tf32 for bfloat16.",
 )
 flags.DEFINE_boolean("skip_evals", False, "Train without evaluating.")
 flags.DEFINE_boolean(

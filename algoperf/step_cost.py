@@ -27,6 +27,7 @@ from algoperf.comparison.step_cost import (
 )
 from algoperf.comparison.stepping import SteppedSubmission
 from algoperf.definition import FRAMEWORKS, JAX
+from algoperf.edition import V0_6, MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records import json
 from algoperf.registry import REGISTRY, Registry, suites
@@ -46,6 +47,7 @@ def measure(
     period: int = PERIOD,
     cycles: int = CYCLES,
     max_s: float = math.inf,
+    matmul_precision: MatmulPrecision = V0_6.matmul_precision,
     registry: Registry = REGISTRY,
 ) -> dict[str, Any]:
     """What the command writes: provenance and a `RelativeStepCost` for each workload.
@@ -54,12 +56,13 @@ def measure(
       submission_path, reference_path: as of the runner; None means the reference NadamW.
       search_space: its first point is the submission's; None means no hyperparameters, as under the self-tuning rules.
       batch_size: of both; None asks the submissions.
+      matmul_precision: of both.
 
     Raises:
       UserError: a submission cannot be loaded or ends early, or there is no such workload.
     """
     definitions = [registry.get(name) for name in workloads]
-    backend = base.load(framework)
+    backend = base.load(framework, matmul_precision=matmul_precision)
     point = SearchSpace.load(search_space).draw(1, study=0)[0] if search_space else None
     costs = {}
     reference = load_submission(reference_path or str(default_submission(framework)))
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--period", type=int, default=PERIOD, help="steps of each in a cycle; covers work done that often")
     add("--cycles", type=int, default=CYCLES)
     add("--max_seconds", type=float, default=math.inf, help="for each workload, once there are two cycles")
+    add("--matmul_precision", choices=tuple(MatmulPrecision), default=V0_6.matmul_precision)
     add("--output", type=Path, default=Path("step_costs.json"))
     return parser
 
@@ -127,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             period=options.period,
             cycles=options.cycles,
             max_s=options.max_seconds,
+            matmul_precision=MatmulPrecision(options.matmul_precision),
         )
         json.write(options.output, content)
     except UserError as error:

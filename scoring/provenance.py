@@ -8,12 +8,14 @@ from typing import Any
 
 from algoperf.definition import JAX, PYTORCH
 from algoperf.digest import digest_scheme
+from algoperf.edition import MatmulPrecision
 from scoring.log_issues import Severity
 from scoring.logs import LogTree, Trial
 
 _DEFINITION_KEY = "definition_digest"
 _NOT_RECORDED = "not recorded"
-FRAMEWORK, DEFINITION = "framework", "workload definition"
+FRAMEWORK, DEFINITION, PRECISION = "framework", "workload definition", "precision of matrix products"
+_DEVICES = ("hardware", "devices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ _PROPERTIES: Mapping[str, _Property] = MappingProxyType(
         "CPU": _Property(key="cpu_model_name"),
         "number of CPUs": _Property(key="cpu_count"),
         "CPUs that the run could use": _Property(path=("hardware", "cpu_threads_usable")),
-        "precision of matrix products": _Property(path=("hardware", "devices", "matmul_precision")),
+        PRECISION: _Property(path=(*_DEVICES, "matmul_precision")),
         "Python": _Property(key="python_version", severity=Severity.NOTE),
         "JAX": _Property(key="package.jax", framework=JAX.name),
         "PyTorch": _Property(key="package.torch", framework=PYTORCH.name),
@@ -97,12 +99,27 @@ def recorded_digest(trial: Trial) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def recorded_precision(trial: Trial) -> str | None:
+    """The precision that the devices computed in; None where it is not known.
+
+    Records up to version 4 have a name of the framework's setting in its place. It says nothing of CPUs, which compute
+    in float32 under every setting.
+    """
+    devices = _at(trial.record.provenance if trial.record else {}, _DEVICES)
+    precision = _at(devices, ("matmul_precision",))
+    if not isinstance(precision, str) or not precision:
+        return None
+    return MatmulPrecision.FLOAT32 if _at(devices, ("platform",)) == "cpu" else precision
+
+
 def _row(name: str, counts: dict[str, Counter[str]], differs: bool, severity: Severity) -> ProvenanceRow:
     values = {s: dict(sorted(c.items())) for s, c in counts.items()}
     return ProvenanceRow(name=name, values=values, differs=differs, severity=severity)
 
 
 def _value(trial: Trial, recorded_property: _Property) -> str:
+    if recorded_property is _PROPERTIES[PRECISION]:
+        return recorded_precision(trial) or _NOT_RECORDED
     if recorded_property.key == _DEFINITION_KEY:
         digest = recorded_digest(trial)
         # the definition differs from workload to workload by nature, so it is compared workload by workload

@@ -17,25 +17,43 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from algoperf import jax_sharding_utils, nvidia, spec
-from algoperf.backends import host_memory, jax_processes
+from algoperf.backends import host_memory, jax_processes, precision
 from algoperf.backends.base import Model
 from algoperf.backends.jax_workload import JaxWorkload
 from algoperf.definition import JAX, WorkloadDefinition
+from algoperf.edition import MatmulPrecision
 
-__all__ = ["JaxBackend", "JaxWorkload", "create"]
+__all__ = ["JaxBackend", "JaxWorkload", "create", "set_matmul_precision"]
 
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
-def create() -> "JaxBackend":
-    """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes."""
+_PRECISIONS = {
+    MatmulPrecision.FLOAT32: ("float32", "highest"),
+    MatmulPrecision.TF32: ("tensorfloat32", "high"),
+    MatmulPrecision.BFLOAT16: ("bfloat16", "default"),
+}
+
+
+def create(*, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32) -> "JaxBackend":
+    """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes.
+
+    `matmul_precision` holds for matrix products and convolutions of the whole process, CPUs excepted.
+    """
     jax.config.update("jax_threefry_partitionable", True)
     _compilations()
     joined = jax_processes.join()
     if jax.default_backend() == "cpu":
         host_memory.keep_freed()
+    else:
+        set_matmul_precision(matmul_precision)
     return JaxBackend(joined=joined)
+
+
+def set_matmul_precision(setting: MatmulPrecision) -> None:
+    """Sets matrix products and convolutions of the whole process that name no precision of their own."""
+    jax.config.update("jax_default_matmul_precision", _PRECISIONS[setting][0])
 
 
 class JaxBackend:
@@ -197,7 +215,7 @@ class JaxBackend:
         return {
             "framework": JAX.name,
             "framework_version": jax.__version__,
-            "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
+            "matmul_precision": _matmul_precision(devices[0]),
             "platform": devices[0].platform,
             "platform_version": devices[0].client.platform_version,
             "device_names": [device.device_kind for device in devices],
@@ -214,6 +232,16 @@ class JaxBackend:
         if self._joined:
             jax_processes.leave(self.rank)
             self._joined = False
+
+
+def _matmul_precision(device: jax.Device) -> str:
+    """The precision in effect, or the name of the setting where it is none of `MatmulPrecision`."""
+    name = str(jax.config.values["jax_default_matmul_precision"] or "default")
+    setting = next((key for key, names in _PRECISIONS.items() if name in names), None)
+    if setting is None:
+        return name
+    capability = getattr(device, "compute_capability", None)
+    return precision.in_effect(setting, platform=device.platform, compute_capability=capability)
 
 
 def _checkpoint_module() -> ModuleType:

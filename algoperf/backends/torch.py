@@ -16,29 +16,51 @@ import torch.distributed as dist
 from torch import nn
 
 from algoperf import nvidia, spec
-from algoperf.backends import host_memory, torch_checkpoint, torch_module
+from algoperf.backends import host_memory, precision, torch_checkpoint, torch_module
 from algoperf.backends.base import Model
 from algoperf.backends.torch_processes import TorchStore, join
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
+from algoperf.edition import MatmulPrecision
 from algoperf.pytorch_utils import pytorch_setup
 
-__all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel"]
+__all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel", "set_matmul_precision"]
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def create() -> "TorchBackend":
-    """Starts PyTorch; joins the other processes where torchrun has set LOCAL_RANK, RANK and WORLD_SIZE."""
+_PRECISIONS = {MatmulPrecision.FLOAT32: "highest", MatmulPrecision.TF32: "high", MatmulPrecision.BFLOAT16: "medium"}
+
+
+def create(*, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32) -> "TorchBackend":
+    """Starts PyTorch; joins the other processes where torchrun has set LOCAL_RANK, RANK and WORLD_SIZE.
+
+    `matmul_precision` holds for matrix products and convolutions of the whole process, CPUs excepted.
+    """
     use_ddp, _, device, _ = pytorch_setup()
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
+        set_matmul_precision(matmul_precision)
     else:
         host_memory.keep_freed()
     if not use_ddp or dist.is_initialized():
         return TorchBackend(device)
     return TorchBackend(device, store=join("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"))
+
+
+def set_matmul_precision(setting: MatmulPrecision) -> None:
+    """Sets matrix products, convolutions and recurrent layers of the whole process on GPUs, and products on CPUs."""
+    torch.set_float32_matmul_precision(_PRECISIONS[setting])
+    torch.backends.cudnn.allow_tf32 = setting is not MatmulPrecision.FLOAT32
+
+
+def matmul_precision_settings() -> tuple[MatmulPrecision, MatmulPrecision]:
+    """What matrix products and convolutions of this process are set to on GPUs, which know TF32 at most."""
+    cudnn = cast(Any, torch.backends.cudnn)  # its `conv` is not typed
+    settings = (torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision)
+    products, convolutions = (MatmulPrecision.TF32 if s == "tf32" else MatmulPrecision.FLOAT32 for s in settings)
+    return products, convolutions
 
 
 def data_parallel(module: nn.Module, **options: Any) -> nn.parallel.DistributedDataParallel:
@@ -235,7 +257,7 @@ class TorchBackend:
         report: dict[str, Any] = {
             "framework": PYTORCH.name,
             "framework_version": torch.__version__,
-            "matmul_precision": torch.get_float32_matmul_precision(),
+            "matmul_precision": self._matmul_precision(),
             "platform": self.device.type,
             "num_devices": self.num_devices,
             "num_local_devices": self.num_local_devices,
@@ -254,6 +276,15 @@ class TorchBackend:
                 "driver_version": nvidia.driver_version(),
             }
         return report
+
+    def _matmul_precision(self) -> str:
+        """The precision in effect; that of convolutions too, where it is another."""
+        major, minor = torch.cuda.get_device_capability(self.device) if self._is_cuda else (0, 0)
+        products, convolutions = (
+            precision.in_effect(setting, platform=self.device.type, compute_capability=f"{major}.{minor}")
+            for setting in matmul_precision_settings()
+        )
+        return products if products is convolutions else f"{products}, convolutions {convolutions}"
 
     def close(self) -> None:
         if self._store is not None:

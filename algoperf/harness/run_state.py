@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from algoperf import spec
+from algoperf import __version__, spec
+from algoperf.edition import V0_6
+from algoperf.errors import UserError
 from algoperf.harness.clock import Clock
 from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.schedule import EvaluationSchedule
@@ -88,6 +90,10 @@ class HostRandom:
         np.random.set_state((name, np.asarray(keys, np.uint32), *rest))
 
 
+class OtherSettingsError(UserError):
+    """A run is resumed with other settings than it was started with."""
+
+
 class BatchQueue(Stateful, Protocol):
     """Training batches on the devices; its state says how many were taken."""
 
@@ -108,10 +114,13 @@ class RunState:
 
     Attributes:
       seed: of the trial.
+      edition, matmul_precision: that the run was asked for; they stay the same until its end.
       preemption_count: how often the run was resumed.
     """
 
     seed: int
+    edition: str = V0_6.name
+    matmul_precision: str = V0_6.matmul_precision
     training: TrainingState
     clock: Clock
     stopping: Stopping
@@ -125,10 +134,28 @@ class RunState:
     def record(self) -> RunStateRecord:
         """All but the state on the devices, for `run.json`."""
         components: dict[str, Any] = {name: part.state_dict() for name, part in self._components().items()}
-        return RunStateRecord(seed=self.seed, preemption_count=self.preemption_count, **components)
+        return RunStateRecord(
+            seed=self.seed,
+            edition=self.edition,
+            matmul_precision=self.matmul_precision,
+            algoperf_version=__version__,
+            preemption_count=self.preemption_count,
+            **components,
+        )
 
     def restore(self, record: RunStateRecord, device_state: Mapping[str, Any]) -> None:
-        """Takes over what an earlier process saved; counts one more resume."""
+        """Takes over what an earlier process saved; counts one more resume.
+
+        Raises:
+          OtherSettingsError: it ran in another edition or precision.
+        """
+        for flag in ("edition", "matmul_precision"):
+            earlier, present = getattr(record, flag), getattr(self, flag)
+            if earlier not in (None, present):
+                raise OtherSettingsError(
+                    f"the checkpoint to resume from was written with --{flag}={earlier}, got {present}; resume with "
+                    f"--{flag}={earlier}, or choose another --experiment_name"
+                )
         self.training.load_device_state(device_state)
         for name, component in self._components().items():
             component.load_state_dict(getattr(record, name))

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from algoperf import nvidia, spec
+from algoperf import __version__, nvidia, spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.records.json import plain
 
@@ -76,7 +76,13 @@ def collect(
 
 
 def meta_data(
-    *, definition: WorkloadDefinition, workload: spec.Workload, device_report: Mapping[str, Any], seed: int
+    *,
+    definition: WorkloadDefinition,
+    workload: spec.Workload,
+    device_report: Mapping[str, Any],
+    seed: int,
+    edition: str,
+    matmul_precision: str,
 ) -> dict[str, Any]:
     """Returns the content of `meta_data_<k>.json`: a flat dict with the keys of AlgoPerf v0.6, and package versions.
 
@@ -100,6 +106,9 @@ def meta_data(
         "gpu_driver": gpus[0]["driver"] if gpus else None,
         "rng_seed": seed,
         "definition_digest": definition.digest(),
+        "edition": edition,
+        "matmul_precision": matmul_precision,
+        "algoperf_version": __version__,
         **{f"package.{name}": version for name, version in package_versions().items()},
     }
 

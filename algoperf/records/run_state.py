@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
+from algoperf.edition import V0_6
 from algoperf.errors import UserError
 from algoperf.records.pauses import PauseSummary
 
 RUN_STATE_FILE = "run.json"
-RUN_STATE_SCHEMA_VERSION = 3
+RUN_STATE_SCHEMA_VERSION = 4
+_FIRST_WITH_PAUSES, _FIRST_WITH_EDITION = 3, 4
 
 # What `state_dict` of each component of a run holds. Components read and write their own entries by these names.
 COMPONENTS: Mapping[str, frozenset[str]] = {
@@ -41,13 +43,22 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStateRecord:
-    """Content of `run.json`: the seed, the count of earlier resumes, and the state of each component.
+    """Content of `run.json`: the settings that hold for the whole run, and the state of each component.
+
+    Attributes:
+      edition: of the rules; `v0.6` in schemas up to 3.
+      matmul_precision: that was asked for; None in schemas up to 3.
+      algoperf_version: of the process that wrote it; None in schemas up to 3.
+      preemption_count: number of earlier resumes.
 
     Raises:
       ValueError: a component has other entries than `COMPONENTS` says.
     """
 
     seed: int
+    edition: str
+    matmul_precision: str | None
+    algoperf_version: str | None
     preemption_count: int
     training: Mapping[str, Any]
     clock: Mapping[str, Any]
@@ -69,7 +80,9 @@ class RunStateRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, source: str) -> "RunStateRecord":
-        """Reads the present schema and those before it: the first had no `schema_version`, the second no pauses.
+        """Reads the present schema and those before it.
+
+        The first had no `schema_version`, the second no pauses, the third neither edition nor precision.
 
         Args:
           content: the JSON object.
@@ -89,8 +102,10 @@ class RunStateRecord:
             entries = {name: value for name, value in content.items() if name != "schema_version"}
             if version == 1:
                 entries = _nested(entries)
-            if version < RUN_STATE_SCHEMA_VERSION:
+            if version < _FIRST_WITH_PAUSES:
                 entries["pauses"] = PauseSummary().as_json()
+            if version < _FIRST_WITH_EDITION:
+                entries |= {"edition": V0_6.name, "matmul_precision": None, "algoperf_version": None}
             return cls(**entries)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{RUN_STATE_FILE}: {error}") from error

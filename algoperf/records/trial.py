@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from algoperf.edition import V0_6
 from algoperf.records import json
 from algoperf.records.calibration import Calibration
 from algoperf.records.files import RecordError
@@ -14,7 +15,7 @@ from algoperf.records.layout import TRIAL_FILE
 from algoperf.records.outcome import Outcome
 from algoperf.records.pauses import PauseSummary
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Keys, at any depth, that name folders of a machine or may quote them: left out where records are published.
 PRIVATE_KEYS = frozenset({"submission", "error", "command", "environment"})
 
@@ -87,6 +88,9 @@ class TrialRecord:
       submission: path of the module; None in published records.
       ruleset: tuning rules, `external` or `self`.
       budget_s: submission time that the trial could use, seconds.
+      edition: of the rules; `v0.6` in records up to version 4.
+      matmul_precision: that was asked for; None in records up to version 4. What devices made of it is in `provenance`.
+      algoperf_version: of this package; None in records up to version 4.
       seed, batch_size: of the trial; the batch size is global, and None where the submission ended before it gave one.
       hyperparameters: by name; empty under the self-tuning rules.
       global_step: steps taken.
@@ -107,6 +111,9 @@ class TrialRecord:
     submission: str | None = None
     ruleset: str
     budget_s: float
+    edition: str = V0_6.name
+    matmul_precision: str | None = None
+    algoperf_version: str | None = None
     seed: int
     batch_size: int | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from algoperf.background import PROCESS_MARK
 from algoperf.definition import FRAMEWORKS, ReferenceBudget, WorkloadDefinition
+from algoperf.edition import MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records.calibration import StepCost
 from algoperf.reporting import Report
@@ -49,11 +50,25 @@ class ReferenceProcess:
 
     Args:
       workload, framework, data_dir: whose reference step; the data are prepared.
+      matmul_precision: as in the run.
       timeout_s: how long a measurement may take, the start of the process included.
     """
 
-    def __init__(self, workload: str, framework: str, data_dir: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._request = {"workload": workload, "framework": framework, "data_dir": str(data_dir)}
+    def __init__(
+        self,
+        workload: str,
+        framework: str,
+        data_dir: Path,
+        *,
+        matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        self._request = {
+            "workload": workload,
+            "framework": framework,
+            "data_dir": str(data_dir),
+            "matmul_precision": matmul_precision,
+        }
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -172,6 +187,7 @@ def calibrator_for(
     *,
     calibration: str,
     data_dir: Path,
+    matmul_precision: MatmulPrecision,
     device_report: Mapping[str, Any],
     world_size: int,
     report: Report,
@@ -180,6 +196,7 @@ def calibrator_for(
 
     Args:
       calibration: "auto", "off", or the path of a file of reference steps.
+      matmul_precision: asked for in the run.
       device_report: of the backend.
       world_size: processes of the run. The cost is that of one; with several, nothing is measured.
       report: told when nothing is measured although the workload declares reference steps.
@@ -196,5 +213,5 @@ def calibrator_for(
     if world_size > 1:
         report(f"{definition.name}: a reference step is one process's; with {world_size} the budget stays in seconds")
         return None
-    meter = ReferenceProcess(definition.name, framework, data_dir)
+    meter = ReferenceProcess(definition.name, framework, data_dir, matmul_precision=matmul_precision)
     return Calibrator(source="measured", meter=meter, environment=here, report=report)

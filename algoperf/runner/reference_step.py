@@ -1,8 +1,9 @@
 """The reference step of a workload as a process of its own, which measures its cost whenever it is asked.
 
-`python -m algoperf.runner.reference_step '{"workload": ..., "framework": ..., "data_dir": ...}'` builds the workload
-with the reference algorithm and answers each line of its input with the cost of a step, one line of JSON. It keeps
-the compiled step in memory, and waits without using the processor; it ends when its input does.
+`python -m algoperf.runner.reference_step REQUEST`, of which REQUEST is JSON with `workload`, `framework`, `data_dir`
+and `matmul_precision`, builds the workload with the reference algorithm and answers each line of its input with the
+cost of a step, one line of JSON. It keeps the compiled step in memory, and waits without using the processor; it ends
+when its input does.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from typing import Any
 
 from algoperf.backends import base
 from algoperf.definition import Budget
+from algoperf.edition import MatmulPrecision
 from algoperf.harness.clock import Clock
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.seeds import Seeds
@@ -58,8 +60,16 @@ def measure(run_steps: Callable[[int], float], *, blocks: int = BLOCKS, block_s:
 class ReferenceStep:
     """The reference algorithm on a workload, in this process: the loop, data and clock of a run, and no evaluation."""
 
-    def __init__(self, workload: str, framework: str, data_dir: Path, registry: Registry = REGISTRY) -> None:
-        self._backend = backend = base.load(framework)
+    def __init__(
+        self,
+        workload: str,
+        framework: str,
+        data_dir: Path,
+        registry: Registry = REGISTRY,
+        *,
+        matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32,
+    ) -> None:
+        self._backend = backend = base.load(framework, matmul_precision=matmul_precision)
         definition = registry.get(workload)
         step_hint = definition.budget.step_hint
         endless = Budget(max_runtime_s=_NEVER_S, eval_period_s=_NEVER_S, step_hint=step_hint)
@@ -129,7 +139,12 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, whose end is the end of the input
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what frameworks print is no reply
-    step = ReferenceStep(request["workload"], request["framework"], Path(request["data_dir"]))
+    step = ReferenceStep(
+        request["workload"],
+        request["framework"],
+        Path(request["data_dir"]),
+        matmul_precision=MatmulPrecision(request["matmul_precision"]),
+    )
     try:
         step.run(_WARM_UP_STEPS)
         for _ in sys.stdin:

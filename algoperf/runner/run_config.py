@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS, Ruleset
+from algoperf.edition import EDITIONS, V0_6, MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 
@@ -55,6 +56,8 @@ class RunConfig:
     skip_evals: bool = False
     stop_at_validation_target: bool = False
     calibration: str = "auto"
+    edition: str = V0_6.name
+    matmul_precision: str | None = None
     flag_values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,11 @@ class RunConfig:
             raise ConfigError(f"--tuning_ruleset must be one of {', '.join(RULESETS)}, got {self.tuning_ruleset!r}")
         if self.data not in DATA_CHOICES:
             raise ConfigError(f"--data must be one of {', '.join(DATA_CHOICES)}, got {self.data!r}")
+        if self.edition not in EDITIONS:
+            raise ConfigError(f"--edition must be one of {', '.join(EDITIONS)}, got {self.edition!r}")
+        if self.matmul_precision not in (None, *MatmulPrecision):
+            known = ", ".join(MatmulPrecision)
+            raise ConfigError(f"--matmul_precision must be one of {known}, got {self.matmul_precision!r}")
         if not self.ruleset.tunable and self.tuning_search_space is not None:
             raise ConfigError("--tuning_ruleset=self takes no --tuning_search_space; leave it out")
         if self.num_trials < 1:
@@ -84,6 +92,13 @@ class RunConfig:
     @property
     def ruleset(self) -> Ruleset:
         return RULESETS[self.tuning_ruleset]
+
+    @property
+    def precision(self) -> MatmulPrecision:
+        """Of matrix products and convolutions: `--matmul_precision`, else that of the edition."""
+        if self.matmul_precision is None:
+            return EDITIONS[self.edition].matmul_precision
+        return MatmulPrecision(self.matmul_precision)
 
     @property
     def num_trials(self) -> int:

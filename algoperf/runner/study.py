@@ -180,6 +180,7 @@ class Study:
             backend.framework,
             calibration=self.config.calibration,
             data_dir=self.config.data_dir,
+            matmul_precision=self.config.precision,
             device_report=backend.device_report(),
             world_size=backend.world_size,
             report=report,

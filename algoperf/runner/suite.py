@@ -48,6 +48,7 @@ _PASSED_ON = (
     "skip_evals",
     "stop_at_validation_target",
     "calibration",
+    "matmul_precision",
 )
 
 

@@ -134,6 +134,8 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
     input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
     run_state = RunState(
         seed=plan.seed,
+        edition=config.edition,
+        matmul_precision=config.precision,
         training=_initial_training_state(plan, backend, seeds, workload, clock),
         clock=clock,
         stopping=Stopping(
@@ -283,7 +285,12 @@ def _write_metadata(plan: TrialPlan, backend: Backend, workload: spec.Workload, 
     if backend.rank != 0:
         return
     meta = provenance.meta_data(
-        definition=plan.definition, workload=workload, device_report=backend.device_report(), seed=plan.seed
+        definition=plan.definition,
+        workload=workload,
+        device_report=backend.device_report(),
+        seed=plan.seed,
+        edition=plan.config.edition,
+        matmul_precision=plan.config.precision,
     )
     json.write(plan.trial_dir / meta_data_file(preemptions), meta)
     json.write(plan.trial_dir / flags_file(preemptions), provenance.flags_json(plan.config.flag_values))

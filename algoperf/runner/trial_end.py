@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from algoperf import __version__
 from algoperf.backends.base import Backend
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.harness.clock import Clock, Item
@@ -147,6 +148,9 @@ class TrialEnd:
             submission=str(settings.submission_path),
             ruleset=settings.config.tuning_ruleset,
             budget_s=(calibration.budget if calibration else definition.budget).max_runtime_s * factor,
+            edition=settings.config.edition,
+            matmul_precision=settings.config.precision,
+            algoperf_version=__version__,
             seed=settings.seed,
             batch_size=settings.batch_size if isinstance(settings, TrialPlan) else None,
             hyperparameters=hyperparameter_dict(settings.hyperparameters),

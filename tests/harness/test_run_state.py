@@ -120,11 +120,11 @@ def test_a_checkpoint_of_either_version_is_restored(tmp_path, form):
 def test_a_checkpoint_of_a_later_schema_is_refused_in_one_line(tmp_path):
     checkpointer = Checkpointer(tmp_path, FakeBackend())
     checkpointer.save(4, fresh(global_step=4))
-    later = SimpleNamespace(as_json=lambda: {"schema_version": 4})
+    later = SimpleNamespace(as_json=lambda: {"schema_version": 5})
     checkpointer.save(5, SimpleNamespace(record=lambda: later, training=fresh().training))
     run_state = fresh()
     with pytest.raises(
-        RunStateSchemaError, match="checkpoint_5 has the run state schema 4, expected at most 3; resume"
+        RunStateSchemaError, match="checkpoint_5 has the run state schema 5, expected at most 4; resume"
     ):
         checkpointer.restore(run_state)
     assert run_state.training.global_step == 0

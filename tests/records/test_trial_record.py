@@ -44,6 +44,9 @@ RECORD = TrialRecord(
     submission="submissions/mine/submission.py",
     ruleset="external",
     budget_s=120.0,
+    edition="v1.0",
+    matmul_precision="tf32",
+    algoperf_version="0.1.0",
     seed=7,
     batch_size=64,
     hyperparameters={"learning_rate": 0.1},
@@ -129,7 +132,7 @@ def test_what_is_no_record_is_none_and_a_later_version_is_refused(tmp_path):
         (tmp_path / TRIAL_FILE).write_text(json.dumps({key: entry for key, entry in values.items() if key != name}))
         assert TrialRecord.read(tmp_path) is None
     (tmp_path / TRIAL_FILE).write_text(json.dumps({**values, "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(RecordError, match=r"schema version 5, expected at most 4; install a later version"):
+    with pytest.raises(RecordError, match=r"schema version 6, expected at most 5; install a later version"):
         TrialRecord.read(tmp_path)
 
 

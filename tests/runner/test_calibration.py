@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from toy_runs import REGISTRY, config, rows, run, trial_dir
 
 from algoperf.definition import ReferenceBudget
+from algoperf.edition import MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.prepare import ensure_prepared
 from algoperf.records.calibration import StepCost, combined
@@ -207,7 +208,14 @@ def test_a_file_without_the_cost_is_an_error_before_anything_runs(tmp_path):
 def test_several_processes_are_not_calibrated_by_one(tmp_path):
     messages = []
     nothing = calibration.calibrator_for(
-        TOY, "jax", calibration="auto", data_dir=tmp_path, device_report={}, world_size=2, report=messages.append
+        TOY,
+        "jax",
+        calibration="auto",
+        data_dir=tmp_path,
+        matmul_precision=MatmulPrecision.FLOAT32,
+        device_report={},
+        world_size=2,
+        report=messages.append,
     )
     assert nothing is None
     assert "with 2 the budget stays in seconds" in messages[0]
