@@ -1,0 +1,1 @@
+"""Downloads of raw datasets: resumable, checked, one file at a time."""
