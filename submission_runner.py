@@ -62,7 +62,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_string("imagenet_v2_data_dir", None, "Data directory of the test split, if it differs.")
 flags.DEFINE_string("librispeech_tokenizer_vocab_path", None, "SentencePiece model of the speech workloads.")
-flags.DEFINE_boolean("torch_compile", False, "Compile model and loss where a trial compilation succeeds (PyTorch).")
+flags.DEFINE_boolean(
+    "torch_compile",
+    None,
+    "Compile model and loss where a trial compilation succeeds (PyTorch). Default: on a GPU, and not on a CPU.",
+)
 flags.DEFINE_boolean("save_checkpoints", True, "Checkpoint after every evaluation, at the end and on SIGTERM.")
 flags.DEFINE_boolean("save_intermediate_checkpoints", False, "Keep every checkpoint instead of the newest two.")
 flags.DEFINE_boolean("resume_last_run", False, "Continue in an existing experiment folder.")

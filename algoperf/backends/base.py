@@ -151,15 +151,15 @@ class Backend(Protocol):
         workload: spec.Workload,
         params: Any,
         *,
-        compile_model: bool,
+        compile_model: bool | None,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         """Wraps fresh parameters for training (PyTorch: DDP under torchrun, optional torch.compile).
 
         `sample_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
-        `compile_model`, PyTorch tries to compile and train a copy of the model on it and continues uncompiled, with a
-        warning, where that fails; under DDP it finds out in the same way whether parameters are unused. From then on
-        `workload.init_model_fn` wraps in the same way. JAX ignores all of it."""
+        `compile_model` (None: on a GPU), PyTorch tries to compile and train a copy of the model on it and continues
+        uncompiled, with a warning, where that fails; under DDP it finds out in the same way whether parameters are
+        unused. From then on `workload.init_model_fn` wraps in the same way. JAX ignores all of it."""
         ...
 
     def place_state(self, optimizer_state: Any) -> Any:

@@ -174,7 +174,7 @@ class JaxBackend:
         workload: JaxWorkload,
         params: Any,
         *,
-        compile_model: bool,
+        compile_model: bool | None,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params

@@ -5,6 +5,7 @@ import copy
 import gc
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -182,10 +183,11 @@ class TorchBackend:
         workload: TorchWorkload,
         params: nn.Module,
         *,
-        compile_model: bool,
+        compile_model: bool | None,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> nn.Module:
         """Wraps in DistributedDataParallel under torchrun and in torch.compile where a trial compilation succeeds."""
+        compile_model = self._is_cuda if compile_model is None else compile_model
         is_tried = compile_model or self.world_size > 1
         batch = self.put_batch(sample_batch()) if is_tried and sample_batch is not None else None
         compiles = compile_model and self._compiles(workload, params, batch)
@@ -264,6 +266,7 @@ class TorchBackend:
             "num_processes": self.world_size,
             "device_names": ["cpu"],
             "num_threads": torch.get_num_threads(),
+            "num_compilations_of_process": _num_compilations(),
         }
         if self._is_cuda:
             properties = torch.cuda.get_device_properties(self.device)
@@ -290,6 +293,12 @@ class TorchBackend:
         if self._store is not None:
             dist.destroy_process_group()
             self._store = None
+
+
+def _num_compilations() -> int:
+    """Graphs that torch.compile has compiled so far."""
+    dynamo = sys.modules.get("torch._dynamo.utils")  # takes seconds to import
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
 def _as_tensor(array: Any) -> torch.Tensor:

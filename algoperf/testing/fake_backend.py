@@ -104,7 +104,7 @@ class FakeBackend:
         workload: spec.Workload,
         params: Any,
         *,
-        compile_model: bool,
+        compile_model: bool | None,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
