@@ -4,6 +4,7 @@ Raw datasets of a person's own may lie anywhere else in the data directory. Stor
 `<data_dir>/<dataset>`, are still read.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from algoperf.data.store import is_complete
@@ -31,3 +32,9 @@ def raw_dir(definition: WorkloadDefinition, data_dir: Path) -> Path:
 def work_dir(definition: WorkloadDefinition, data_dir: Path) -> Path:
     """Intermediate results that survive an interruption."""
     return data_dir / PREPARED / f".{definition.dataset}.work"
+
+
+def first_folder(root: Path, below: Iterable[str | Path], holds: Callable[[Path], bool]) -> Path | None:
+    """The first of `root` and its subfolders `below` for which `holds`; None where none does."""
+    folders = (root, *(root / name for name in below))
+    return next((folder for folder in folders if folder.is_dir() and holds(folder)), None)

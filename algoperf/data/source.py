@@ -62,7 +62,7 @@ class DataModule(Protocol):
 
 
 class PrepareModule(Protocol):
-    """The functions of a workload's `prepare.py`."""
+    """The functions of a workload's `prepare.py`. `find_raw` may be left out where the raw dataset is generated."""
 
     def prepare(
         self,
@@ -75,8 +75,15 @@ class PrepareModule(Protocol):
     ) -> None:
         """Turns the raw dataset into the store `new_store_dir(definition, data_dir)`; resumable; idempotent.
 
+        Without a `source_dir`, the raw dataset is where `find_raw(definition, data_dir)` finds it.
         A mini generates its raw files first (`algoperf.ownership.generate_once` into `raw_dir(definition, data_dir)`)
         and then runs the code of the full dataset on them. `report(message)` shows progress."""
+        ...
+
+    def find_raw(self, definition: WorkloadDefinition, folder: Path) -> Path | None:
+        """The folder that holds the raw dataset: `folder`, or one below it at a place where AlgoPerf's setup puts it.
+
+        None where it is not there. Looks at few names, and neither reads nor changes a file."""
         ...
 
     def how_to_get(self, definition: WorkloadDefinition) -> str:

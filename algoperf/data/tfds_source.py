@@ -36,6 +36,15 @@ def find_tfds_dataset(source_dir: Path, name: str) -> Path:
     return chosen
 
 
+def has_tfds_dataset(source_dir: Path, name: str) -> bool:
+    """Whether `find_tfds_dataset` finds it."""
+    try:
+        find_tfds_dataset(source_dir, name)
+    except StoreError:
+        return False
+    return True
+
+
 def _with_info(root: Path) -> list[Path]:
     """Folders with a `dataset_info.json` at most two levels down (millions of files may lie below), oldest first."""
     folders = {path.parent for levels in ("", "*/", "*/*/") for path in root.glob(f"{levels}dataset_info.json")}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
-from algoperf.data.places import new_store_dir
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
+from algoperf.data.places import first_folder, new_store_dir
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset
 from algoperf.definition import WorkloadDefinition
 from algoperf.reporting import Report
 
@@ -36,8 +36,9 @@ def prepare(
       StoreError: files are missing or damaged (named).
     """
     del num_workers
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
-        raise StoreError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+        raise StoreError(f"no CIFAR-10 under {data_dir}. {how_to_get(definition)}")
     sizes = definition.splits
     with StoreWriter(new_store_dir(definition, data_dir), {"source": str(source_dir)}) as writer:
         for split, expected in (("train", sizes.train + sizes.validation), ("test", sizes.test)):
@@ -47,6 +48,15 @@ def prepare(
             writer.add(f"{split}_images", images)
             writer.add(f"{split}_labels", labels.astype(np.int32))
             report(f"{split}: {len(labels)} images")
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+
+    def holds(root: Path) -> bool:
+        return any((root / name).is_dir() for name, _ in (_BINARY, _PYTHON)) or has_tfds_dataset(root, "cifar10")
+
+    return first_folder(folder, ("cifar10", "cifar"), holds)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter, is_complete
-from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.places import first_folder, new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, resume_parts, staging_dir
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.ownership import generate_once
@@ -71,8 +71,9 @@ def prepare(
         source_dir = raw_dir(definition, data_dir)
         identity = f"{definition.splits} {definition.data} {generator_facts(definition)}"
         generate_once(source_dir, identity, functools.partial(write_days, definition, source_dir, report))
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
-        raise StoreError(how_to_get(definition))
+        raise StoreError(f"no click logs under {data_dir}. {how_to_get(definition)}")
     files = find_files(source_dir, definition.data.num_days)
     store = new_store_dir(definition, data_dir)
     resume_parts(store)
@@ -80,6 +81,15 @@ def prepare(
     rows = _prepare_files(files, parts_dir, num_workers, report)
     _check_rows(definition, files, rows)
     _assemble(store, parts_dir, files, definition)
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+
+    def holds(root: Path) -> bool:
+        return any(_FILE_NAME.fullmatch(path.name) for path in root.glob("day_0*"))
+
+    return first_folder(folder, ("criteo1tb", "criteo"), holds)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

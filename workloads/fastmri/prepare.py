@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from algoperf.data import Store, StoreWriter
-from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.places import first_folder, new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
@@ -54,8 +54,9 @@ def prepare(
     if definition.data.generator is not None:
         source_dir = raw_dir(definition, data_dir)
         phantoms.write_raw(definition, source_dir, (TRAIN_FOLDER, VALIDATION_FOLDER), report)
-    elif source_dir is None:
-        raise RawVolumeError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
+    if source_dir is None:
+        raise RawVolumeError(f"no {TRAIN_FOLDER} under {data_dir}. {how_to_get(definition)}")
     files = volume_files(source_dir, definition.data)
     parts: list[Path] = []
     num_parts: dict[str, int] = {}
@@ -78,6 +79,11 @@ def prepare(
         adopt_parts(writer, store_dir, parts)
 
 
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+    return first_folder(folder, ("fastmri",), lambda root: _volume_folder(root, TRAIN_FOLDER).is_dir())
+
+
 def how_to_get(definition: WorkloadDefinition) -> str:
     if definition.data.generator is not None:
         return f"{definition.name} is generated: python -m algoperf.prepare {definition.name} --data_dir=DIR"
@@ -98,9 +104,7 @@ def volume_files(source_dir: Path, data: FastMRIData) -> dict[Split, list[Path]]
     """Returns the sorted HDF5 files of each split; raises RawVolumeError that names a missing or empty folder."""
     folders = {}
     for name in (TRAIN_FOLDER, VALIDATION_FOLDER):
-        folder = source_dir / name
-        # The archives unpack to names without the leading "knee_".
-        folder = folder if folder.is_dir() else source_dir / name.removeprefix("knee_")
+        folder = _volume_folder(source_dir, name)
         if not folder.is_dir():
             raise RawVolumeError(f"no folder {name} under {source_dir}; extract {name}.tar.xz there")
         folders[name] = sorted(folder.glob("*.h5"))
@@ -116,6 +120,12 @@ def volume_files(source_dir: Path, data: FastMRIData) -> dict[Split, list[Path]]
         Split.VALIDATION: held_out[: data.validation_volumes],
         Split.TEST: held_out[data.validation_volumes :],
     }
+
+
+def _volume_folder(source_dir: Path, name: str) -> Path:
+    """AlgoPerf's folder, or that of the same name to which the archive unpacks: without the leading `knee_`."""
+    folder = source_dir / name
+    return folder if folder.is_dir() else source_dir / name.removeprefix("knee_")
 
 
 def read_volume(path: Path, data: FastMRIData) -> Volume:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
-from algoperf.data.places import new_store_dir, raw_dir
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
+from algoperf.data.places import first_folder, new_store_dir, raw_dir
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.ownership import generate_once
 from algoperf.reporting import Report
@@ -44,12 +44,15 @@ def prepare(
 ) -> None:
     """Writes the store: `<split>_images` uint8 [n, height, width, 1] and `<split>_labels` int32 [n], train and test.
 
-    `source_dir` holds the IDX files (plain or .gz) or the TFDS dataset; None downloads the IDX files (12 MB).
+    `source_dir` holds the IDX files (plain or .gz) or the TFDS dataset; without one, and without such files in
+    `data_dir`, the IDX files are downloaded (12 MB).
     """
     if definition.tier is Tier.MINI:
         source_dir = raw_dir(definition, data_dir)
         generate_once(source_dir, f"{definition.splits}", functools.partial(write_digits, definition, source_dir))
-    elif source_dir is None:
+    else:
+        source_dir = find_raw(definition, source_dir or data_dir) or source_dir
+    if source_dir is None:
         source_dir = raw_dir(definition, data_dir)
         download(source_dir, report)
     splits = _read_splits(source_dir)
@@ -61,6 +64,15 @@ def prepare(
             writer.add(f"{split}_images", images)
             writer.add(f"{split}_labels", labels.astype(np.int32))
             report(f"{split}: {len(labels)} images")
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+
+    def holds(root: Path) -> bool:
+        return _find(root, _FILES["train"][0]) is not None or has_tfds_dataset(root, "mnist")
+
+    return first_folder(folder, (raw_dir(definition, folder), "mnist", "MNIST"), holds)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

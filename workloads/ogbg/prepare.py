@@ -1,4 +1,4 @@
-"""The TFDS dataset `ogbg_molpcba` (ArrayRecord) to a store; the mini's generated molecules to the same layout first."""
+"""The TFDS dataset `ogbg_molpcba` to a store; the mini's generated molecules to the same layout first."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algoperf.data import StoreWriter
-from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.places import first_folder, new_store_dir, raw_dir
 from algoperf.data.store import StoreError
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset, write_tfds_dataset
 from algoperf.definition import Split, Tier, WorkloadDefinition
 from algoperf.ownership import generate_once
 from algoperf.reporting import Report
@@ -40,7 +40,7 @@ def prepare(
     Bonds are stored in both directions: of each graph all as given, then all reversed.
 
     Raises:
-      StoreError: no ArrayRecord dataset under `source_dir`, or a split of another size than the definition's.
+      StoreError: no TFDS dataset under `source_dir`, or a split of another size than the definition's.
       BadGraphError: a graph without atoms, over the size limits, with a bond to an atom that it does not have, with a
         feature that is not a small whole number, or with a label other than 0, 1 and NaN.
     """
@@ -49,8 +49,9 @@ def prepare(
         source_dir = raw_dir(definition, data_dir)
         identity = f"{definition.splits} {definition.data} {generator_facts(definition)}"
         generate_once(source_dir, identity, functools.partial(write_molecules, definition, source_dir, report))
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
-        raise StoreError(how_to_get(definition))
+        raise StoreError(f"no raw data of {definition.name} under {data_dir}. {how_to_get(definition)}")
     folder = find_tfds_dataset(source_dir, definition.data.builder)
     splits = {split: TfdsSplit(folder, str(split)) for split in _SPLITS}
     for split, examples in splits.items():
@@ -60,6 +61,11 @@ def prepare(
                 f"the raw data are incomplete or another version"
             )
     write_store(definition, new_store_dir(definition, data_dir), splits, report)
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+    return first_folder(folder, ("ogbg",), lambda root: has_tfds_dataset(root, definition.data.builder))
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

@@ -5,10 +5,10 @@ preparation resumes.
 """
 
 import functools
+import hashlib
 import json
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
-from algoperf.data.places import new_store_dir, raw_dir, work_dir
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, write_tfds_dataset
+from algoperf.data.places import first_folder, new_store_dir, raw_dir, work_dir
+from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset, write_tfds_dataset
 from algoperf.definition import WorkloadDefinition
-from algoperf.ownership import generate_once, remove_folder
+from algoperf.ownership import generate_once
 from algoperf.reporting import Report
 from workloads.wmt.data import PACKED, PAIRS, recipe
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE, Ragged, pack
 from workloads.wmt.tokenizer import Tokenizer, train_tokenizer
+from workloads.wmt.work_folder import WorkFolder
 
+GIVEN_TOKENIZER = "wmt_sentencepiece_model"  # the name that AlgoPerf gives to its SentencePiece model
 CHUNK_PAIRS = 1 << 18  # a multiple of every pack_group
 _BYTES_PER_PAIR = 1_000  # store and intermediate results, with a margin
-_is_work_file = re.compile(r"recipe\.json|tokenizer\.model(\.partial)?|(partial-)?train-\d+\.npz").fullmatch
 _EVAL_SPLITS = ("validation", "test")
 
 
@@ -37,25 +38,29 @@ def prepare(
 ) -> None:
     """Writes the store `new_store_dir(definition, data_dir)`.
 
-    Reads `source_dir`, or `data_dir / (dataset + "_raw")`; the mini generates its raw data first.
-    `num_workers` threads tokenise.
+    Reads what `find_raw` finds; the mini generates its raw data first. A `wmt_sentencepiece_model` there is used in
+    place of a new tokenizer. `num_workers` threads tokenise.
 
     Raises:
       StoreError: the raw data are missing, or are not those of the definition.
     """
-    source_dir = source_dir or data_dir / f"{definition.dataset}_raw"
     destination = new_store_dir(definition, data_dir)
     if definition.data.pair_seed is not None:
         source_dir = raw_dir(definition, data_dir)
         generate_raw(definition, source_dir, report)
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
+    if source_dir is None:
+        raise StoreError(f"no {definition.data.train_builder} under {data_dir}. {how_to_get(definition)}")
     train_dir = find_tfds_dataset(source_dir, definition.data.train_builder)
     eval_dir = find_tfds_dataset(source_dir, definition.data.eval_builder)
     corpus = {"train": (train_dir, "train")} | {split: (eval_dir, split) for split in _EVAL_SPLITS}
     for split, (directory, name) in corpus.items():
         _check_count(definition, split, len(TfdsSplit(directory, name)), directory)
 
-    work = _WorkFolder(work_dir(definition, data_dir), recipe(definition))
-    tokenizer = Tokenizer(work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, report)))
+    given = _given_tokenizer(definition, source_dir, report)
+    work = WorkFolder(work_dir(definition, data_dir), recipe(definition) | {"given_tokenizer": _digest(given)})
+    model = given or work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, report))
+    tokenizer = Tokenizer(model)
     chunks = list(_train_chunks(definition, train_dir, tokenizer, work, num_workers, report))
     report(f"writing {destination}")
     with StoreWriter(destination, _meta(definition, chunks)) as store:
@@ -66,6 +71,12 @@ def prepare(
                 _add_pairs(definition, store, split, inputs, targets)
         _add_train(definition, store, chunks)
     work.remove()
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+    below = (f"{definition.dataset}_raw", "wmt")
+    return first_folder(folder, below, lambda root: has_tfds_dataset(root, definition.data.train_builder))
 
 
 def required_bytes(definition: WorkloadDefinition) -> int:
@@ -135,40 +146,6 @@ class _Chunk:
     num_too_long: int
 
 
-class _WorkFolder:
-    """Intermediate results that survive an interruption; emptied when they were made for another recipe."""
-
-    def __init__(self, path: Path, made_for: dict[str, Any]) -> None:
-        self.path = path
-        marker, settings = path / "recipe.json", json.dumps(made_for, sort_keys=True)
-        if not marker.exists() or marker.read_text() != settings:
-            remove_folder(path, _is_work_file)
-            path.mkdir(parents=True)
-            marker.write_text(settings)
-
-    def file(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """Returns the contents of file `name`, made on first use."""
-        path = self.path / name
-        if not path.exists():
-            partial = path.with_name(name + ".partial")
-            partial.write_bytes(make())
-            partial.rename(path)
-        return path.read_bytes()
-
-    def arrays(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> Path:
-        """Returns the path of the .npz file `name`, made on first use."""
-        path = self.path / name
-        if not path.exists():
-            partial = path.with_name("partial-" + name)
-            arrays: dict[str, Any] = make()
-            np.savez(partial, **arrays)
-            partial.rename(path)
-        return path
-
-    def remove(self) -> None:
-        remove_folder(self.path, _is_work_file)
-
-
 def _check_count(definition: WorkloadDefinition, split: str, actual: int, directory: Path) -> None:
     expected = definition.splits[split]
     if actual != expected:
@@ -176,6 +153,21 @@ def _check_count(definition: WorkloadDefinition, split: str, actual: int, direct
             f"{directory} has {actual} sentence pairs in {split!r}, {definition.name} needs {expected}; "
             "check the version and the configuration of the raw dataset"
         )
+
+
+def _given_tokenizer(definition: WorkloadDefinition, source_dir: Path, report: Report) -> bytes | None:
+    path = source_dir / GIVEN_TOKENIZER
+    if not path.is_file():
+        return None
+    report(f"using the tokenizer {path}")
+    tokenizer = Tokenizer(path.read_bytes(), str(path))
+    if tokenizer.vocab_size != definition.model.vocab_size:
+        raise StoreError(f"{path} has {tokenizer.vocab_size} pieces, expected {definition.model.vocab_size}")
+    return tokenizer.model
+
+
+def _digest(model: bytes | None) -> str | None:
+    return None if model is None else hashlib.sha256(model).hexdigest()
 
 
 def _tokenizer(definition: WorkloadDefinition, train_dir: Path, report: Report) -> bytes:
@@ -213,7 +205,7 @@ def _train_chunks(
     definition: WorkloadDefinition,
     train_dir: Path,
     tokenizer: Tokenizer,
-    work: _WorkFolder,
+    work: WorkFolder,
     num_workers: int,
     report: Report,
 ) -> Iterator[_Chunk]:

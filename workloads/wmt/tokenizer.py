@@ -41,20 +41,21 @@ class Tokenizer:
     """A trained model.
 
     Args:
-      model: as `train_tokenizer` returns it.
+      model: bytes of a SentencePiece model file, as `train_tokenizer` returns them.
+      source: where they come from, for error messages.
 
     Raises:
       StoreError: the bytes are no SentencePiece model, or its end-of-sentence piece is not where it must be.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, source: str = "the tokenizer") -> None:
         self.model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, OSError) as error:
-            raise StoreError(f"the tokenizer is damaged ({error}); prepare the data again") from error
+            raise StoreError(f"{source} is damaged ({error}); prepare the data again") from error
         if self._processor.eos_id() != END:
-            raise StoreError(f"the tokenizer's end-of-sentence piece is {self._processor.eos_id()}, expected {END}")
+            raise StoreError(f"{source} has its end-of-sentence piece at {self._processor.eos_id()}, expected {END}")
 
     @property
     def vocab_size(self) -> int:

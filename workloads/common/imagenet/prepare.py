@@ -23,7 +23,7 @@ from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
 from workloads.common.imagenet import shapes
 from workloads.common.imagenet.images import decode
-from workloads.common.imagenet.raw import RawDataError, RawImage, read_split
+from workloads.common.imagenet.raw import RawDataError, RawImage, read_split, split_root
 
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 IMAGES_PER_PART = 16_384
@@ -37,17 +37,28 @@ _U = TypeVar("_U")
 def prepare(
     definition: WorkloadDefinition, data_dir: Path, *, source_dir: Path | None, num_workers: int, report: Report
 ) -> None:
-    """See `algoperf.data.source.PrepareModule`. Raises RawDataError that names the offending file or folder."""
+    """See `algoperf.data.source.PrepareModule`.
+
+    Raises:
+      StoreError: names the file or folder that is missing or damaged.
+    """
     store_dir = new_store_dir(definition, data_dir)
     if definition.data.generator is not None:
         source_dir = raw_dir(definition, data_dir)
         shapes.write_raw(definition, source_dir, report)
-    elif source_dir is None:
-        raise RawDataError(f"preparing {definition.name} needs --source_dir. {how_to_get(definition)}")
+    elif source_dir is None and find_raw(definition, data_dir) is None:
+        raise RawDataError(f"no ImageNet under {data_dir}. {how_to_get(definition)}")
+    source_dir = source_dir or data_dir
     if definition.data.decoded:
         _prepare_decoded(definition, source_dir, store_dir, num_workers, report)
     else:
         _prepare_encoded(definition, source_dir, store_dir, num_workers, report)
+
+
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+    has_validation = split_root(folder, Split.VALIDATION) is not None  # other datasets have a folder `train` too
+    return split_root(folder, Split.TRAIN) if has_validation else None
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:

@@ -6,17 +6,19 @@
 | validation | `imagenet2012/<version>`, split `validation` | `val/<class>/*` |
 | test | `imagenet_v2/matched-frequency/<version>`, split `test` | `imagenetv2-matched-frequency-format-val/<label>/*` |
 
-TFDS files may be ArrayRecord or TFRecord. Labels of class folders are positions in their sorted names (in numeric order
-where the names are numbers), which for ImageNet equals TFDS' labels.
+TFDS files may be ArrayRecord or TFRecord. Each split is looked for in the folder given and at the places below it where
+AlgoPerf's setup puts it (`imagenet/jax`, `imagenet/pytorch`). Labels of class folders are positions in their sorted
+names (in numeric order where the names are numbers), which for ImageNet equals TFDS' labels.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf.data.places import first_folder
+from algoperf.data.store import StoreError
 from algoperf.data.tfds_source import TfdsSplit
 from algoperf.definition import Split
-from algoperf.errors import UserError
 
 _TFDS = {
     Split.TRAIN: ("imagenet2012", "train"),
@@ -28,10 +30,11 @@ _FOLDERS = {
     Split.VALIDATION: "val",
     Split.TEST: "imagenetv2-matched-frequency-format-val",
 }
+_BELOW = ("imagenet/jax", "imagenet/pytorch", "imagenet", "jax", "pytorch")
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
 
-class RawDataError(UserError):
+class RawDataError(StoreError):
     """The raw dataset is missing, incomplete or damaged."""
 
 
@@ -44,24 +47,34 @@ class RawImage:
     encoded: bytes
 
 
+def split_root(source_dir: Path, split: Split) -> Path | None:
+    """The folder at or below `source_dir` in which the images of `split` lie; None: they are not there."""
+
+    def holds(root: Path) -> bool:
+        return _latest_version(root / _TFDS[split][0]) is not None or (root / _FOLDERS[split]).is_dir()
+
+    return first_folder(source_dir, _BELOW, holds)
+
+
 def read_split(source_dir: Path, split: Split, num_classes: int) -> Iterator[RawImage]:
-    """Yields the images of `split` in a fixed order; raises RawDataError that names what is missing."""
+    """Yields the images of `split` in a fixed order; raises RawDataError that names what is missing or damaged."""
     dataset, tfds_split = _TFDS[split]
-    tfds_folder = _latest_version(source_dir / dataset)
-    if tfds_folder is not None:
-        yield from _read_tfds(tfds_folder, tfds_split)
-        return
-    folder = source_dir / _FOLDERS[split]
-    if not folder.is_dir():
+    root = split_root(source_dir, split)
+    if root is None:
         raise RawDataError(
             f"no {split} images under {source_dir}: expected the TFDS folder {dataset}/<version> "
             f"or the class folders {_FOLDERS[split]}/<class>"
         )
-    yield from _read_class_folders(folder, num_classes)
+    tfds_folder = _latest_version(root / dataset)
+    if tfds_folder is not None:
+        yield from _read_tfds(tfds_folder, tfds_split)
+    else:
+        yield from _read_class_folders(root / _FOLDERS[split], num_classes)
 
 
 def _latest_version(folder: Path) -> Path | None:
-    versions = [path.parent for path in folder.glob("*/dataset_info.json")]
+    named = (path.parent for path in folder.glob("*/dataset_info.json"))
+    versions = [path for path in named if path.name.replace(".", "").isdecimal()]
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 

@@ -1,4 +1,6 @@
-"""LibriSpeech's archives or folders to a prepared store; the mini's generated utterances go the same way.
+"""LibriSpeech to a prepared store: archives, folders of FLAC files, or what AlgoPerf's setup made of them.
+
+The mini's generated utterances go the same way as the folders.
 
 The store holds the tokenizer (`tokenizer` uint8) and its parts (`algoperf.data.shards`), each with some utterances of
 a folder: `audio` int16 and `tokens` int16, all utterances one after the other, `sample_starts` and `token_starts` int64
@@ -13,14 +15,14 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter
-from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.places import first_folder, new_store_dir, raw_dir
 from algoperf.data.shards import adopt_parts, staging_dir, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
@@ -28,12 +30,14 @@ from workloads.common.librispeech import corpus
 from workloads.common.librispeech.data import recipe
 from workloads.common.librispeech.definition import SpeechData
 from workloads.common.librispeech.features import SAMPLE_RATE
-from workloads.common.librispeech.raw import Utterance, folder_path, read_audio, read_transcripts
+from workloads.common.librispeech.raw import ROOT, Utterance, folder_path, read_audio, read_transcripts
+from workloads.common.librispeech.saved_arrays import SavedUtterance, check_tokenizer, is_saved, read_table
 from workloads.common.librispeech.tokenizer import BLANK, Tokenizer, train_tokenizer
 
 UTTERANCES_PER_PART = 1_024
 GIVEN_TOKENIZER = "spm_model.vocab"  # the name that AlgoPerf gives to its SentencePiece model
 REASONS = ("no audio file", "transcript too long", "audio too long", "too many tokens")
+_Utterances = Sequence[Utterance] | Sequence[SavedUtterance]
 _TOKENIZER_CHARACTERS = 10_000_000
 _FULL_STORE_BYTES = 125_000_000_000
 _MINI_STORE_BYTES = 200_000_000
@@ -44,22 +48,22 @@ def prepare(
 ) -> None:
     """Writes the store `new_store_dir(definition, data_dir)`; `num_workers` processes decode.
 
-    Reads `source_dir`, or `data_dir / (dataset + "_raw")`; the mini generates its raw data first. A
-    `spm_model.vocab` there is used in place of a new tokenizer. An interrupted preparation continues with its next
-    part.
+    Reads what `find_raw` finds; the mini generates its raw data first. A `spm_model.vocab` there is used in place of a
+    new tokenizer, and is needed where AlgoPerf's setup has made pieces of the transcripts. An interrupted preparation
+    continues with its next part.
 
     Raises:
       StoreError: raw data are missing or damaged (the message names the file), or are not those of the definition.
     """
-    source_dir = source_dir or data_dir / f"{definition.dataset}_raw"
     store_dir, data = new_store_dir(definition, data_dir), definition.data
     if data.generator is not None:
         source_dir = raw_dir(definition, data_dir)
         corpus.write_raw(data, source_dir, report)
-    elif not source_dir.is_dir():
-        raise StoreError(f"no raw data at {source_dir}. {how_to_get(definition)}")
+    source_dir = find_raw(definition, source_dir or data_dir) or source_dir
+    if source_dir is None or not source_dir.is_dir():
+        raise StoreError(f"no raw data at {source_dir or data_dir}. {how_to_get(definition)}")
     folders = {name: _utterances(data, name, source_dir, report) for name in data.folders}
-    tokenizer = _tokenizer(data, source_dir, staging_dir(store_dir), folders[data.tokenizer_folder], report)
+    tokenizer = _tokenizer(data, source_dir, staging_dir(store_dir), folders, report)
     num_parts = {name: -(-len(present) // UTTERANCES_PER_PART) for name, present in folders.items()}
     paths = _write_parts(store_dir, folders, tokenizer, data, num_workers, report)
     left_out = {name: _left_out(paths[name]) for name in folders}
@@ -87,12 +91,24 @@ def how_to_get(definition: WorkloadDefinition) -> str:
     )
 
 
+def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
+    """See `algoperf.data.source.PrepareModule`."""
+    name = definition.data.folders[0]
+
+    def holds(root: Path) -> bool:
+        return any((root / form).exists() for form in (f"{ROOT}/{name}", name, f"{name}.tar.gz"))
+
+    return first_folder(folder, (f"{definition.dataset}_raw", "librispeech"), holds)
+
+
 def required_bytes(definition: WorkloadDefinition) -> int:
     """Disk space that preparation takes beside the raw data (those of a mini included)."""
     return _FULL_STORE_BYTES if definition.data.generator is None else _MINI_STORE_BYTES
 
 
-def _utterances(data: SpeechData, name: str, source_dir: Path, report: Report) -> list[Utterance]:
+def _utterances(data: SpeechData, name: str, source_dir: Path, report: Report) -> _Utterances:
+    if is_saved(source_dir, name):
+        return read_table(source_dir, name)
     folder = folder_path(source_dir, name, report)
     present = read_transcripts(folder)
     expected = dict(zip(data.folders, data.folder_sizes, strict=True))[name]
@@ -102,7 +118,7 @@ def _utterances(data: SpeechData, name: str, source_dir: Path, report: Report) -
 
 
 def _tokenizer(
-    data: SpeechData, source_dir: Path, work_dir: Path, utterances: list[Utterance], report: Report
+    data: SpeechData, source_dir: Path, work_dir: Path, folders: Mapping[str, _Utterances], report: Report
 ) -> Tokenizer:
     """The given tokenizer, the one of an interrupted preparation of the same transcripts, or a new one."""
     given = source_dir / GIVEN_TOKENIZER
@@ -111,8 +127,11 @@ def _tokenizer(
         tokenizer = Tokenizer(given.read_bytes(), str(given))
         if len(tokenizer.pieces) != data.vocab_size:
             raise StoreError(f"{given} has {len(tokenizer.pieces)} pieces, expected {data.vocab_size}")
+        for utterances in folders.values():
+            if saved := [utterance for utterance in utterances if isinstance(utterance, SavedUtterance)]:
+                check_tokenizer(saved, tokenizer, given)
         return tokenizer
-    lines = list(_first_characters(utterances, _TOKENIZER_CHARACTERS))
+    lines = list(_first_characters(folders[data.tokenizer_folder], _TOKENIZER_CHARACTERS, given))
     digest = hashlib.sha256(json.dumps([data.vocab_size, lines]).encode()).hexdigest()[:16]
     path = work_dir / f"tokenizer-{digest}.model"
     if not path.exists():
@@ -124,9 +143,11 @@ def _tokenizer(
     return Tokenizer(path.read_bytes(), str(path))
 
 
-def _first_characters(utterances: list[Utterance], limit: int) -> Iterator[str]:
+def _first_characters(utterances: _Utterances, limit: int, model: Path) -> Iterator[str]:
     taken = 0
     for utterance in utterances:
+        if isinstance(utterance, SavedUtterance):
+            raise StoreError(f"{utterance.folder} holds pieces in place of transcripts, and {model} is missing")
         taken += len(utterance.transcript)
         if taken > limit:
             return
@@ -135,7 +156,7 @@ def _first_characters(utterances: list[Utterance], limit: int) -> Iterator[str]:
 
 def _write_parts(
     store_dir: Path,
-    folders: dict[str, list[Utterance]],
+    folders: Mapping[str, _Utterances],
     tokenizer: Tokenizer,
     data: SpeechData,
     num_workers: int,
@@ -174,18 +195,16 @@ def _executor(num_workers: int) -> Executor:
     return ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _part(
-    store_dir: Path, folder: str, number: int, utterances: list[Utterance], model: bytes, data: SpeechData
-) -> Path:
+def _part(store_dir: Path, folder: str, number: int, utterances: _Utterances, model: bytes, data: SpeechData) -> Path:
     """Runs in a worker process."""
-    contents = [[utterance.name, utterance.transcript] for utterance in utterances]
+    contents = [[utterance.name, getattr(utterance, "transcript", None)] for utterance in utterances]
     limits = [data.max_characters, data.max_samples, data.max_tokens, model.hex()]
     meta = {"utterances": hashlib.sha256(json.dumps([contents, limits]).encode()).hexdigest()}
     write = functools.partial(_write_utterances, utterances, Tokenizer(model), data)
     return write_part(store_dir, folder, number, meta, write)
 
 
-def _write_utterances(utterances: list[Utterance], tokenizer: Tokenizer, data: SpeechData, writer: StoreWriter) -> None:
+def _write_utterances(utterances: _Utterances, tokenizer: Tokenizer, data: SpeechData, writer: StoreWriter) -> None:
     audio, tokens = writer.appender("audio", np.int16), writer.appender("tokens", np.int16)
     sample_starts, token_starts, names = [0], [0], []
     left_out = dict.fromkeys(REASONS, 0)
@@ -205,8 +224,15 @@ def _write_utterances(utterances: list[Utterance], tokenizer: Tokenizer, data: S
     writer.add("left_out", np.array(list(left_out.values()), np.int64))
 
 
-def _example(utterance: Utterance, tokenizer: Tokenizer, data: SpeechData) -> tuple[np.ndarray, np.ndarray] | str:
+def _example(
+    utterance: Utterance | SavedUtterance, tokenizer: Tokenizer, data: SpeechData
+) -> tuple[np.ndarray, np.ndarray] | str:
     """Audio and tokens, both int16, or the reason why the utterance is left out."""
+    if isinstance(utterance, SavedUtterance):
+        audio, pieces = utterance.audio(), utterance.pieces(data.vocab_size)
+        if len(audio) > data.max_samples:
+            return "audio too long"
+        return (audio, pieces) if len(pieces) <= data.max_tokens else "too many tokens"
     if not utterance.audio.is_file():
         return "no audio file"
     if len(utterance.transcript) > data.max_characters:
