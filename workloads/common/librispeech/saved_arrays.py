@@ -106,8 +106,8 @@ def _read_integers(path: Path) -> np.ndarray:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise StoreError(f"{path} is missing or no NumPy file ({reason}); save it again") from error
     if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise StoreError(f"{path} should hold whole numbers along one axis, got {found}; save it again")
+        description = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise StoreError(f"{path} should hold whole numbers along one axis, got {description}; save it again")
     return array
 
 
