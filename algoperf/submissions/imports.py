@@ -68,7 +68,7 @@ def import_file(path: Path) -> ModuleType:
     The module is named as seen from the working directory or from the package that the folder belongs to, so
     that every import style gives the same module; a folder that is neither becomes a package of its own.
     """
-    _open_folder(path.parent)
+    open_folder(path.parent)
     for name in _names(path):
         if _leads_to(name, path):
             return importlib.import_module(name)
@@ -82,7 +82,7 @@ def add_working_directory() -> None:
         sys.path.append(here)
 
 
-def _open_folder(folder: Path) -> None:
+def open_folder(folder: Path) -> None:
     """Replaces the finders of another submission by those of this one, and forgets the other's plain-name modules."""
     for finder in [f for f in sys.meta_path if isinstance(f, (_SiblingFinder, _ParentFinder))]:
         if finder.folder == folder:

@@ -20,6 +20,7 @@ from typing import Any
 
 from algoperf.records import json
 from algoperf.records.layout import SUBMISSION_FILE
+from algoperf.submissions.imports import open_folder
 
 _BENCHMARK = frozenset({"algoperf", "workloads", "scoring"})
 _SHARED = "reference_algorithms"  # counts wherever it is installed
@@ -37,6 +38,19 @@ def source_files(module: ModuleType) -> dict[str, str]:
         if file not in labels:
             labels[file] = _label(name, file, folder)
     return {label: _file_digest(file) for file, label in sorted(labels.items(), key=lambda entry: entry[1])}
+
+
+def python_files(path: Path) -> dict[str, Path]:
+    """The files of the submission at `path`, by the labels of `source_files`; nothing is imported."""
+    path = path.resolve()
+    open_folder(path.parent)
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    files = {file.relative_to(path.parent).as_posix(): file for file in _below(path.parent)}
+    for name, file in _imported(module):
+        if file not in files.values():
+            files[_label(name, file, path.parent)] = file
+    return dict(sorted(files.items()))
 
 
 def digest(files: Mapping[str, str]) -> str:
