@@ -26,6 +26,9 @@ class License:
     url: str
     note: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}, {self.url}" + (f" ({self.note})" if self.note else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
@@ -72,6 +75,7 @@ class DatasetSource:
       files: everything that preparation reads.
       access: what a user does to get the links of files with a `url_flag`.
       store_bytes: size of the prepared store.
+      unpacked_bytes: what preparation unpacks from archives next to them.
       core_hours: hours of preparation on one core, the download left out.
       core_hours_basis: how they are known: `estimated`, or what was measured where.
     """
@@ -84,6 +88,7 @@ class DatasetSource:
     files: tuple[RemoteFile, ...]
     access: str = ""
     store_bytes: int
+    unpacked_bytes: int = 0
     core_hours: float
     core_hours_basis: str
 

@@ -1,26 +1,27 @@
-"""Prepares datasets: `python -m algoperf.prepare NAME ... --data_dir=DIR [--source_dir=DIR] [--num_workers=N]`.
+"""Prepares datasets: `python -m algoperf.prepare NAME ... --data_dir=DIR [--download | --source_dir=DIR]`.
 
-Without a name, lists every dataset and whether it is prepared. Also what a run calls before it starts: minis are
-generated on the spot, a missing full dataset is an error that says how to get it.
+Without a name, lists every dataset, whether it is prepared, and what that takes. Also what a run calls before it
+starts: minis are generated on the spot, a missing full dataset is an error that says how to get it.
 """
 
 import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from algoperf.cores import usable_cores
-from algoperf.data.disk_space import require_free_bytes, written_bytes
-from algoperf.data.places import new_store_dir, raw_dir, store_dir, work_dir
-from algoperf.data.shards import resume_parts, staging_dir
+from algoperf.data.places import new_store_dir, store_dir
+from algoperf.data.shards import resume_parts
 from algoperf.data.store import MANIFEST, Store, StoreError, check_replaceable, content_digest, is_complete
+from algoperf.dataset_overview import definitions_by_names, listing
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
+from algoperf.preparation_times import record_time
+from algoperf.raw_data import is_begun, raw_data, require_disk_space, require_licenses, url_flags
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 
@@ -75,15 +76,20 @@ def prepare_dataset(
     num_workers: int | None = None,
     registry: Registry = REGISTRY,
     is_usable: Callable[[Path], bool] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Path:
     """Prepares one dataset unless it is complete, and returns its store. One process at a time per dataset.
 
     An interrupted preparation resumes; what it has written counts towards the disk space that is needed.
 
     Args:
+      source_dir: where the raw dataset is; without one, what was downloaded before is taken.
       is_usable: whether the store at a path can stay as it is; by default, whether it can be opened.
+      links: given, what `source_dir` lacks is downloaded first, from the declared addresses and from these, by
+        `url_flag` of a `RemoteFile`. A dataset that declares no addresses is prepared without.
 
     Raises:
+      DownloadError: a file cannot be downloaded, or is not the published one.
       DiskSpaceError: too little disk space for what is missing.
       ForeignFilesError: where the store goes there are files that this program did not write; all are left alone.
       PreparationError: a failure of the disk, no permission, or the store is not complete afterwards.
@@ -96,66 +102,27 @@ def prepare_dataset(
             return store
         store = new_store_dir(definition, data_dir)
         module = registry.module(definition.name, "prepare")
+        num_workers = num_workers or _default_workers()
         started = time.monotonic()
         try:
+            is_resumed = is_begun(store)
             check_replaceable(store)
             resume_parts(store)
-            if hasattr(module, "required_bytes"):
-                _check_disk_space(definition, data_dir, module.required_bytes(definition))
+            require_disk_space([definition], data_dir, downloads=links is not None, registry=registry)
+            source = registry.dataset_source(definition.name)
+            source_dir = raw_data(definition, data_dir, source, source_dir, links, report)
             report(f"{definition.dataset}: preparing at {store}")
-            module.prepare(
-                definition,
-                data_dir,
-                source_dir=source_dir,
-                num_workers=num_workers or _default_workers(),
-                report=report,
-            )
+            started = time.monotonic()
+            module.prepare(definition, data_dir, source_dir=source_dir, num_workers=num_workers, report=report)
         except OSError as error:
             raise PreparationError(f"preparing {definition.name} at {store} failed: {error}") from error
         store = store_dir(definition, data_dir)
         if not is_complete(store):
             raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
         report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
+        if not is_resumed:
+            record_time(store, time.monotonic() - started, num_workers)
     return store
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetState:
-    """Whether a dataset is prepared.
-
-    Attributes:
-      dataset: its name.
-      workload: one that uses it.
-      is_prepared: whether there is a complete store.
-      is_generated: whether a run makes it where it is missing (minis).
-      required_bytes: disk space that preparation takes; None where the workload does not say.
-    """
-
-    dataset: str
-    workload: str
-    is_prepared: bool
-    is_generated: bool
-    required_bytes: int | None
-
-
-def dataset_states(
-    definitions: Iterable[WorkloadDefinition], data_dir: Path, *, registry: Registry = REGISTRY
-) -> list[DatasetState]:
-    """The datasets of some workloads, each once, in order; prepares nothing."""
-    states: dict[str, DatasetState] = {}
-    for definition in definitions:
-        module = registry.module(definition.name, "prepare")
-        states.setdefault(
-            definition.dataset,
-            DatasetState(
-                dataset=definition.dataset,
-                workload=definition.name,
-                is_prepared=is_complete(store_dir(definition, data_dir)),
-                is_generated=definition.tier is Tier.MINI,
-                required_bytes=module.required_bytes(definition) if hasattr(module, "required_bytes") else None,
-            ),
-        )
-    return list(states.values())
 
 
 def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
@@ -217,79 +184,82 @@ def _only_one_process(store: Path, dataset: str, report: Report) -> Iterator[Non
         yield
 
 
-def _check_disk_space(definition: WorkloadDefinition, data_dir: Path, required_bytes: int) -> None:
-    store = new_store_dir(definition, data_dir)
-    partial = store.with_name(store.name + ".partial")
-    written = written_bytes(
-        [store, partial, staging_dir(store), raw_dir(definition, data_dir), work_dir(definition, data_dir)]
-    )
-    require_free_bytes(
-        store.parent,
-        max(0, required_bytes - written),
-        task=f"preparing {definition.dataset}",
-        remedy="free some, or choose another --data_dir",
-    )
-
-
 def _default_workers() -> int:
     return min(_MAX_DEFAULT_WORKERS, len(usable_cores()))
 
 
-def _list_datasets(data_dir: Path, registry: Registry) -> None:
-    workloads_of: dict[str, list[WorkloadDefinition]] = {}
-    for definition in registry.definitions():
-        workloads_of.setdefault(definition.dataset, []).append(definition)
-    width = max(map(len, workloads_of), default=0)
-    for dataset, definitions in sorted(workloads_of.items()):
-        state = "prepared" if is_complete(store_dir(definitions[0], data_dir)) else "-"
-        names = ", ".join(definition.name for definition in definitions)
-        print(f"{dataset:<{width}}  {definitions[0].tier:<11}  {state:<8}  used by {names}")
-    print(f"\nunder {data_dir}; prepare one with: python -m algoperf.prepare WORKLOAD --data_dir={data_dir}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m algoperf.prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads whose datasets to prepare; none: list all")
+def _parser(registry: Registry) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m algoperf.prepare", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="workloads, datasets or suites, or `all`; none: list all datasets"
+    )
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"), help="where prepared datasets live")
     parser.add_argument("--source_dir", type=Path, default=None, help="where the raw dataset lies")
     parser.add_argument("--num_workers", type=int, default=None, help="worker processes (default: one per core)")
     parser.add_argument("--verify", action="store_true", help="compare checksums of prepared datasets, prepare nothing")
     parser.add_argument("--how_to_get", action="store_true", help="say where the raw dataset comes from, and stop")
+    parser.add_argument("--download", action="store_true", help="download what --source_dir lacks; resumes")
+    parser.add_argument(
+        "--accept_licenses", action="store_true", help="accept the licenses of what is downloaded (without: names them)"
+    )
+    for flag, (dataset, name) in url_flags(registry).items():
+        parser.add_argument(f"--{flag}", metavar="URL", help=f"your own link to {name} of {dataset}")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None, *, registry: Registry = REGISTRY) -> int:
-    """Runs the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    data_dir = options.data_dir.expanduser()
+    """Runs the command; returns the exit status. With several names, one that fails does not stop the others."""
+    options = _parser(registry).parse_args(arguments)
+    options.data_dir = options.data_dir.expanduser()
+    options.source_dir = options.source_dir and options.source_dir.expanduser()
+    options.links = {flag: url for flag in url_flags(registry) if (url := getattr(options, flag))}
     started = time.monotonic()
 
     def report(message: str) -> None:
         print(f"[{time.monotonic() - started:7.1f} s] {message}", flush=True)
 
+    if not options.names:
+        print("\n".join(listing(options.data_dir, options.source_dir, registry)))
+        print(f"\nunder {options.data_dir}; prepare one with: python -m algoperf.prepare NAME --data_dir=...")
+    status = 0
     try:
-        if not options.names:
-            _list_datasets(data_dir, registry)
-        for name in options.names:
-            definition = registry.get(name)
-            if options.how_to_get:
-                print(registry.module(name, "prepare").how_to_get(definition))
-            elif options.verify:
-                count = verify_dataset(definition, data_dir)
-                report(f"{definition.dataset}: intact ({count} store{'s' if count > 1 else ''})")
-            else:
-                prepare_dataset(
-                    definition,
-                    data_dir,
-                    report=report,
-                    source_dir=options.source_dir and options.source_dir.expanduser(),
-                    num_workers=options.num_workers,
-                    registry=registry,
-                )
+        definitions = definitions_by_names(options.names, registry)
+        if options.download:
+            if not options.accept_licenses:
+                require_licenses(definitions, options.data_dir, registry)
+            require_disk_space(definitions, options.data_dir, downloads=True, registry=registry)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return _failure(error)
+    for definition in definitions:
+        try:
+            _handle(definition, options, registry, report)
+        except UserError as error:
+            status = _failure(error)
+    return status
+
+
+def _failure(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def _handle(definition: WorkloadDefinition, options: argparse.Namespace, registry: Registry, report: Report) -> None:
+    """Does with one dataset what the command asks for."""
+    if options.how_to_get:
+        print(registry.module(definition.name, "prepare").how_to_get(definition))
+    elif options.verify:
+        count = verify_dataset(definition, options.data_dir)
+        report(f"{definition.dataset}: intact ({count} store{'s' if count > 1 else ''})")
+    else:
+        prepare_dataset(
+            definition,
+            options.data_dir,
+            report=report,
+            source_dir=options.source_dir,
+            num_workers=options.num_workers,
+            registry=registry,
+            links=options.links if options.download else None,
+        )
 
 
 if __name__ == "__main__":

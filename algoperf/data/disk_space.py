@@ -35,7 +35,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def require_free_bytes(folder: Path, needed: int, *, task: str, remedy: str) -> None:
-    """Compares the free space of the file system of `folder`, which exists, with `needed` bytes.
+    """Compares the free space where `folder` is, or would be made, with `needed` bytes.
 
     Args:
       task: what needs the space, for the message.
@@ -44,7 +44,7 @@ def require_free_bytes(folder: Path, needed: int, *, task: str, remedy: str) -> 
     Raises:
       DiskSpaceError: there is less.
     """
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < needed:
         raise DiskSpaceError(
             f"{task} needs {format_bytes(needed)} more, {folder} has {format_bytes(free)} free; {remedy}"

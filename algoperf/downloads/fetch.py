@@ -77,6 +77,9 @@ class FetchPolicy:
         )
 
 
+DEFAULT_POLICY = FetchPolicy()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """What is known of a file before it is fetched: its exact size, if any, and the checksum, if any."""
@@ -97,7 +100,7 @@ def fetch(
       DownloadError: no address gives the file, or its size or checksum is wrong. Nothing is at `destination` then.
       OSError: the disk is full or cannot be written; what was fetched stays for the next call.
     """
-    policy = policy or FetchPolicy()
+    policy = policy or DEFAULT_POLICY
     refusals = []
     with requests.Session() as session, PartialFile(destination, expected.checksum) as partial:
         session.headers.update({"User-Agent": f"algoperf/{algoperf.__version__}", "Accept-Encoding": "identity"})

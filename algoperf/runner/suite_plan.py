@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.data.disk_space import format_bytes, free_bytes
+from algoperf.dataset_overview import dataset_states
 from algoperf.definition import Budget, Suite, WorkloadDefinition
 from algoperf.digest import digest_scheme
-from algoperf.prepare import MissingDatasetError, dataset_states, ensure_prepared
+from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.records import json
 from algoperf.records.layout import study_folder, trial_folder, trial_path
 from algoperf.records.outcome import Outcome

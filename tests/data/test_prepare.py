@@ -194,8 +194,8 @@ def test_listing_and_how_to_get(tmp_path, registry, capsys):
     capsys.readouterr()
     assert run(registry, f"--data_dir={tmp_path}") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["toy", "full", "-"]
-    assert lines[1].split()[:3] == ["toy_mini", "mini", "prepared"]
+    assert lines[1].split()[:3] == ["toy", "-", "-"]
+    assert lines[2].split()[:3] == ["toy_mini", "prepared", "generated"]
     assert run(registry, "toy", "--how_to_get") == 0
     assert "write toy.csv yourself" in capsys.readouterr().out
 
