@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FRAMEWORK ?= jax
 TEST_JOBS ?= 2
+GPU_JOBS ?= 2
+# pytest-benchmark warns next to xdist, and warnings are errors.
+ON_GPU = XLA_PYTHON_CLIENT_PREALLOCATE=false $(BIN)/python -m pytest -p no:benchmark
 BOARD := docs/leaderboard/mini
 BOARD_RUNS ?= experiments/leaderboard
 DATA_DIR ?= ~/data
 SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --rules=mini-2026-11 --tuning_ruleset=self
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks docs/examples submission_runner.py
 
-.PHONY: setup run quickstart test check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \
+.PHONY: setup run quickstart test test-gpu check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \
 	clean
 
 setup: $(STAMP)
@@ -34,6 +37,15 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=loadgroup
+
+# What needs a GPU, and the conformance suite on it: one framework in a process at a time (for the comparison of the
+# two, JAX computes on the CPU), GPU_JOBS processes that take memory as they need it.
+test-gpu: $(STAMP)
+	$(ON_GPU) tests/gpu tests/backends -m "gpu and torch"
+	$(ON_GPU) tests/gpu tests/backends -m "gpu and jax"
+	$(ON_GPU) -n $(GPU_JOBS) --dist=loadgroup tests/conformance/test_conformance.py -m "torch and not jax"
+	$(ON_GPU) -n $(GPU_JOBS) --dist=loadgroup tests/conformance/test_conformance.py -m "jax and not torch"
+	JAX_PLATFORMS=cpu $(ON_GPU) -n $(GPU_JOBS) --dist=loadgroup tests/conformance/test_conformance.py -m "jax and torch"
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(LINTED)

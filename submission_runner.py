@@ -67,6 +67,9 @@ flags.DEFINE_boolean(
     None,
     "Compile model and loss where a trial compilation succeeds (PyTorch). Default: on a GPU, and not on a CPU.",
 )
+flags.DEFINE_boolean(
+    "deterministic", False, "On GPUs, use kernels that give the same bits every time, where there are such; slower."
+)
 flags.DEFINE_boolean("save_checkpoints", True, "Checkpoint after every evaluation, at the end and on SIGTERM.")
 flags.DEFINE_boolean("save_intermediate_checkpoints", False, "Keep every checkpoint instead of the newest two.")
 flags.DEFINE_boolean("resume_last_run", False, "Continue in an existing experiment folder.")

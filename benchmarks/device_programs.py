@@ -22,6 +22,7 @@ from typing import Any
 from algoperf.backends import base
 from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EXTERNAL, FRAMEWORKS, JAX, Budget
+from algoperf.edition import MatmulPrecision
 from algoperf.harness.clock import Clock
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.run_state import RunState, TrainingState
@@ -55,9 +56,9 @@ class Unseen:
 class Bench:
     """What both paths of a workload share: definition, model, batches, backend."""
 
-    def __init__(self, workload: str, framework: str, batch_size: int) -> None:
+    def __init__(self, workload: str, framework: str, batch_size: int, matmul_precision: str) -> None:
         self.framework = framework
-        self.backend = base.load(framework)
+        self.backend = base.load(framework, matmul_precision=MatmulPrecision(matmul_precision))
         definition = REGISTRY.get(workload)
         budget = Budget(max_runtime_s=_NEVER_S, eval_period_s=_NEVER_S, step_hint=definition.budget.step_hint)
         self.definition = dataclasses.replace(definition, budget=budget)
@@ -300,7 +301,7 @@ def main(argv: list[str]) -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     started = time.perf_counter()
-    bench = Bench(request["workload"], request["framework"], request["batch_size"])
+    bench = Bench(*(request[name] for name in ("workload", "framework", "batch_size", "matmul_precision")))
     start_up_s = time.perf_counter() - started
     harness = HarnessPath(bench, request["compile_model"])
     programs: dict[str, Program] = {"harness": harness}
@@ -324,6 +325,7 @@ def main(argv: list[str]) -> None:
         "workload": bench.definition.name,
         "framework": bench.framework,
         "batch_size": bench.batch_size,
+        "matmul_precision": bench.backend.device_report()["matmul_precision"],
         "programs": measured,
         "num_compilations_while_measuring": num_compilations(bench.framework) - before,
         "start_up_s": round(start_up_s, 1),

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import nvidia
-from algoperf.definition import FRAMEWORKS, JAX
+from algoperf.definition import FRAMEWORKS
+from algoperf.edition import MatmulPrecision
 from algoperf.records import provenance
 from algoperf.registry import REGISTRY
 
@@ -220,6 +221,7 @@ def requests(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "workload": workload,
                     "framework": framework,
                     "batch_size": batch_size,
+                    "matmul_precision": options.matmul_precision,
                     "compile_model": {"auto": None, "on": True, "off": False}[options.torch_compile],
                     "graphs": workload in GRAPHS,
                     "bare": options.bare,
@@ -245,6 +247,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--block_s", type=float, default=0.3)
     parser.add_argument("--torch_compile", choices=("auto", "on", "off"), default="auto")
+    parser.add_argument("--matmul_precision", choices=tuple(MatmulPrecision), default=MatmulPrecision.TF32)
     parser.add_argument("--bare", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--evaluate", action="store_true", help="time an evaluation batch too")
     parser.add_argument("--ceilings", action="store_true", help="only measure the device's limits, and print them")
@@ -277,7 +280,7 @@ def main() -> None:
         options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "triton", JAX.package)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "triton")
 
 if __name__ == "__main__":
     main()

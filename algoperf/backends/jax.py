@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from algoperf.edition import MatmulPrecision
 __all__ = ["JaxBackend", "JaxWorkload", "create", "set_matmul_precision"]
 
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
 
@@ -36,11 +38,15 @@ _PRECISIONS = {
 }
 
 
-def create(*, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32) -> "JaxBackend":
+def create(*, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32, deterministic: bool = False) -> "JaxBackend":
     """Starts JAX; with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID set, joins the other processes.
 
-    `matmul_precision` holds for matrix products and convolutions of the whole process, CPUs excepted.
+    Args:
+      matmul_precision: of matrix products and convolutions of the whole process, CPUs excepted.
+      deterministic: sums on GPUs have a fixed order; for programs that are compiled after JAX's start here.
     """
+    if deterministic and _DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC}".strip()
     jax.config.update("jax_threefry_partitionable", True)
     _compilations()
     joined = jax_processes.join()

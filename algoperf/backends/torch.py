@@ -4,6 +4,7 @@ import contextlib
 import copy
 import gc
 import inspect
+import os
 import re
 import sys
 import warnings
@@ -27,21 +28,28 @@ from algoperf.pytorch_utils import pytorch_setup
 
 __all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel", "set_matmul_precision"]
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED")
 
 
 _PRECISIONS = {MatmulPrecision.FLOAT32: "highest", MatmulPrecision.TF32: "high", MatmulPrecision.BFLOAT16: "medium"}
 
 
-def create(*, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32) -> "TorchBackend":
+def create(
+    *, matmul_precision: MatmulPrecision = MatmulPrecision.FLOAT32, deterministic: bool = False
+) -> "TorchBackend":
     """Starts PyTorch; joins the other processes where torchrun has set LOCAL_RANK, RANK and WORLD_SIZE.
 
-    `matmul_precision` holds for matrix products and convolutions of the whole process, CPUs excepted.
+    Args:
+      matmul_precision: of matrix products and convolutions of the whole process, CPUs excepted.
+      deterministic: sums on GPUs have a fixed order; PyTorch warns of operators that have none.
     """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     use_ddp, _, device, _ = pytorch_setup()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not deterministic
         set_matmul_precision(matmul_precision)
     else:
         host_memory.keep_freed()

@@ -35,7 +35,7 @@ def run(
         with StopSignals() as stop:
             return run(config, registry=registry, report=report, stop=stop)
     registry.get(config.workload)
-    backend = base.load(config.framework, matmul_precision=config.precision)
+    backend = base.load(config.framework, matmul_precision=config.precision, deterministic=config.deterministic)
     show = report or report_to_stderr
     report = show if backend.rank == 0 else _silent
     watch = RankWatch(backend, timeout_s=config.rank_timeout_s, report=show, stop=stop)

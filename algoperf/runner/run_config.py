@@ -41,6 +41,7 @@ class RunConfig:
     imagenet_v2_data_dir: Path | None = None
     librispeech_tokenizer_vocab_path: Path | None = None
     torch_compile: bool | None = None
+    deterministic: bool = False
     save_checkpoints: bool = True
     save_intermediate_checkpoints: bool = False
     resume_last_run: bool = False

@@ -35,6 +35,7 @@ _PASSED_ON = (
     "imagenet_v2_data_dir",
     "librispeech_tokenizer_vocab_path",
     "torch_compile",
+    "deterministic",
     "save_checkpoints",
     "save_intermediate_checkpoints",
     "use_wandb",

@@ -44,7 +44,13 @@ class Pass:
 
 
 class FrameworkAdapter(Protocol):
-    """One model in one framework; batches are NumPy."""
+    """One model in one framework; batches are NumPy.
+
+    Attributes:
+      platform: "cpu", or the kind of accelerator on which it computes, where sums may change their order.
+    """
+
+    platform: str
 
     def init(self, seed: int) -> State: ...
 

@@ -30,6 +30,7 @@ class JaxAdapter:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self.platform = jax.default_backend()
         self._init = jax.jit(model.init, compiler_options=_COMPILE_FAST)
         self._training_pass = jax.jit(
             jax.value_and_grad(self._objective, has_aux=True),

@@ -8,25 +8,35 @@ import numpy as np
 import torch
 
 from algoperf.backends.base import Model, Weights
+from algoperf.backends.torch import set_matmul_precision
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import WorkloadDefinition
+from algoperf.edition import MatmulPrecision
+from algoperf.pytorch_utils import pytorch_setup
 from algoperf.spec import Batch
 from algoperf.testing.conformance.adapter import Outputs, Pass, State, arrays_of, map_arrays
 
 
 def make_adapter(model: Model) -> "TorchAdapter":
-    return TorchAdapter(model)
+    """An adapter on the GPU where there is one, in float32 throughout."""
+    device = pytorch_setup()[2]
+    if device.type == "cuda":
+        set_matmul_precision(MatmulPrecision.FLOAT32)
+    return TorchAdapter(model, device)
 
 
 class TorchAdapter:
     """Implements `algoperf.testing.conformance.adapter.FrameworkAdapter`."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: torch.device) -> None:
         self._model = model
+        self._device = device
+        self.platform = device.type
 
     def init(self, seed: int) -> State:
         torch.manual_seed(seed)
-        return State(*self._model.init(None))
+        with self._device:
+            return State(*self._model.init(None))
 
     def training_pass(
         self, state: State, batch: Batch, *, dropout_rate: float = 0.0, label_smoothing: float = 0.0, seed: int = 0
@@ -70,7 +80,7 @@ class TorchAdapter:
         dropout_rate: float,
         label_smoothing: float,
     ) -> tuple[Any, Any, Any, Any]:
-        placed = _placed(batch)
+        placed = self._placed(batch)
         logits, new_state = self._model.forward(
             state.params,
             placed,
@@ -85,9 +95,9 @@ class TorchAdapter:
 
     def _pass(self, state: State, loss: Any, logits: Any, losses: Any, new_state: Any, gradients: Weights) -> Pass:
         return Pass(
-            logits=[array.detach().numpy() for array in arrays_of(logits)],
+            logits=[array.detach().cpu().numpy() for array in arrays_of(logits)],
             loss=float(loss.detach()),
-            losses={name: value.detach().numpy() for name, value in losses.items()},
+            losses={name: value.detach().cpu().numpy() for name, value in losses.items()},
             weights=self._model.export_weights(state.params, new_state),
             gradients=gradients,
         )
@@ -102,8 +112,8 @@ class TorchAdapter:
         return {name: value for name, value in exported.items() if name.startswith("params/")}
 
     def evaluate(self, state: State, batch: Batch) -> Outputs:
-        outputs = self._model.evaluate(state.params, _placed(batch), state.model_state)
-        return {name: value.numpy() for name, value in outputs.items()}
+        outputs = self._model.evaluate(state.params, self._placed(batch), state.model_state)
+        return {name: value.cpu().numpy() for name, value in outputs.items()}
 
     def export_weights(self, state: State) -> Weights:
         return self._model.export_weights(*state)
@@ -118,6 +128,5 @@ class TorchAdapter:
         names = [name for name, _ in self.init(0).params.named_parameters()]
         return {name: self._model.is_output_params(name) for name in names}
 
-
-def _placed(batch: Batch) -> Any:
-    return map_arrays(lambda array: torch.from_numpy(np.array(array)), batch)
+    def _placed(self, batch: Batch) -> Any:
+        return map_arrays(lambda array: torch.from_numpy(np.array(array)).to(self._device), batch)
