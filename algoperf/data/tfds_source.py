@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from algoperf.data.record_files import ARRAY_RECORD, TFRECORD, RecordFile, open_records, write_records
 from algoperf.data.store import StoreError
 
@@ -66,12 +68,13 @@ class TfdsSplit(Sequence[dict[str, Any]]):
       directory: folder with `dataset_info.json`, as `find_tfds_dataset` returns.
       split: name of the split, or a slice of it such as `train[:50000]`.
       raw: features to leave undecoded (encoded images stay bytes).
+      required: features that the examples must have.
 
     Raises:
-      StoreError: the dataset's description is damaged, or it has no such split.
+      StoreError: the dataset's description is damaged, or it has no such split or feature.
     """
 
-    def __init__(self, directory: Path, split: str, *, raw: Iterable[str] = ()) -> None:
+    def __init__(self, directory: Path, split: str, *, raw: Iterable[str] = (), required: Iterable[str] = ()) -> None:
         tfds = _import_tfds()
         try:
             info = tfds.builder_from_directory(str(directory)).info
@@ -81,6 +84,10 @@ class TfdsSplit(Sequence[dict[str, Any]]):
             raise StoreError(f"{directory}: dataset_info.json or features.json is damaged ({reason})") from error
         if split.split("[")[0] not in splits:
             raise StoreError(f"{directory} has no split {split!r}; it has {', '.join(sorted(splits))}")
+        if missing := sorted({*required} - {*info.features}):
+            raise StoreError(
+                f"{directory} has no feature {', '.join(missing)}; it has {', '.join(sorted(info.features))}"
+            )
         self._features = info.features
         self._decoders = {feature: tfds.decode.SkipDecoding() for feature in raw} or None
         self._files = info.splits[split].file_instructions
@@ -121,6 +128,25 @@ class TfdsSplit(Sequence[dict[str, Any]]):
             except Exception as error:  # decoders of all kinds
                 raise StoreError(f"{where} cannot be decoded ({error!r}); fetch it again") from error
             yield where, example
+
+
+def labelled_images(directory: Path, split: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images uint8 [n, height, width, channels] and labels int64 [n] of a split with such features.
+
+    Raises:
+      StoreError: as `TfdsSplit`, or an image has another shape than the first, or a label is not a class.
+    """
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for where, example in TfdsSplit(directory, split, required=("image", "label")).located():
+        image, label = example["image"], int(example["label"])
+        if images and image.shape != images[0].shape:
+            raise StoreError(f"{where}: image of shape {image.shape}, the first has {images[0].shape}")
+        if not 0 <= label < num_classes:
+            raise StoreError(f"{where}: label {label}, expected 0 to {num_classes - 1}")
+        images.append(image)
+        labels.append(label)
+    return np.stack(images), np.array(labels)
 
 
 def write_tfds_dataset(

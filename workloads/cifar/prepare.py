@@ -1,5 +1,7 @@
 """CIFAR-10 as TFDS dataset, as binary batches or as pickled Python batches, to a store."""
 
+import hashlib
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,27 @@ import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.places import first_folder, new_store_dir
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset
+from algoperf.data.tfds_source import find_tfds_dataset, has_tfds_dataset, labelled_images
 from algoperf.definition import WorkloadDefinition
 from algoperf.reporting import Report
 
 _SIDE = 32
+_NUM_CLASSES = 10
+_PUBLISHED_ROWS = 10_000  # of each batch
 _BINARY = ("cifar-10-batches-bin", {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]})
 _PYTHON = ("cifar-10-batches-py", {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]})
 _PICKLED_NAMES = frozenset(
     {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"), ("_codecs", "encode")}
 )
+# MD5 of the pickled batches, from torchvision 0.29's datasets/cifar.py.
+_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -78,11 +91,10 @@ def _read_split(source_dir: Path, split: str) -> Arrays:
             parts = [read(_existing(source_dir / folder / name)) for name in files[split]]
             return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
     try:
-        examples = TfdsSplit(find_tfds_dataset(source_dir, "cifar10"), split)
+        tfds_dir = find_tfds_dataset(source_dir, "cifar10")
     except StoreError as error:
         raise StoreError(f"{source_dir} has neither {_BINARY[0]}, {_PYTHON[0]} nor TFDS' cifar10 ({error})") from error
-    pairs = [(example["image"], example["label"]) for example in examples]
-    return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
+    return labelled_images(tfds_dir, split, _NUM_CLASSES)
 
 
 def _existing(path: Path) -> Path:
@@ -98,7 +110,7 @@ def _read_binary(path: Path) -> Arrays:
     if len(content) % record:
         raise StoreError(f"{path} should have a multiple of {record} bytes, found {len(content)}; extract it again")
     records = content.reshape(-1, record)
-    return _channels_last(records[:, 1:]), records[:, 0]
+    return _checked(path, records[:, 1:], records[:, 0])
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -111,12 +123,28 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> Arrays:
+    encoded = path.read_bytes()
     try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="bytes").load()
-        return _channels_last(content[b"data"]), np.array(content[b"labels"])
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        content = _ArraysOnly(io.BytesIO(encoded), encoding="bytes").load()
+        pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
+    except Exception as error:  # a damaged pickle fails in every way that its instructions can
         raise StoreError(f"{path} is no CIFAR-10 batch ({error!r}); extract it again") from error
+    images, labels = _checked(path, pixels, labels)
+    if len(labels) == _PUBLISHED_ROWS and hashlib.md5(encoded).hexdigest() != _MD5.get(path.name):
+        raise StoreError(f"{path} is damaged (its MD5 is not that of the published file); extract it again")
+    return images, labels
+
+
+def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Arrays:
+    """Images uint8 [n, 32, 32, 3] and labels [n] of pixels [n, 3 x 32 x 32]."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise StoreError(f"{path} should have labels along one axis, got {labels.dtype} {labels.shape}")
+    shape = (len(labels), 3 * _SIDE * _SIDE)
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise StoreError(f"{path} should have pixels uint8 {shape}, got {pixels.dtype} {pixels.shape}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < _NUM_CLASSES:
+        raise StoreError(f"{path} has labels {labels.min()} to {labels.max()}, expected 0 to 9; extract it again")
+    return _channels_last(pixels), labels
 
 
 def _channels_last(pixels: np.ndarray) -> np.ndarray:

@@ -110,6 +110,10 @@ def volume_files(source_dir: Path, data: FastMRIData) -> dict[Split, list[Path]]
         folders[name] = sorted(folder.glob("*.h5"))
         if not folders[name]:
             raise RawVolumeError(f"{folder} has no .h5 file; extract {name}.tar.xz there")
+    if twice := {path.name for path in folders[TRAIN_FOLDER]} & {path.name for path in folders[VALIDATION_FOLDER]}:
+        raise RawVolumeError(
+            f"{min(twice)} is in {TRAIN_FOLDER} and in {VALIDATION_FOLDER} under {source_dir}; no volume may be in both"
+        )
     held_out = folders[VALIDATION_FOLDER]
     if len(held_out) <= data.validation_volumes:
         raise RawVolumeError(
@@ -132,23 +136,35 @@ def read_volume(path: Path, data: FastMRIData) -> Volume:
     """Reads and half transforms one file; raises RawVolumeError that names the file and what is wrong with it."""
     try:
         with h5py.File(path, "r") as file:
-            missing = [key for key in ("kspace", "reconstruction_esc") if key not in file]
+            missing = [key for key in ("kspace", "reconstruction_esc") if not isinstance(file.get(key), h5py.Dataset)]
             if missing:
                 raise RawVolumeError(f"{path} has no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}")
-            kspace, targets = file["kspace"][()], file["reconstruction_esc"][()]
+            kspace, targets = np.asarray(file["kspace"]), np.asarray(file["reconstruction_esc"])
             maximum = float(file.attrs.get("max", 0.0))
-    except OSError as error:
-        raise RawVolumeError(f"{path} is no readable HDF5 file ({error}); extract it again") from error
-    size = data.image_size
+    except RawVolumeError:
+        raise
+    except Exception as error:  # HDF5 and h5py report damage by exceptions of many types
+        reason = str(error).strip().partition("\n")[0] or repr(error)
+        raise RawVolumeError(f"{path} is no readable HDF5 file ({reason}); extract it again") from error
+    _check_volume(path, kspace, targets, maximum, data.image_size)
+    return Volume(
+        columns=half_transformed(kspace, data.image_size), targets=targets.astype(np.float32), maximum=maximum
+    )
+
+
+def _check_volume(path: Path, kspace: np.ndarray, targets: np.ndarray, maximum: float, size: int) -> None:
     if kspace.ndim != 3 or min(kspace.shape[1:]) < size or not np.iscomplexobj(kspace):
         raise RawVolumeError(
             f"{path}: kspace should be complex [slices, >= {size}, >= {size}], got {kspace.dtype} {kspace.shape}"
         )
-    if targets.shape != (len(kspace), size, size):
+    if targets.shape != (len(kspace), size, size) or targets.dtype.kind != "f":
         raise RawVolumeError(
-            f"{path}: reconstruction_esc should have shape {(len(kspace), size, size)}, got {targets.shape}"
+            f"{path}: reconstruction_esc should have floats {(len(kspace), size, size)}, "
+            f"got {targets.dtype} {targets.shape}"
         )
-    return Volume(columns=half_transformed(kspace, size), targets=targets.astype(np.float32), maximum=maximum)
+    for name, values in (("kspace", kspace), ("reconstruction_esc", targets), ("the attribute max", maximum)):
+        if not np.isfinite(values).all():
+            raise RawVolumeError(f"{path}: {name} is not finite everywhere; extract it again")
 
 
 def _write_volumes(paths: list[Path], data: FastMRIData, pool: ThreadPoolExecutor, writer: StoreWriter) -> None:

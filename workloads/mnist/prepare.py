@@ -3,18 +3,18 @@
 import functools
 import gzip
 import hashlib
+import math
 import struct
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.places import first_folder, new_store_dir, raw_dir
-from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset
+from algoperf.data.tfds_source import find_tfds_dataset, has_tfds_dataset, labelled_images
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.ownership import generate_once
 from algoperf.reporting import Report
@@ -32,6 +32,7 @@ _SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 _DIGITS_SEED = 20
+_NUM_CLASSES = 10
 
 
 def prepare(
@@ -136,20 +137,16 @@ def _read_splits(source_dir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             raise StoreError(
                 f"{source_dir} holds neither {_FILES['train'][0]}[.gz] nor the TFDS dataset mnist"
             ) from None
-        return {split: _from_tfds(TfdsSplit(dataset, split)) for split in _FILES}
+        return {split: labelled_images(dataset, split, _NUM_CLASSES) for split in _FILES}
     splits = {}
     for split, names in _FILES.items():
         images, labels = (_read_idx(source_dir, name) for name in names)
         _require_rows(f"{split} labels", len(labels), len(images))
+        if len(labels) and labels.max() >= _NUM_CLASSES:
+            raise StoreError(f"{_find(source_dir, names[1])} has label {labels.max()}, expected 0 to 9; fetch it again")
         order = tfds_order(split, len(labels))
         splits[split] = images[order][..., None], labels[order]
     return splits
-
-
-def _from_tfds(examples: Iterable[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(example["image"], example["label"]) for example in examples]
-    images, labels = zip(*pairs, strict=True)
-    return np.stack(images), np.array(labels)
 
 
 def _find(directory: Path, name: str) -> Path | None:
@@ -163,13 +160,17 @@ def _read_idx(directory: Path, name: str) -> np.ndarray:
     content = path.read_bytes()
     if path.name in _SHA256 and hashlib.sha256(content).hexdigest() != _SHA256[path.name]:
         raise StoreError(f"{path} is damaged (its SHA-256 is not that of the published file); fetch it again")
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    kind, num_axes = struct.unpack(">HBB", content[:4])[0], content[3]
-    shape = struct.unpack(f">{num_axes}I", content[4 : 4 + 4 * num_axes])
-    pixels = np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes)
-    if kind != 0 or content[2] != 8 or len(pixels) != np.prod(shape):
-        raise StoreError(f"{path} is no IDX file of bytes with {shape} values")
+    try:
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        zeros, kind, num_axes = struct.unpack(">HBB", content[:4])
+        shape = struct.unpack(f">{num_axes}I", content[4 : 4 + 4 * num_axes])
+        pixels = np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes)
+    except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
+        raise StoreError(f"{path} is no IDX file ({error}); fetch it again") from error
+    expected_axes = 3 if "images" in name else 1
+    if (zeros, kind, num_axes) != (0, 8, expected_axes) or len(pixels) != math.prod(shape):
+        raise StoreError(f"{path} is no IDX file of bytes with {shape} values; fetch it again")
     return pixels.reshape(shape)
 
 

@@ -53,14 +53,15 @@ def prepare(
     if source_dir is None:
         raise StoreError(f"no raw data of {definition.name} under {data_dir}. {how_to_get(definition)}")
     folder = find_tfds_dataset(source_dir, definition.data.builder)
-    splits = {split: TfdsSplit(folder, str(split)) for split in _SPLITS}
+    required = ("num_nodes", "node_feat", "edge_feat", "edge_index", "labels")
+    splits = {split: TfdsSplit(folder, str(split), required=required) for split in _SPLITS}
     for split, examples in splits.items():
         if len(examples) != definition.splits[split]:
             raise StoreError(
                 f"{folder}: split {split} has {len(examples)} graphs, expected {definition.splits[split]}; "
                 f"the raw data are incomplete or another version"
             )
-    write_store(definition, new_store_dir(definition, data_dir), splits, report)
+    write_store(definition, new_store_dir(definition, data_dir), splits, report, source=f"{folder}: ")
 
 
 def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
@@ -77,9 +78,17 @@ def how_to_get(definition: WorkloadDefinition) -> str:
 
 
 def write_store(
-    definition: WorkloadDefinition, path: Path, splits: Mapping[Split, Sequence[Example]], report: Report
+    definition: WorkloadDefinition,
+    path: Path,
+    splits: Mapping[Split, Sequence[Example]],
+    report: Report,
+    *,
+    source: str = "",
 ) -> None:
-    """Writes the splits one after the other; `meta["splits"]` gives the first graph of each and one past its last."""
+    """Writes the splits one after the other; `meta["splits"]` gives the first graph of each and one past its last.
+
+    Messages about bad graphs begin with `source`.
+    """
     bounds = pairwise(accumulate(map(len, splits.values()), initial=0))
     meta = {
         "splits": dict(zip(map(str, splits), bounds, strict=True)),
@@ -93,7 +102,7 @@ def write_store(
             for example in examples:
                 block.append(example)
                 if len(block) == min(_BLOCK_GRAPHS, len(examples) - written):
-                    arrays.append(block, f"split {split}", written)
+                    arrays.append(block, f"{source}split {split}", written)
                     written += len(block)
                     block = []
                     report(f"{split}: {written} of {len(examples)} graphs")

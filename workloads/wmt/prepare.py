@@ -55,7 +55,8 @@ def prepare(
     eval_dir = find_tfds_dataset(source_dir, definition.data.eval_builder)
     corpus = {"train": (train_dir, "train")} | {split: (eval_dir, split) for split in _EVAL_SPLITS}
     for split, (directory, name) in corpus.items():
-        _check_count(definition, split, len(TfdsSplit(directory, name)), directory)
+        required = (definition.data.source_key, definition.data.target_key)
+        _check_count(definition, split, len(TfdsSplit(directory, name, required=required)), directory)
 
     given = _given_tokenizer(definition, source_dir, report)
     work = WorkFolder(work_dir(definition, data_dir), recipe(definition) | {"given_tokenizer": _digest(given)})
@@ -176,14 +177,21 @@ def _tokenizer(definition: WorkloadDefinition, train_dir: Path, report: Report) 
 
     def lines() -> Iterator[str]:
         taken = 0
-        for example in TfdsSplit(train_dir, "train"):
+        for where, example in TfdsSplit(train_dir, "train").located():
             for key in (config.source_key, config.target_key):
                 if taken >= config.tokenizer_bytes:
                     return
                 taken += len(example[key]) + 1
-                yield example[key].decode()
+                yield _text(where, example[key])
 
     return train_tokenizer(lines(), definition.model.vocab_size)
+
+
+def _text(where: str, sentence: bytes) -> str:
+    try:
+        return sentence.decode()
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{where} is no UTF-8 text ({error}); fetch it again") from error
 
 
 def _encode(
@@ -192,9 +200,9 @@ def _encode(
     """Tokenises pairs and drops those with a side that is too long; returns inputs, targets and the number dropped."""
     config = definition.data
     sources, translations = [], []
-    for example in examples:
-        sources.append(example[config.source_key].decode())
-        translations.append(example[config.target_key].decode())
+    for where, example in examples.located():
+        sources.append(_text(where, example[config.source_key]))
+        translations.append(_text(where, example[config.target_key]))
     inputs = Ragged.from_lists(tokenizer.encode(sources, num_threads=num_workers))
     targets = Ragged.from_lists(tokenizer.encode(translations, num_threads=num_workers))
     retained = np.flatnonzero(np.maximum(inputs.lengths, targets.lengths) <= definition.model.max_length)

@@ -67,7 +67,7 @@ def read_split(source_dir: Path, split: Split, num_classes: int) -> Iterator[Raw
         )
     tfds_folder = _latest_version(root / dataset)
     if tfds_folder is not None:
-        yield from _read_tfds(tfds_folder, tfds_split)
+        yield from _read_tfds(tfds_folder, tfds_split, num_classes)
     else:
         yield from _read_class_folders(root / _FOLDERS[split], num_classes)
 
@@ -78,8 +78,10 @@ def _latest_version(folder: Path) -> Path | None:
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
-def _read_tfds(folder: Path, split: str) -> Iterator[RawImage]:
-    for name, example in TfdsSplit(folder, split, raw=["image"]).located():
+def _read_tfds(folder: Path, split: str, num_classes: int) -> Iterator[RawImage]:
+    for name, example in TfdsSplit(folder, split, raw=["image"], required=["image", "label"]).located():
+        if not 0 <= int(example["label"]) < num_classes:
+            raise RawDataError(f"{name}: label {int(example['label'])}, expected 0 to {num_classes - 1}")
         yield RawImage(name=name, label=int(example["label"]), encoded=bytes(example["image"]))
 
 

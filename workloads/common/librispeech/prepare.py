@@ -138,7 +138,10 @@ def _tokenizer(
         report(f"training a tokenizer of {data.vocab_size} pieces on {len(lines):,} transcripts")
         work_dir.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_bytes(train_tokenizer(lines, data.vocab_size))
+        try:
+            partial.write_bytes(train_tokenizer(lines, data.vocab_size))
+        except StoreError as error:
+            raise StoreError(f"{source_dir}: {error}") from error
         partial.rename(path)
     return Tokenizer(path.read_bytes(), str(path))
 

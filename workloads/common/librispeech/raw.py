@@ -74,7 +74,8 @@ def read_transcripts(folder: Path) -> list[Utterance]:
     """Returns every utterance below `folder` (speaker/chapter/), sorted by speaker, chapter and number.
 
     Raises:
-      StoreError: a chapter has no transcripts, a line has no text, or a FLAC file has no line.
+      StoreError: a chapter has no transcripts, a line is not as it should be or names an utterance again, or a FLAC
+        file has no line.
     """
     utterances: list[Utterance] = []
     for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
@@ -91,22 +92,39 @@ def _read_chapter(chapter: Path) -> list[Utterance]:
         if not recorded:
             return []
         raise StoreError(f"{chapter} has {len(recorded)} FLAC files and no {path.name}")
-    utterances = []
+    transcripts = _read_lines(path)
+    unheard = recorded - {*transcripts}
+    if unheard:
+        raise StoreError(f"{path} has no transcript of {min(unheard)}.flac ({len(unheard)} such files)")
+    return [
+        Utterance(name=name, transcript=transcripts[name], audio=chapter / f"{name}.flac")
+        for name in sorted(transcripts)
+    ]
+
+
+def _read_lines(path: Path) -> dict[str, str]:
+    """The transcripts by name."""
+    transcripts: dict[str, str] = {}
+    prefix = path.name.removesuffix(".trans.txt") + "-"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is no UTF-8 text ({error})") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise StoreError(f"{path} is no UTF-8 text ({error}); extract it again") from error
     for number, line in enumerate(lines, 1):
         name, _, transcript = line.strip().partition(" ")
         if not name:
             continue
+        if not name.startswith(prefix) or not line.isprintable():  # tabs, byte order marks
+            raise StoreError(
+                f"{path}, line {number}: expected {prefix}<number>, a space and plain text, got {line[:40]!r}; "
+                "extract it again"
+            )
+        if name in transcripts:
+            raise StoreError(f"{path}, line {number}: {name} is there twice; extract it again")
         if not transcript.strip():
             raise StoreError(f"{path}, line {number}: the transcript of {name} is empty")
-        utterances.append(Utterance(name=name, transcript=transcript.strip(), audio=chapter / f"{name}.flac"))
-    unheard = recorded - {utterance.name for utterance in utterances}
-    if unheard:
-        raise StoreError(f"{path} has no transcript of {min(unheard)}.flac ({len(unheard)} such files)")
-    return sorted(utterances, key=lambda utterance: utterance.name)
+        transcripts[name] = transcript.strip()
+    return transcripts
 
 
 def read_audio(path: Path) -> np.ndarray:
@@ -116,13 +134,16 @@ def read_audio(path: Path) -> np.ndarray:
       StoreError: the file cannot be decoded, or has no samples.
     """
     try:
-        if soundfile.info(path).frames >= _UNKNOWN_LENGTH:
+        announced = soundfile.info(path).frames
+        if announced >= _UNKNOWN_LENGTH:
             raise StoreError(f"{path} does not say how many samples it has; encode it again, or download it again")
         audio, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise StoreError(f"{path} is no readable audio ({error})") from error
     if len(audio) == 0:
         raise StoreError(f"{path} has no samples")
+    if len(audio) != announced:
+        raise StoreError(f"{path} should have {announced} samples, found {len(audio)}; extract it again")
     if audio.shape[1] == 1 and rate == SAMPLE_RATE:
         mono: np.ndarray = audio[:, 0]
         return mono
