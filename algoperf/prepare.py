@@ -105,7 +105,7 @@ def prepare_dataset(
         num_workers = num_workers or _default_workers()
         started = time.monotonic()
         try:
-            is_resumed = is_begun(store)
+            is_resumed = is_begun(definition, data_dir)
             check_replaceable(store)
             resume_parts(store)
             require_disk_space([definition], data_dir, downloads=links is not None, registry=registry)

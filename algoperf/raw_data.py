@@ -79,9 +79,11 @@ def _missing_bytes(definition: WorkloadDefinition, data_dir: Path, downloads: bo
     return missing
 
 
-def is_begun(store: Path) -> bool:
+def is_begun(definition: WorkloadDefinition, data_dir: Path) -> bool:
     """Whether an interrupted preparation has left something."""
-    return any(path.exists() for path in (staging_dir(store), store.with_name(store.name + ".partial")))
+    store = new_store_dir(definition, data_dir)
+    left = (staging_dir(store), store.with_name(store.name + ".partial"), work_dir(definition, data_dir))
+    return any(path.exists() for path in left)
 
 
 def raw_data(

@@ -90,7 +90,7 @@ def test_an_interrupted_preparation_goes_on_where_it_was(real_wmt, real_raw_dir,
 def test_missing_raw_data_are_named(real_wmt, tmp_path):
     with pytest.raises(StoreError, match="wmt17_translate"):
         prepare_dataset(real_wmt, tmp_path, report=_quiet)
-    assert "tfds build wmt17_translate/de-en --file_format=array_record" in preparation.how_to_get(WMT)
+    assert "prepare wmt --download" in preparation.how_to_get(WMT)
     assert "generated" in preparation.how_to_get(MINI)
 
 

@@ -1,4 +1,6 @@
-"""Sentence pairs in the TFDS layout -> tokenizer -> packed rows in a store; also generates the raw data of the mini.
+"""Sentence pairs, of statmt.org's archives or in the TFDS layout -> tokenizer -> packed rows in a store.
+
+Also generates the raw data of the mini.
 
 The corpus is worked through in chunks whose results are kept until the store is complete, so that an interrupted
 preparation resumes.
@@ -8,10 +10,10 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dat
 from algoperf.definition import WorkloadDefinition
 from algoperf.ownership import generate_once
 from algoperf.reporting import Report
+from workloads.wmt.corpora import ARCHIVES, ArchivePairs, has_archives
 from workloads.wmt.data import PACKED, PAIRS, recipe
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE, Ragged, pack
@@ -51,33 +54,54 @@ def prepare(
     source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
         raise StoreError(f"no {definition.data.train_builder} under {data_dir}. {how_to_get(definition)}")
-    train_dir = find_tfds_dataset(source_dir, definition.data.train_builder)
-    eval_dir = find_tfds_dataset(source_dir, definition.data.eval_builder)
-    corpus = {"train": (train_dir, "train")} | {split: (eval_dir, split) for split in _EVAL_SPLITS}
-    for split, (directory, name) in corpus.items():
-        required = (definition.data.source_key, definition.data.target_key)
-        _check_count(definition, split, len(TfdsSplit(directory, name, required=required)), directory)
+    open_split = _open_raw(definition, source_dir)
+    for split in ("train", *_EVAL_SPLITS):
+        _check_count(definition, split, len(open_split(split)), source_dir)
 
     given = _given_tokenizer(definition, source_dir, report)
     work = WorkFolder(work_dir(definition, data_dir), recipe(definition) | {"given_tokenizer": _digest(given)})
-    model = given or work.file("tokenizer.model", lambda: _tokenizer(definition, train_dir, report))
+    model = given or work.file("tokenizer.model", lambda: _tokenizer(definition, open_split, report))
     tokenizer = Tokenizer(model)
-    chunks = list(_train_chunks(definition, train_dir, tokenizer, work, num_workers, report))
+    chunks = list(_train_chunks(definition, open_split, tokenizer, work, num_workers, report))
     report(f"writing {destination}")
     with StoreWriter(destination, _meta(definition, chunks)) as store:
         store.add("tokenizer", np.frombuffer(tokenizer.model, np.uint8))
-        for split, (directory, name) in corpus.items():
-            if split != "train":
-                inputs, targets, _ = _encode(definition, TfdsSplit(directory, name), tokenizer, num_workers)
-                _add_pairs(definition, store, split, inputs, targets)
+        for split in _EVAL_SPLITS:
+            inputs, targets, _ = _encode(definition, open_split(split), tokenizer, num_workers)
+            _add_pairs(definition, store, split, inputs, targets)
         _add_train(definition, store, chunks)
     work.remove()
+
+
+class RawPairs(Protocol):
+    """Sentence pairs of a split, in order."""
+
+    def __len__(self) -> int: ...
+
+    def located(self) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        """Yields where a pair comes from (for messages), and its sides by language."""
+        ...
+
+
+OpenSplit = Callable[[str], RawPairs]  # takes the name of a split, or a slice such as `train[0:1000]`
+
+
+def _open_raw(definition: WorkloadDefinition, source_dir: Path) -> OpenSplit:
+    """The archives of statmt.org or the TFDS datasets, which hold the same pairs in the same order."""
+    config = definition.data
+    keys = (config.source_key, config.target_key)
+    if has_archives(source_dir):
+        return ArchivePairs(source_dir, keys).open_split
+    train_dir = find_tfds_dataset(source_dir, config.train_builder)
+    eval_dir = find_tfds_dataset(source_dir, config.eval_builder)
+    return lambda split: TfdsSplit(train_dir if split.startswith("train") else eval_dir, split, required=keys)
 
 
 def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
     """See `algoperf.data.source.PrepareModule`."""
     below = (f"{definition.dataset}_raw", "wmt")
-    return first_folder(folder, below, lambda root: has_tfds_dataset(root, definition.data.train_builder))
+    builder = definition.data.train_builder
+    return first_folder(folder, below, lambda root: has_archives(root) or has_tfds_dataset(root, builder))
 
 
 def required_bytes(definition: WorkloadDefinition) -> int:
@@ -91,15 +115,10 @@ def how_to_get(definition: WorkloadDefinition) -> str:
     if config.pair_seed is not None:
         return f"generated on demand: python -m algoperf.prepare {definition.name} --data_dir=DATA_DIR"
     return (
-        f"The raw data are the TFDS datasets {config.train_builder} and {config.eval_builder} (about 3.3 GB; 2.5 GB of "
-        "downloads).\n"
-        "TFDS builds them with TensorFlow, in an environment of its own:\n"
-        "  pip install tensorflow tensorflow-datasets\n"
-        f"  tfds build {config.train_builder.rsplit('/', 1)[0]} --file_format=array_record --data_dir=RAW_DIR\n"
-        f"  tfds build {config.eval_builder.rsplit('/', 1)[0]} --file_format=array_record --data_dir=RAW_DIR\n"
-        "Then, without TensorFlow:\n"
-        f"  python -m algoperf.prepare {definition.name} --data_dir=DATA_DIR --source_dir=RAW_DIR\n"
-        f"which needs {required_bytes(definition) / 1e9:.0f} GB under DATA_DIR while it runs."
+        f"python -m algoperf.prepare {definition.name} --download --accept_licenses --data_dir=DIR downloads the "
+        f"archives of statmt.org (1.9 GB: {', '.join(ARCHIVES)}) and prepares them. Or put the archives, or the TFDS "
+        f"datasets {config.train_builder} and {config.eval_builder}, into a folder and add --source_dir=FOLDER. "
+        f"Preparation needs {required_bytes(definition) / 1e9:.0f} GB beside the raw data."
     )
 
 
@@ -171,20 +190,21 @@ def _digest(model: bytes | None) -> str | None:
     return None if model is None else hashlib.sha256(model).hexdigest()
 
 
-def _tokenizer(definition: WorkloadDefinition, train_dir: Path, report: Report) -> bytes:
+def _tokenizer(definition: WorkloadDefinition, open_split: OpenSplit, report: Report) -> bytes:
     config = definition.data
     report(f"training a tokenizer of {definition.model.vocab_size} pieces on {config.tokenizer_bytes:,} bytes")
 
     def lines() -> Iterator[str]:
         taken = 0
-        for where, example in TfdsSplit(train_dir, "train").located():
+        for where, example in open_split("train").located():
             for key in (config.source_key, config.target_key):
                 if taken >= config.tokenizer_bytes:
                     return
                 taken += len(example[key]) + 1
                 yield _text(where, example[key])
 
-    return train_tokenizer(lines(), definition.model.vocab_size)
+    text = list(lines())  # ahead, because the trainer wraps errors of what it iterates over
+    return train_tokenizer(iter(text), definition.model.vocab_size)
 
 
 def _text(where: str, sentence: bytes) -> str:
@@ -195,7 +215,7 @@ def _text(where: str, sentence: bytes) -> str:
 
 
 def _encode(
-    definition: WorkloadDefinition, examples: TfdsSplit, tokenizer: Tokenizer, num_workers: int
+    definition: WorkloadDefinition, examples: RawPairs, tokenizer: Tokenizer, num_workers: int
 ) -> tuple[Ragged, Ragged, int]:
     """Tokenises pairs and drops those with a side that is too long; returns inputs, targets and the number dropped."""
     config = definition.data
@@ -211,7 +231,7 @@ def _encode(
 
 def _train_chunks(
     definition: WorkloadDefinition,
-    train_dir: Path,
+    open_split: OpenSplit,
     tokenizer: Tokenizer,
     work: WorkFolder,
     num_workers: int,
@@ -223,7 +243,7 @@ def _train_chunks(
         made_now = not (work.path / f"train-{start:09d}.npz").exists()
         path = work.arrays(
             f"train-{start:09d}.npz",
-            functools.partial(_train_chunk, definition, train_dir, start, stop, tokenizer, num_workers),
+            functools.partial(_train_chunk, definition, open_split, start, stop, tokenizer, num_workers),
         )
         with np.load(path) as arrays:
             num_rows, num_tokens, num_too_long = (int(number) for number in arrays["counts"])
@@ -235,10 +255,10 @@ def _train_chunks(
 
 
 def _train_chunk(
-    definition: WorkloadDefinition, train_dir: Path, start: int, stop: int, tokenizer: Tokenizer, num_workers: int
+    definition: WorkloadDefinition, open_split: OpenSplit, start: int, stop: int, tokenizer: Tokenizer, num_workers: int
 ) -> dict[str, np.ndarray]:
     """Packed rows of one stretch of the corpus; the first chunk also keeps the pairs of the eval_train split."""
-    examples = TfdsSplit(train_dir, f"train[{start}:{stop}]")
+    examples = open_split(f"train[{start}:{stop}]")
     inputs, targets, num_too_long = _encode(definition, examples, tokenizer, num_workers)
     if len(inputs) == 0:
         raise StoreError(f"no sentence pair of train[{start}:{stop}] fits into {definition.model.max_length} tokens")
