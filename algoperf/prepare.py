@@ -1,4 +1,4 @@
-"""Prepares datasets: `python -m algoperf.prepare NAME ... --data_dir=DIR [--download | --source_dir=DIR]`.
+"""Prepares datasets: `algoperf prepare NAME ... --data_dir=DIR [--download | --source_dir=DIR]`.
 
 Without a name, lists every dataset, whether it is prepared, and what that takes. Also what a run calls before it
 starts: minis are generated on the spot, a missing full dataset is an error that says how to get it.
@@ -6,13 +6,16 @@ starts: minis are generated on the spot, a missing full dataset is an error that
 
 import argparse
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.cores import usable_cores
 from algoperf.data.places import new_store_dir, store_dir
 from algoperf.data.shards import resume_parts
@@ -188,8 +191,8 @@ def _default_workers() -> int:
     return min(_MAX_DEFAULT_WORKERS, len(usable_cores()))
 
 
-def _parser(registry: Registry) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m algoperf.prepare", description=(__doc__ or "").splitlines()[0])
+def parser(registry: Registry = REGISTRY) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="algoperf prepare", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="workloads, datasets or suites, or `all`; none: list all datasets"
     )
@@ -204,15 +207,20 @@ def _parser(registry: Registry) -> argparse.ArgumentParser:
     )
     for flag, (dataset, name) in url_flags(registry).items():
         parser.add_argument(f"--{flag}", metavar="URL", help=f"your own link to {name} of {dataset}")
+    add_json_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None, *, registry: Registry = REGISTRY) -> int:
     """Runs the command; returns the exit status. With several names, one that fails does not stop the others."""
-    options = _parser(registry).parse_args(arguments)
+    return answer_command("prepare", parser(registry), arguments, functools.partial(_run, registry))
+
+
+def _run(registry: Registry, options: argparse.Namespace, answer: Answer) -> int:
     options.data_dir = options.data_dir.expanduser()
     options.source_dir = options.source_dir and options.source_dir.expanduser()
     options.links = {flag: url for flag in url_flags(registry) if (url := getattr(options, flag))}
+    answer.result = {"data_dir": str(options.data_dir), "datasets": []}
     started = time.monotonic()
 
     def report(message: str) -> None:
@@ -221,6 +229,7 @@ def main(arguments: Sequence[str] | None = None, *, registry: Registry = REGISTR
     if not options.names:
         print("\n".join(listing(options.data_dir, options.source_dir, registry)))
         print(f"\nunder {options.data_dir}; prepare one with: python -m algoperf.prepare NAME --data_dir=...")
+        answer.result["datasets"] = [_dataset(name, options, registry) for name in registry.names()]
     status = 0
     try:
         definitions = definitions_by_names(options.names, registry)
@@ -229,18 +238,14 @@ def main(arguments: Sequence[str] | None = None, *, registry: Registry = REGISTR
                 require_licenses(definitions, options.data_dir, registry)
             require_disk_space(definitions, options.data_dir, downloads=True, registry=registry)
     except UserError as error:
-        return _failure(error)
+        return answer.fail(str(error), status=1)
     for definition in definitions:
         try:
             _handle(definition, options, registry, report)
         except UserError as error:
-            status = _failure(error)
+            status = answer.fail(str(error), status=1)
+        answer.result["datasets"].append(_dataset(definition.name, options, registry))
     return status
-
-
-def _failure(error: UserError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
 
 
 def _handle(definition: WorkloadDefinition, options: argparse.Namespace, registry: Registry, report: Report) -> None:
@@ -260,6 +265,20 @@ def _handle(definition: WorkloadDefinition, options: argparse.Namespace, registr
             registry=registry,
             links=options.links if options.download else None,
         )
+
+
+def _dataset(name: str, options: argparse.Namespace, registry: Registry) -> dict[str, Any]:
+    """The state of a dataset after the command, in types of JSON."""
+    definition = registry.get(name)
+    store = store_dir(definition, options.data_dir)
+    text = registry.module(name, "prepare").how_to_get(definition) if options.how_to_get else None
+    return {
+        "workload": name,
+        "dataset": definition.dataset,
+        "is_prepared": is_complete(store),
+        "store": str(store),
+        "how_to_get": text,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prints the CPU seconds of `submission_runner.py --help`, of importing the scorer, and of `algoperf.prepare --help`.
+"""Prints the CPU seconds of `submission_runner.py --help`, and of the help of every verb of `algoperf`.
 
 python benchmarks/start_up.py [--repeats=5]
 """
@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from algoperf.cli.verbs import VERBS
+
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "submission_runner.py --help": ["submission_runner.py", "--help"],
-    "python -m scoring.score_submissions --help": ["-m", "scoring.score_submissions", "--help"],
-    "python -m algoperf.prepare --help": ["-m", "algoperf.prepare", "--help"],
+    "algoperf --help": ["-m", "algoperf", "--help"],
+    **{f"algoperf {verb} --help": ["-m", "algoperf", verb, "--help"] for verb in VERBS},
 }
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     for name, arguments in COMMANDS.items():
-        print(f"{name:46s} {statistics.median(cpu_seconds(arguments) for _ in range(repeats)):.3f} s of CPU")
+        print(f"{name:30s} {statistics.median(cpu_seconds(arguments) for _ in range(repeats)):.3f} s of CPU")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Joins result folders into one: studies run on several machines become one board.
 
-python -m scoring.merge --output_dir=OUT DIR [DIR ...] [--renumber_studies] [--public]
+algoperf merge --output_dir=OUT DIR [DIR ...] [--renumber_studies] [--public]
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.records.files import RecordError
 from algoperf.records.json import dumps, read
 from algoperf.records.layout import TRIAL_FILE, is_published_file, study_folder, study_number
@@ -130,8 +131,8 @@ def _renumbered(relative: Path, offsets: dict[str, int], next_study: dict[str, i
     return relative
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scoring.merge", description=__doc__.splitlines()[0])
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="algoperf merge", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sources", nargs="+", type=Path, help="result folders, each <submission>/study_<s>/...")
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--renumber_studies", action="store_true", help="give studies of later folders free numbers")
@@ -140,28 +141,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="only what scoring and readers need: no checkpoints, flags, commands, tracebacks or paths of the machine",
     )
-    args = parser.parse_args(argv)
+    add_json_option(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, 2 where nothing can be merged, 3 where the output cannot be written."""
+    return answer_command("merge", parser(), argv, _run)
+
+
+def _run(options: argparse.Namespace, answer: Answer) -> int:
     try:
-        copies, left_out = plan_merge(args.sources, args.output_dir, renumber_studies=args.renumber_studies)
-        return _copy(copies, left_out, args)
+        copies, left_out = plan_merge(options.sources, options.output_dir, renumber_studies=options.renumber_studies)
+        for issue in left_out:
+            print(issue, file=sys.stderr)
+        count = copy_files(copies, is_public=options.public)
     except (MergeError, OSError) as error:
-        print("\n".join(f"error: {printable(line)}" for line in str(error).splitlines()), file=sys.stderr)
-        return 2 if isinstance(error, MergeError) else 3
+        message = "\n".join(printable(line) for line in str(error).splitlines())
+        return answer.fail(message, status=2 if isinstance(error, MergeError) else 3)
+    answer.result = {
+        "output_dir": str(options.output_dir),
+        "files": count,
+        "left_out": [{"path": printable(issue.path), "message": printable(issue.message)} for issue in left_out],
+    }
+    print(f"merged {len(options.sources)} folders: {count} files in {printable(str(options.output_dir))}")
+    return 0
 
 
-def _copy(copies: list[Copy], left_out: Sequence[LogIssue], args: argparse.Namespace) -> int:
-    for issue in left_out:
-        print(issue, file=sys.stderr)
-    if args.public:
+def copy_files(copies: Sequence[Copy], *, is_public: bool) -> int:
+    """Copies the files, or those of a published board alone and cleaned; returns how many.
+
+    Raises:
+      MergeError: a `trial.json` that is to be cleaned holds no record.
+      OSError: the output cannot be written.
+    """
+    if is_public:
         copies = public_copies(copies)
     for copy in copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
-        if args.public and copy.target.name == TRIAL_FILE:
+        if is_public and copy.target.name == TRIAL_FILE:
             copy.target.write_text(public_record(copy.source), encoding="utf-8")
         else:
             shutil.copyfile(copy.source, copy.target)
-    print(f"merged {len(args.sources)} folders: {len(copies)} files in {printable(str(args.output_dir))}")
-    return 0
+    return len(copies)
 
 
 if __name__ == "__main__":

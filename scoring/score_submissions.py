@@ -1,6 +1,6 @@
 """Scores a folder of logs and writes the leaderboard with its uncertainty.
 
-python -m scoring.score_submissions --submission_directory=DIR --output_dir=scoring_results [--rules=v0.6]
+algoperf score --submission_directory=DIR --output_dir=scoring_results [--rules=v0.6]
 """
 
 import argparse
@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.definition import RULESETS, SELF_TUNING
 from algoperf.records.layout import LAYOUT
 from scoring.board import Board
+from scoring.board_answer import board_answer
 from scoring.clocks import Clock, in_clock
 from scoring.ladder import Passage
 from scoring.log_issues import LogIssue, Severity, printable
@@ -37,26 +39,27 @@ STRICT_FAILURE, NOT_SCORED, NOT_WRITTEN = 1, 2, 3  # exit codes
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, or one of the exit codes STRICT_FAILURE, NOT_SCORED and NOT_WRITTEN."""
-    args = _parser().parse_args(argv)
+    return answer_command("score", parser(), argv, _run)
+
+
+def _run(args: argparse.Namespace, answer: Answer) -> int:
     collecting = gc.isenabled()
     gc.disable()  # hundreds of thousands of objects that all stay would be walked again and again
     try:
-        return _score(args)
+        return _score(args, answer)
     except (LogsError, RulesError, TablesError, ValueError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return NOT_SCORED
+        return answer.fail(printable(str(error)), status=NOT_SCORED)
     except OSError as error:
         where = error.filename or args.output_dir
-        print(f"error: cannot write {printable(str(where))}: {error.strerror}", file=sys.stderr)
-        return NOT_WRITTEN
+        return answer.fail(f"cannot write {printable(str(where))}: {error.strerror}", status=NOT_WRITTEN)
     finally:
         if collecting:
             gc.enable()
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m scoring.score_submissions",
+        prog="algoperf score",
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -112,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"comma list of {', '.join(FORMATS)}: write tidy tables too, and the board in LaTeX",
     )
     add("--report", action=switch, default=True, help="write report.html")
+    add_json_option(parser)
     return parser
 
 
@@ -129,7 +133,7 @@ def _passage(text: str) -> Passage:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _score(args: argparse.Namespace) -> int:
+def _score(args: argparse.Namespace, answer: Answer) -> int:
     formats = _names(args.tables)
     check_formats(formats)
     is_full, is_plain = args.statistics == "full", args.statistics == "none"
@@ -154,6 +158,7 @@ def _score(args: argparse.Namespace) -> int:
         written = write_scores(scores, output_dir)
         written += _write_extra_tables(tree, scores.board, {}, output_dir, formats)
         print_scores(scores)
+        answer.result = board_answer(scores.board, scores.findings, written)
         return _conclude(args, scores.findings, written, output_dir)
 
     from scoring.analysis import analyse  # after the cheap checks: this loads SciPy
@@ -187,6 +192,7 @@ def _score(args: argparse.Namespace) -> int:
 
         written.append(save_results(tree, rules, output_dir / Path(args.save_results_to_filename).name))
     _print_board(analysis)
+    answer.result = board_answer(analysis.board, analysis.findings, written, analysis)
     return _conclude(args, analysis.findings, written, output_dir)
 
 

@@ -28,6 +28,7 @@ SEED_FILE = "seed.json"
 CALIBRATION_FILE = "calibration.json"
 SUBMISSION_FILE = "submission.json"
 PROCESS_FILE = "process.json"
+RUN_CONFIG_FILE = "run.toml"
 MEASUREMENTS = "measurements.csv"
 EVALUATIONS = "eval_measurements.csv"
 TRACES = "traces"
@@ -41,7 +42,7 @@ _CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
 # Every file that a run writes below the folder of a workload; `--overwrite` removes nothing else.
 _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
-    r"(trial|hparams|seed|submission|process|calibration)\.json|(flags|meta_data)_\d+\.json|"
+    r"(trial|hparams|seed|submission|process|calibration)\.json|run\.toml|(flags|meta_data)_\d+\.json|"
     rf"(eval_)?measurements(\.lost-\d+)?\.csv|({TRACES}|wandb)/.+|{EVENTS}\.out\.tfevents\.[^/]+|"
     rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|\.{_TRIAL.pattern}\.lock(\.json)?)"
 )
@@ -155,6 +156,11 @@ def is_published_file(name: str) -> bool:
 def is_run_file(name: str) -> bool:
     """Whether a run writes a file of this name, a path below the folder of a workload or of a trial."""
     return _RUN_FILE.fullmatch(name) is not None
+
+
+def is_checkpoint_folder(name: str) -> bool:
+    """Whether a folder of this name in a trial's folder is a checkpoint, or what an interrupted write left of one."""
+    return re.fullmatch(r"checkpoint_\d+|\.checkpoint_\d+\.partial", name) is not None
 
 
 def is_checkpoint_file(name: str) -> bool:

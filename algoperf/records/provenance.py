@@ -46,12 +46,25 @@ def collect(
       seed: of the trial.
       extra: further entries, the digest of the submission for example; they win over those collected here.
     """
-    memory = _query(psutil.virtual_memory)
     return {
         "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "workload": definition.name,
         "definition_digest": definition.digest(),
+        **machine(device_report),
+        "command": list(sys.argv),
+        **plain(extra, unknown=str),
+    }
+
+
+def machine(device_report: Mapping[str, Any]) -> dict[str, Any]:
+    """Hardware, software and code, ready for JSON.
+
+    Args:
+      device_report: of the backend; empty where none is loaded.
+    """
+    memory = _query(psutil.virtual_memory)
+    return {
         "hardware": {
             "cpu_model": cpu_model(),
             "cpu_cores": _query(lambda: psutil.cpu_count(logical=False)),
@@ -70,8 +83,6 @@ def collect(
             "environment": environment(),
         },
         "code": dict(git_state()),
-        "command": list(sys.argv),
-        **plain(extra, unknown=str),
     }
 
 

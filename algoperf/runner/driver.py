@@ -16,7 +16,7 @@ from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.study import Study
 from algoperf.runner.trial_end import TrialResult
 from algoperf.submissions.loading import locate_submission
-from algoperf.submissions.tuning import Hyperparameters
+from algoperf.submissions.tuning import Hyperparameters, SearchSpace
 
 
 def run(
@@ -94,6 +94,9 @@ def _hyperparameters(
 ) -> list[Hyperparameters | None]:
     if not config.ruleset.tunable:
         return [None]
+    if config.hyperparameters is not None:
+        space = SearchSpace.parse([config.hyperparameters], source="the hyperparameters of the configuration")
+        return [space.draw(1)[0]] * config.num_trials
     space = search_space.for_single_run(config, definition, submission_path, report)
     return list(space.draw(config.num_trials, study=config.study_index))
 

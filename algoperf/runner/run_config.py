@@ -12,8 +12,15 @@ from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 
 DATA_CHOICES = ("auto", "full", "mini")
-_SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "outdated")
-_SINGLE_RUN_FLAGS = ("overwrite", "append_timestamp", "hparam_start_index", "hparam_end_index", "study")
+SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "outdated")
+SINGLE_RUN_FLAGS = (
+    "overwrite",
+    "append_timestamp",
+    "hparam_start_index",
+    "hparam_end_index",
+    "hyperparameters",
+    "study",
+)
 _ONE_TRIAL = {"num_tuning_trials": 1, "hparam_start_index": 0, "hparam_end_index": 1}  # what one trial may be given
 
 
@@ -23,7 +30,13 @@ class ConfigError(UserError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One call of the runner. Fields are the flags of `submission_runner.py`; see there for their meaning."""
+    """One call of the runner. Fields are the settings of `algoperf.runner.settings`; see there for their meaning.
+
+    Attributes:
+      hyperparameters: the point of every trial, instead of those of a search space; None where there is none. No flag:
+        it comes from a `run.toml`.
+      flag_values: all settings as they were given, for the record.
+    """
 
     workload: str
     framework: str
@@ -59,6 +72,7 @@ class RunConfig:
     calibration: str = "auto"
     edition: str = V0_6.name
     matmul_precision: str | None = None
+    hyperparameters: Mapping[str, Any] | None = None
     flag_values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,6 +89,8 @@ class RunConfig:
             raise ConfigError(f"--matmul_precision must be one of {known}, got {self.matmul_precision!r}")
         if not self.ruleset.tunable and self.tuning_search_space is not None:
             raise ConfigError("--tuning_ruleset=self takes no --tuning_search_space; leave it out")
+        if not self.ruleset.tunable and self.hyperparameters is not None:
+            raise ConfigError("--tuning_ruleset=self takes no [hyperparameters]; leave them out")
         if self.num_trials < 1:
             raise ConfigError(f"--num_tuning_trials must be at least 1, got {self.num_trials}")
         if self.max_global_steps is not None and self.max_global_steps < 1:
@@ -144,7 +160,7 @@ def check_flags_apply(values: Mapping[str, Any], suites: Iterable[str]) -> None:
     """
     names, workload = sorted(suites), values["workload"]
     instead = "a suite continues what is there; --outdated and --experiment_name say what to do with earlier results"
-    for flag in _SUITE_FLAGS if workload not in names else _SINGLE_RUN_FLAGS:
+    for flag in SUITE_FLAGS if workload not in names else SINGLE_RUN_FLAGS:
         if values.get(flag) not in (None, "") and values[flag] is not False:
             if workload in names:
                 raise ConfigError(f"--{flag} is for single runs, not for the suite {workload}; {instead}")

@@ -34,6 +34,7 @@ from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import run_trial
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, TrialSettings
 from algoperf.runner.trial_lock import lock_trials
+from algoperf.runner.trial_run_file import write_run_file
 from algoperf.submissions import sources as submission_sources
 from algoperf.submissions.loading import Submission, SubmissionCrashError, load_submission, resolve_batch_size
 from algoperf.submissions.tuning import Hyperparameters
@@ -226,6 +227,8 @@ class Study:
             plan = TrialPlan(**shared, **vars(loaded), data_digest=data_digest)
         if backend.rank == 0:
             _write_trial_inputs(plan or settings, report)
+            if settings.seed == self._trial_seed(number):  # else no seed of a run gives it
+                write_run_file(plan or settings, run_seed=self.seed)
             report(
                 f"trial {number} of {self.trials[-1]}: {self.definition.name}, {backend.framework}, "
                 f"{settings.hyperparameters or 'self-tuning'}"
@@ -243,12 +246,13 @@ class Study:
             definition=self.definition,
             submission_path=self.submission_path,
             hyperparameters=self.points[number - 1],
-            seed=_trial_seed(
-                trial_dir, seeds.trial_seed(self.seed, study=self.config.study_index, trial=number - 1), backend
-            ),
+            seed=_recorded_seed(trial_dir, self._trial_seed(number), backend),
             trial_dir=trial_dir,
             import_submission_s=import_s,
         )
+
+    def _trial_seed(self, number: int) -> int:
+        return seeds.trial_seed(self.seed, study=self.config.study_index, trial=number - 1)
 
 
 def finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
@@ -265,7 +269,7 @@ def _finished_line(result: TrialResult, point: Hyperparameters | None) -> str:
     return f"{'warning: ' if differs else ''}{result.trial_dir} is finished ({result.outcome}){differs}; not run again"
 
 
-def _trial_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
+def _recorded_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:
     """The seed that the trial started with, where it was started before; else the drawn one."""
     path = trial_dir / SEED_FILE
     seed = json.read(path)[_SEED] if backend.rank == 0 and path.is_file() else drawn

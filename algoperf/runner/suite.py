@@ -65,6 +65,7 @@ class SuiteRun:
       launcher: words put before the runner's path, for example `torchrun --nproc_per_node=8`; empty means Python.
       outdated: what to do with finished trials of another submission, workload definition or point; None refuses to
         run while there are any.
+      runner: the script that runs a trial; by default the one that is running.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class SuiteRun:
         launcher: Sequence[str] = (),
         outdated: Outdated | None = None,
         registry: Registry = REGISTRY,
+        runner: Path | None = None,
         report: Report,
     ) -> None:
         self.plan = make_plan(suite, config, num_studies, registry)
@@ -84,6 +86,7 @@ class SuiteRun:
         self._launcher = list(launcher) or [sys.executable]
         self._outdated_choice = outdated
         self._registry = registry
+        self._runner = runner or Path(sys.argv[0]).resolve()
         self._report = report
 
     @property
@@ -91,7 +94,7 @@ class SuiteRun:
         return self.plan.root
 
     @property
-    def _scores_dir(self) -> Path:
+    def scores_dir(self) -> Path:
         return self.root.with_name(self.root.name + "_scores")
 
     @functools.cached_property
@@ -146,7 +149,7 @@ class SuiteRun:
             return 128 + signal.SIGTERM
         self._show_table()
         status = self._score()
-        self._report(f"tables and report: {self._scores_dir}")
+        self._report(f"tables and report: {self.scores_dir}")
         self._report_rules()
         for trial in failed:
             self._report(
@@ -214,7 +217,6 @@ class SuiteRun:
 
     def _command(self, trial: PlannedTrial) -> list[str]:
         config = self._config
-        runner = Path(sys.argv[0]).resolve()
         flags = {name: config.flag_values.get(name) for name in _PASSED_ON}
         flags |= {
             "workload": trial.definition.name,
@@ -230,7 +232,7 @@ class SuiteRun:
             flags["hparam_start_index"] = trial.trial - 1
             flags["hparam_end_index"] = trial.trial
         words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-        return [*self._launcher, str(runner), *words]
+        return [*self._launcher, str(self._runner), *words]
 
     def _result_line(self, trial: PlannedTrial, status: int) -> str:
         record = trial.record
@@ -259,9 +261,9 @@ class SuiteRun:
             f"--num_studies={self.plan.studies}",
             f"--num_trials={self.plan.trials_per_study}",
             f"--tuning_ruleset={self._config.tuning_ruleset}",
-            f"--output_dir={self._scores_dir}",
+            f"--output_dir={self.scores_dir}",
         ]
-        return subprocess.run(command, check=False, cwd=Path(sys.argv[0]).resolve().parent).returncode
+        return subprocess.run(command, check=False, cwd=self._runner.parent).returncode
 
 
 class _StopSignals:

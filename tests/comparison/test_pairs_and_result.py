@@ -1,11 +1,15 @@
 """What two runs say of each other, and what the end of a comparison shows."""
 
+import json
 import math
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
+import algoperf
+from algoperf.compare import comparison_as_json
 from algoperf.comparison.betting import Verdict
 from algoperf.comparison.pairs import MAX_RATIO, CrashedRunError, Pair, RunEnd, steps_that_decide
 from algoperf.comparison.result import Comparison
@@ -154,6 +158,14 @@ def test_a_workload_that_one_of_the_two_misses_is_shown_as_missed():
     assert "missed" in text
     assert "its time to target is at least 1.50 times the other's" in text
     assert "nan" not in text + comparison([], Verdict.UNDECIDED, "the time is up").text()
+
+
+@pytest.mark.parametrize("pairs", [[], [pair(MISSED, reached(1000))], [pair(reached(800), reached(1000))]])
+def test_as_json_it_is_what_the_schema_describes(pairs):
+    schema = json.loads((Path(algoperf.__file__).parent / "cli/schema.json").read_text())
+    answer = comparison_as_json(comparison(pairs, Verdict.UNDECIDED))
+    jsonschema.validate(answer, {"$ref": "#/$defs/compare", "$defs": schema["$defs"]})
+    json.dumps(answer, allow_nan=False)
 
 
 def test_a_crash_is_an_error_and_no_defeat(tmp_path):

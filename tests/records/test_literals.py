@@ -21,11 +21,13 @@ KEYS = {entry.name for kind in (TrialRecord, Ledger) for entry in fields(kind)}
 OWN_KEYS = {"best_validation", "time_to_target_s", "submission_time_s", *(entry.name for entry in fields(Ledger))}
 FOLDERS = ("study_", "trial_", "flags_", "meta_data_")
 METRIC_PREFIXES = tuple(f"{columns.split_name(split)}/" for split in Split)
-# Names of other things that are spelled alike: an argument of submissions, entries of a checkpoint, headings of tables.
+# Names of other things that are spelled alike: an argument of submissions, entries of a checkpoint, headings, a verb.
 SPELLED_ALIKE = {
     ("algoperf/submissions/loading.py", columns.GLOBAL_STEP),
     ("algoperf/comparison/stepping.py", columns.GLOBAL_STEP),
     ("algoperf/harness/run_state.py", columns.GLOBAL_STEP),
+    ("algoperf/cli/verbs.py", columns.SCORE),
+    ("scoring/board_answer.py", columns.SCORE),
     ("scoring/differences.py", columns.SCORE),
     ("scoring/placement.py", columns.SCORE),
     ("scoring/report/__init__.py", "time_to_target_s"),

@@ -69,7 +69,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def script(page: Path) -> str:
     """The page's commands as one script; a Python block with a file name in its first line is written to that file."""
-    parts = ['python() { "$PYTHON" "$@"; }', 'torchrun() { "$PYTHON" -m torch.distributed.run "$@"; }']
+    commands = {"python": "", "algoperf": "-m algoperf", "torchrun": "-m torch.distributed.run"}
+    parts = [f'{name}() {{ "$PYTHON" {words} "$@"; }}' for name, words in commands.items()]
     for block in blocks(page):
         file = re.match(r"# ([\w/]+\.py)\n", block.text)
         if block.language == "python" and file:
