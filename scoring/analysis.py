@@ -18,6 +18,7 @@ from scoring.outcomes import censored_at_s, ending
 from scoring.placement import Placement, place_submissions
 from scoring.provenance import ProvenanceRow, provenance_rows
 from scoring.published import PublishedBoard
+from scoring.record_findings import record_findings
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
 from scoring.statistics import sensitivity
@@ -171,7 +172,7 @@ def analyse(
         differences=differences(boards[Mode.ALGOPERF], board),
         submission_info=infos,
         placement=None if against is None else place_submissions(boards[mode], against),
-        findings=sorted([*log_issues_of(tree, board), *validity, *info_issues]),
+        findings=sorted([*log_issues_of(tree, board), *validity, *record_findings(tree, rules), *info_issues]),
         ladder=score_ladder(tree, board, seed=seed, replicates=replicates, passage=passage) if passage else None,
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,

@@ -9,6 +9,7 @@ from typing import Any
 from algoperf.records import json, layout
 from algoperf.records.files import RecordError
 from algoperf.records.trial import TrialRecord
+from algoperf.records.verification import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Companions:
       record: of this project's harness; logs of AlgoPerf have none.
       meta_data, flags: of the last process that worked on the trial.
       hyperparameters: `hparams.json`.
+      verification: what `python -m algoperf.verify` left.
       unreadable: names of the files that cannot be read, with the reason.
     """
 
@@ -26,6 +28,7 @@ class Companions:
     meta_data: Mapping[str, Any] | None
     flags: Mapping[str, Any] | None
     hyperparameters: Mapping[str, Any] | None
+    verification: Verification | None
     unreadable: tuple[str, ...]
 
 
@@ -65,5 +68,6 @@ def read_companions(trial_dir: Path) -> Companions:
         meta_data=content(layout.newest_meta_data_name(names)),
         flags=content(layout.newest_flags_name(names)),
         hyperparameters=content(layout.HYPERPARAMETERS_FILE),
+        verification=Verification.read(trial_dir) if layout.VERIFICATION_FILE in names else None,
         unreadable=tuple(unreadable),
     )

@@ -22,6 +22,7 @@ from scoring.logs import Trial
 from scoring.outcomes import ending
 from scoring.placement import Placement, placement_markdown, placement_table
 from scoring.profiles import profile, tau_grid
+from scoring.record_findings import verification_counts, verification_markdown
 from scoring.scores_only import write_board_tables
 from scoring.submission_info import info_markdown
 from scoring.times import first_reached, own_budget_s
@@ -118,6 +119,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "schema_version": RESULTS_SCHEMA_VERSION,
         "mode": str(board.mode),
         "verdict": verdict(analysis),
+        **({"verification": counts} if (counts := verification_counts(analysis.tree)) else {}),
         "seed": analysis.seed,
         "replicates": analysis.replicates,
         "rules": _rules_json(analysis),
@@ -202,6 +204,9 @@ def leaderboard_markdown(analysis: Analysis) -> str:
         lines += ["", "## Who submitted", "", *info_markdown(analysis.submission_info, order, markdown)]
     doubts = validity_markdown(analysis.findings, analysis.tree, board.rules)
     lines += ["", "## May its runs be compared?", "", *map(markdown, doubts)]
+    verified = verification_markdown(analysis.tree)
+    if verified:
+        lines += ["", "## Verification", "", *map(markdown, verified)]
     lines += ["", "## What this board can and cannot show", ""]
     lines += [f"- {statement}" for statement in analysis.statements]
     lines += ["", f"Findings and differences between scoring modes: {len(analysis.findings)} and "]

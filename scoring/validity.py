@@ -15,6 +15,7 @@ from algoperf.records.layout import study_folder
 from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogTree, Trial
 from scoring.provenance import DEFINITION, ProvenanceRow, recorded_digest
+from scoring.record_findings import CODES as RECORD_CODES
 from scoring.rules import Rules, TuningRule, WorkloadRule
 
 _BUDGET, _MAX_RUNTIME, _BUDGET_STEPS = "budget (s)", "maximum runtime (s)", "budget (reference steps)"
@@ -89,7 +90,7 @@ def validity_issues(
 
 def validity_markdown(findings: Sequence[LogIssue], tree: LogTree, rules: Rules) -> list[str]:
     """The section of the board that says whether its runs may be compared: errors and warnings, and what is unknown."""
-    doubts = [f for f in findings if f.code in CODES and f.severity is not Severity.NOTE]
+    doubts = [f for f in findings if f.code in CODES | RECORD_CODES and f.severity is not Severity.NOTE]
     scored = [t for t in tree.trials if t.workload in rules.scored_workloads]
     silent = sum(recorded_budget_s(t, 1.0) is None for t in scored)
     lines = [f"- {f.severity}: {f.path}: {f.message}" for f in doubts]

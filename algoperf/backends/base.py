@@ -185,6 +185,12 @@ class Backend(Protocol):
         cannot be read. PyTorch restores into the template's objects."""
         ...
 
+    def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads `model_params` and `model_state` alone, which needs nothing of the submission that wrote them.
+
+        `template` has both, freshly initialised. Raises as `load_state` does."""
+        ...
+
     # -- provenance
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
         """Writes a profiler trace of the block into `directory` (JAX; nothing in PyTorch)."""

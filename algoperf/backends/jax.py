@@ -209,6 +209,10 @@ class JaxBackend:
         state: dict[str, Any] = _checkpoint_module().load(directory, template)
         return state
 
+    def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        model: dict[str, Any] = _checkpoint_module().load_model(directory, template)
+        return model
+
     # -- provenance
 
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:

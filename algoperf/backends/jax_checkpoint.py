@@ -107,6 +107,35 @@ def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+def load_model(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+    """As `load`, with the entries of `template` alone, whose structure no submission changes: parameters and state.
+
+    Raises:
+      StateMismatchError: the checkpoint has other leaves or shapes.
+      ValueError: the files are unreadable.
+    """
+    content = json.loads((directory / _LEAVES).read_text())
+    records = content if isinstance(content, list) else content["leaves"]
+    stored = [record for record in records if _is_stored(record)]
+    as_arrays = {_name(index): ocp.RestoreArgs(restore_type=np.ndarray) for index in range(len(stored))}
+    arrays = dict(
+        zip((r["path"] for r in stored), _read_arrays(directory.absolute() / _ARRAYS, as_arrays), strict=True)
+    )
+    by_path = {record["path"]: record for record in records}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(dict(template))
+    values = []
+    for path, leaf in leaves:
+        text = jax.tree_util.keystr(path)
+        if text not in by_path:
+            raise StateMismatchError(f"the checkpoint has no {text}; it is of another model")
+        value = _value(by_path[text], leaf, arrays.get(text))
+        if _shape_and_dtype(value)[0] != _shape_and_dtype(leaf)[0]:
+            raise StateMismatchError(f"the checkpoint's {text} has another shape; it is of another model")
+        values.append(jax.device_put(value, leaf.sharding) if isinstance(leaf, jax.Array) else value)
+    model: dict[str, Any] = jax.tree_util.tree_unflatten(structure, values)
+    return model
+
+
 def _entries(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: state[name] for name in _ENTRIES}
 

@@ -258,6 +258,9 @@ class TorchBackend:
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
         return torch_checkpoint.load(directory, template, rank=self.rank, num_ranks=self.world_size, device=self.device)
 
+    def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        return torch_checkpoint.load_model(directory, template, device=self.device)
+
     # -- provenance
 
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:

@@ -68,13 +68,25 @@ def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: 
         )
     own_file = directory / _rank_file(rank)
     own = _read(own_file, device) if own_file.exists() else whole
-    module = template["model_params"]
+    module = _loaded_module(template["model_params"], whole)
+    restored = {name: torch_state.decode(own[name], template[name], name) for name in _PER_RANK}
+    return {"model_params": module, **restored}
+
+
+def load_model(directory: Path, template: Mapping[str, Any], *, device: Any) -> dict[str, Any]:
+    """As `load`, of rank 0 and without the optimizer state."""
+    whole = _read(directory / _STATE, device)
+    name = "model_state"
+    module = _loaded_module(template["model_params"], whole)
+    return {"model_params": module, name: torch_state.decode(whole[name], template[name], name)}
+
+
+def _loaded_module(module: Any, whole: Mapping[str, Any]) -> Any:
     try:
         unwrapped(module).load_state_dict(whole["model_params"])
     except RuntimeError as error:
         raise StateMismatchError(f"the checkpoint's model does not fit this run: {error}") from error
-    restored = {name: torch_state.decode(own[name], template[name], name) for name in _PER_RANK}
-    return {"model_params": module, **restored}
+    return module
 
 
 def _write(value: dict[str, Any], path: Path) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from algoperf.backends.base import Backend, UnsavableStateError
+from algoperf.definition import Split
 from algoperf.errors import UserError
 from algoperf.harness.run_state import RunState
 from algoperf.ownership import ForeignFilesError, remove_folder
+from algoperf.records.columns import metric_column
 from algoperf.records.files import reason
 from algoperf.records.layout import is_checkpoint_file
 from algoperf.records.run_state import RUN_STATE_FILE, RunStateRecord
@@ -56,12 +58,16 @@ class Checkpointer:
       trial_dir: folder of the trial.
       backend: saves and loads device state; all ranks call, rank 0 writes the rest.
       keep_all: keep every checkpoint instead of the newest two (the older of them is the fallback).
+      keep_at_target: also keep the one of the first evaluation that reached the validation target.
     """
 
-    def __init__(self, trial_dir: Path, backend: Backend, *, keep_all: bool = False) -> None:
+    def __init__(
+        self, trial_dir: Path, backend: Backend, *, keep_all: bool = False, keep_at_target: bool = False
+    ) -> None:
         self._trial_dir = trial_dir
         self._backend = backend
         self._keep_all = keep_all
+        self._keep_at_target = keep_at_target
 
     def save(self, step: int, run_state: RunState) -> None:
         """Writes the checkpoint of `step`.
@@ -85,11 +91,11 @@ class Checkpointer:
             self._backend.barrier()
             if is_writer:
                 (partial / RUN_STATE_FILE).write_text(json.dumps(record.as_json()))
-                _write_manifest(partial)
+                write_manifest(partial)
                 remove_folder(final, is_checkpoint_file)
                 partial.rename(final)
                 _sync(self._trial_dir)
-                self._prune()
+                self._prune(_step_at_target(run_state) if self._keep_at_target else None)
             self._backend.barrier()
         except OSError as error:
             raise CheckpointError(f"cannot write {final}: {reason(error)}") from error
@@ -121,9 +127,9 @@ class Checkpointer:
           StateMismatchError: it was written by another submission or workload.
         """
         damaged: list[str] = []
-        for step, path in sorted(self._step_folders(), reverse=True):
+        for step, path in sorted(checkpoint_folders(self._trial_dir), reverse=True):
             try:
-                _check_manifest(path)
+                check_manifest(path)
                 record = RunStateRecord.from_json(json.loads((path / RUN_STATE_FILE).read_text()), source=path.name)
                 device_state = self._backend.load_state(path / "state", template)
             except (OSError, ValueError, KeyError, CheckpointError) as error:
@@ -133,16 +139,32 @@ class Checkpointer:
             return FoundCheckpoint(checkpoint=checkpoint, damaged=tuple(damaged))
         return FoundCheckpoint(checkpoint=None, damaged=tuple(damaged))
 
-    def _step_folders(self) -> list[tuple[int, Path]]:
-        matches = ((_NAME.fullmatch(path.name), path) for path in self._trial_dir.iterdir())
-        return [(int(match[1]), path) for match, path in matches if match]
-
-    def _prune(self) -> None:
+    def _prune(self, retained_step: int | None) -> None:
         if not self._keep_all:
-            written = [(step, path) for step, path in self._step_folders() if (path / _MANIFEST).exists()]
-            for _, path in sorted(written, reverse=True)[_NUM_RETAINED:]:
+            written = [
+                (step, path) for step, path in checkpoint_folders(self._trial_dir) if (path / _MANIFEST).exists()
+            ]
+            for step, path in sorted(written, reverse=True)[_NUM_RETAINED:]:
+                if step == retained_step:
+                    continue
                 with contextlib.suppress(ForeignFilesError):  # a folder with files of a person is left as it is
                     remove_folder(path, is_checkpoint_file)
+
+
+def _step_at_target(run_state: RunState) -> int | None:
+    """Step of the first evaluation that reached the validation target, as scoring counts it."""
+    definition = run_state.stopping.definition
+    column = metric_column(Split.VALIDATION, definition.metric.name)
+    for step, row in run_state.training.eval_results:
+        if definition.metric.reached(row[column], definition.validation_target):
+            return step
+    return None
+
+
+def checkpoint_folders(trial_dir: Path) -> list[tuple[int, Path]]:
+    """Step and folder of every checkpoint of a trial."""
+    matches = ((_NAME.fullmatch(path.name), path) for path in trial_dir.iterdir())
+    return [(int(match[1]), path) for match, path in matches if match]
 
 
 @contextlib.contextmanager
@@ -160,7 +182,8 @@ def remove_partial_checkpoints(trial_dir: Path) -> None:
             remove_folder(partial, is_checkpoint_file)
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
+    """Writes the manifest of a checkpoint, and waits until all its files are on the disk."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "crc32": _crc32(path)}
@@ -170,7 +193,13 @@ def _write_manifest(folder: Path) -> None:
     _sync(manifest)
 
 
-def _check_manifest(folder: Path) -> None:
+def check_manifest(folder: Path) -> None:
+    """Compares the files of a checkpoint with its manifest.
+
+    Raises:
+      CheckpointError: a file is missing or has another checksum.
+      OSError, ValueError, KeyError: the manifest cannot be read.
+    """
     for name, entry in json.loads((folder / _MANIFEST).read_text()).items():
         path = folder / name
         if not path.is_file():

@@ -29,6 +29,7 @@ CALIBRATION_FILE = "calibration.json"
 SUBMISSION_FILE = "submission.json"
 PROCESS_FILE = "process.json"
 RUN_CONFIG_FILE = "run.toml"
+VERIFICATION_FILE = "verification.json"
 MEASUREMENTS = "measurements.csv"
 EVALUATIONS = "eval_measurements.csv"
 TRACES = "traces"
@@ -42,7 +43,7 @@ _CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
 # Every file that a run writes below the folder of a workload; `--overwrite` removes nothing else.
 _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
-    r"(trial|hparams|seed|submission|process|calibration)\.json|run\.toml|(flags|meta_data)_\d+\.json|"
+    r"(trial|hparams|seed|submission|process|calibration|verification)\.json|run\.toml|(flags|meta_data)_\d+\.json|"
     rf"(eval_)?measurements(\.lost-\d+)?\.csv|({TRACES}|wandb)/.+|{EVENTS}\.out\.tfevents\.[^/]+|"
     rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|\.{_TRIAL.pattern}\.lock(\.json)?)"
 )
@@ -150,7 +151,10 @@ def newest_meta_data_name(names: Iterable[str]) -> str | None:
 
 def is_published_file(name: str) -> bool:
     """Whether a file of a trial is part of a published board: evaluations, hyperparameters, meta data, the record."""
-    return name in (EVALUATIONS, HYPERPARAMETERS_FILE, TRIAL_FILE) or _META_DATA.fullmatch(name) is not None
+    return (
+        name in (EVALUATIONS, HYPERPARAMETERS_FILE, TRIAL_FILE, VERIFICATION_FILE)
+        or _META_DATA.fullmatch(name) is not None
+    )
 
 
 def is_run_file(name: str) -> bool:

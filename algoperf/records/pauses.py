@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 _MAX_NAMES = 16
+_LISTS = ("foreign_threads", "foreign_processes", "violations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class PauseSummary:
       foreign_threads, foreign_processes: names of foreign threads of Python and child processes, at most 16, sorted.
       max_foreign_threads, max_foreign_processes: largest number at the beginning of a pause.
       foreign_cpu_s, max_foreign_cpu_s: CPU seconds that they used during pauses, in all and in one pause.
+      violations: of rules, as far as a pause shows them, each with the ID of the rule; at most 16.
     """
 
     num_pauses: int = 0
@@ -31,6 +33,7 @@ class PauseSummary:
     max_foreign_processes: int = 0
     foreign_cpu_s: float = 0.0
     max_foreign_cpu_s: float = 0.0
+    violations: Sequence[str] = ()
 
     def with_pause(
         self, *, seconds: float, threads: Sequence[str] = (), processes: Sequence[str] = (), cpu_s: float = 0.0
@@ -49,13 +52,18 @@ class PauseSummary:
             max_foreign_cpu_s=max(self.max_foreign_cpu_s, cpu_s),
         )
 
+    def with_violations(self, violations: Sequence[str]) -> "PauseSummary":
+        """The summary with further violations; those that are known already are not repeated."""
+        new = [violation for violation in dict.fromkeys(violations) if violation not in self.violations]
+        return replace(self, violations=(*self.violations, *new)[:_MAX_NAMES])
+
     def as_json(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `as_json`; raises TypeError for unknown entries."""
-        names = {name: tuple(values.get(name, ())) for name in ("foreign_threads", "foreign_processes")}
+        names = {name: tuple(values.get(name, ())) for name in _LISTS}
         return cls(**{**values, **names})
 
 

@@ -104,6 +104,7 @@ class RunStateRecord:
                 entries = _nested(entries)
             if version < _FIRST_WITH_PAUSES:
                 entries["pauses"] = PauseSummary().as_json()
+            entries["pauses"] = {**PauseSummary().as_json(), **entries["pauses"]}
             if version < _FIRST_WITH_EDITION:
                 entries |= {"edition": V0_6.name, "matmul_precision": None, "algoperf_version": None}
             return cls(**entries)

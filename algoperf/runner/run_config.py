@@ -57,6 +57,7 @@ class RunConfig:
     deterministic: bool = False
     save_checkpoints: bool = True
     save_intermediate_checkpoints: bool = False
+    keep_checkpoint_at_target: bool = False
     resume_last_run: bool = False
     overwrite: bool = False
     append_timestamp: bool = False

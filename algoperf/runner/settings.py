@@ -106,6 +106,12 @@ _TABLE = (
     Setting(
         "save_intermediate_checkpoints", "Keep every checkpoint instead of the newest two.", default=False, kind=bool
     ),
+    Setting(
+        "keep_checkpoint_at_target",
+        "Also keep the checkpoint of the first evaluation on the validation target, so that it can be verified.",
+        default=False,
+        kind=bool,
+    ),
     Setting("resume_last_run", "Continue in an existing experiment folder.", default=False, kind=bool),
     Setting(
         "overwrite",

@@ -38,6 +38,7 @@ _PASSED_ON = (
     "deterministic",
     "save_checkpoints",
     "save_intermediate_checkpoints",
+    "keep_checkpoint_at_target",
     "use_wandb",
     "use_tensorboard",
     "max_global_steps",

@@ -154,7 +154,12 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
         recorder=recorder,
         input_queue=input_queue,
         checkpointer=(
-            Checkpointer(plan.trial_dir, backend, keep_all=config.save_intermediate_checkpoints)
+            Checkpointer(
+                plan.trial_dir,
+                backend,
+                keep_all=config.save_intermediate_checkpoints,
+                keep_at_target=config.keep_checkpoint_at_target,
+            )
             if config.save_checkpoints
             else None
         ),

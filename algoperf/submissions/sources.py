@@ -37,7 +37,7 @@ def source_files(module: ModuleType) -> dict[str, str]:
     for name, file in _imported(module):
         if file not in labels:
             labels[file] = _label(name, file, folder)
-    return {label: _file_digest(file) for file, label in sorted(labels.items(), key=lambda entry: entry[1])}
+    return {label: file_digest(file) for file, label in sorted(labels.items(), key=lambda entry: entry[1])}
 
 
 def python_files(path: Path) -> dict[str, Path]:
@@ -98,7 +98,8 @@ def _label(name: str, file: Path, folder: Path) -> str:
     return Path(os.path.relpath(file, folder)).as_posix()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Hash of one file (16 hex digits), `unreadable` where it cannot be read."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     except OSError as error:

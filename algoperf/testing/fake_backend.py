@@ -125,6 +125,10 @@ class FakeBackend:
         state: dict[str, Any] = pickle.loads((directory / _STATE_FILE).read_bytes())
         return state
 
+    def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        state = self.load_state(directory, template)
+        return {name: state[name] for name in ("model_params", "model_state")}
+
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
 

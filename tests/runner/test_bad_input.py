@@ -177,7 +177,7 @@ def test_full_disk_ends_the_run_and_keeps_earlier_checkpoints(framework, tmp_pat
     def no_space(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_write_manifest", no_space)
+    monkeypatch.setattr(checkpoint, "write_manifest", no_space)
     message = refused(tmp_path, framework, registry=endless(), max_global_steps=9, resume_last_run=True)
     assert "No space left on device" in message
     assert (folder / "checkpoint_5" / "manifest.json").is_file()
