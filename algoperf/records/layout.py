@@ -33,6 +33,7 @@ VERIFICATION_FILE = "verification.json"
 MEASUREMENTS = "measurements.csv"
 EVALUATIONS = "eval_measurements.csv"
 TRACES = "traces"
+SUITE_FOLDER = ".suite"  # next to the studies: what a suite keeps about its jobs
 EVENTS = "events"
 _STUDY = re.compile(r"study_(\d+)")
 _TRIAL = re.compile(r"trial_(\d+)")

@@ -29,6 +29,7 @@ _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 10
 # What changes speed or numerics from outside. No other variable is recorded: they may hold secrets.
 _ENVIRONMENT = ("CUDA_", "JAX_", "LIBTPU_", "MKL_", "NCCL_", "OMP_", "PYTORCH_", "TORCH", "XLA_")
+PLACEMENT_VARIABLE = "ALGOPERF_PLACEMENT"  # JSON, set by the executor of a suite
 _GPU_PLATFORMS = ("cuda", "gpu", "rocm")
 _COSTLY_PROPERTIES = frozenset({"model_params_types", "param_shapes"})
 
@@ -53,6 +54,7 @@ def collect(
         "definition_digest": definition.digest(),
         **machine(device_report),
         "command": list(sys.argv),
+        "placement": placement(),
         **plain(extra, unknown=str),
     }
 
@@ -138,6 +140,12 @@ def package_versions() -> dict[str, str | None]:
 def environment() -> dict[str, str]:
     """The environment variables that change speed or numerics, sorted."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_ENVIRONMENT)}
+
+
+def placement() -> Any:
+    """Where a suite put this run, and beside what: job, machine, cores, GPUs, neighbours; None for a single run."""
+    text = os.environ.get(PLACEMENT_VARIABLE)
+    return None if text is None else _query(lambda: json.loads(text))
 
 
 def cpu_model() -> str | None:

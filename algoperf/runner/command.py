@@ -1,9 +1,7 @@
 """What a call of the runner does once its settings are known: a single run or a suite, and how it ended."""
 
-import importlib.util
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,8 @@ from algoperf.records.outcome import Outcome
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import report_to_stderr
 from algoperf.runner import driver, summary
+from algoperf.runner.executors.choice import LOCAL, choose_executor
+from algoperf.runner.executors.resources import ResourceTable
 from algoperf.runner.parent import end_with_suite
 from algoperf.runner.run_config import ConfigError, RunConfig, check_flags_apply
 from algoperf.runner.suite import SuiteRun
@@ -93,22 +93,20 @@ def _run_suite(config: RunConfig, values: Mapping[str, Any]) -> CommandEnd:
         launcher = shlex.split(values["launcher"])
     except ValueError as error:
         raise ConfigError(f"--launcher={values['launcher']}: {error}; expected words as in a shell") from error
+    executor, resources = values.get("executor") or LOCAL, values.get("resources")
+    suite = choose_suite(config.workload, config, report_to_stderr, is_dry_run=dry_run)
     run = SuiteRun(
-        choose_suite(config.workload, config, report_to_stderr, is_dry_run=dry_run),
+        suite,
         config,
         num_studies=values["num_studies"],
         launcher=launcher,
         outdated=values["outdated"] and Outdated(values["outdated"]),
-        runner=_runner_file(),
+        executor=choose_executor(executor),
+        executor_name=executor,
+        resources=ResourceTable.read(resources and Path(resources), suite.workloads),
         report=report_to_stderr,
     )
     if dry_run:
         run.show_plan()
         return CommandEnd(status=0, suite=run)
     return CommandEnd(status=run.run(), suite=run)
-
-
-def _runner_file() -> Path:
-    """The script that each trial of a suite is run with."""
-    spec = importlib.util.find_spec("submission_runner")
-    return Path(spec.origin if spec is not None and spec.origin is not None else sys.argv[0]).resolve()

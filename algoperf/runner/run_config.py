@@ -12,7 +12,7 @@ from algoperf.errors import UserError
 from algoperf.records.layout import study_number
 
 DATA_CHOICES = ("auto", "full", "mini")
-SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "outdated")
+SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "executor", "resources", "outdated")
 SINGLE_RUN_FLAGS = (
     "overwrite",
     "append_timestamp",

@@ -174,8 +174,17 @@ _TABLE = (
     ),
     Setting("num_studies", "With a suite: studies to run. Default: as the ruleset says.", kind=int, at_least=1),
     Setting(
-        "launcher", "With a suite: command before each run, for example 'torchrun --nproc_per_node=8'.", default=""
+        "launcher",
+        "With a suite: command before each run, for example 'torchrun --nproc_per_node=8'; 'nodes' starts a process "
+        "for each GPU (PyTorch) or node (JAX) on all nodes of a job. Default: what --resources asks for needs.",
+        default="",
     ),
+    Setting(
+        "executor",
+        "With a suite: local (one run at a time; the default), local:N (N at a time, each on cores or GPUs of its "
+        "own), slurm (a job for each run), or print (write scripts for sbatch and start nothing).",
+    ),
+    Setting("resources", "With a suite: TOML file of what each run asks of a cluster, see docs/cluster.md."),
 )
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in _TABLE})
 

@@ -25,6 +25,10 @@ from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.submissions.loading import locate_submission
 from algoperf.submissions.tuning import Hyperparameters, SearchSpace
 
+# Evaluations, checkpoints and logging, seconds for each second of the budget; and building a model, compiling it and
+# the final evaluation, seconds. Round figures for estimates and time limits only.
+EVALUATION_SHARE = 0.25
+SET_UP_S = 30.0
 _READ_DIGEST = (
     "import sys; from algoperf.submissions.loading import load_submission; "
     "print(load_submission(sys.argv[1]).source_digest)"
@@ -75,6 +79,12 @@ class PlannedTrial:
     def is_finished(self) -> bool:
         outcome = self.outcome
         return outcome is not None and outcome.is_final
+
+    def longest_s(self, *, starts_anew: bool = False) -> float:
+        """Upper bound on the wall time that it still takes: the budget, set-up and pauses."""
+        record = None if starts_anew else self.record
+        spent_s = record.submission_time_s if record else 0.0
+        return max(self.budget_s - spent_s, 0.0) * (1 + EVALUATION_SHARE) + SET_UP_S
 
     def changes(self, submission_digest: str) -> list[str]:
         """What differs between the finished trial and one of now; empty where nothing does.

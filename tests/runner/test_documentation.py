@@ -20,7 +20,7 @@ FENCE = re.compile(
     r"(?:^<!-- (?P<marker>first|not run): (?P<note>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
-LANGUAGES = {"bash", "python", "json", "toml", "text"}
+LANGUAGES = {"bash", "python", "json", "toml", "text", "yaml"}
 LONGEST_LINE = 140
 
 
