@@ -95,5 +95,5 @@ def test_a_split_of_another_size_is_an_error(tmp_path, molecule_dir, tiny_defini
 
 
 def test_without_a_source_the_error_tells_how_to_get_it(tmp_path):
-    with pytest.raises(StoreError, match="tfds build ogbg_molpcba"):
+    with pytest.raises(StoreError, match="prepare ogbg --download"):
         prepare.prepare(OGBG, tmp_path, source_dir=None, num_workers=1, report=lambda message: None)

@@ -1,4 +1,4 @@
-"""The TFDS dataset `ogbg_molpcba` to a store; the mini's generated molecules to the same layout first."""
+"""OGB's archive or the TFDS dataset `ogbg_molpcba` to a store; the mini generates such a dataset."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dat
 from algoperf.definition import Split, Tier, WorkloadDefinition
 from algoperf.ownership import generate_once
 from algoperf.reporting import Report
+from workloads.ogbg.archive import ARCHIVE, has_archive, read_archive
 from workloads.ogbg.data import MISSING_LABEL, generator_facts
 from workloads.ogbg.definition import NUM_EDGE_FEATURES, NUM_NODE_FEATURES, MoleculeData
 
@@ -40,7 +41,7 @@ def prepare(
     Bonds are stored in both directions: of each graph all as given, then all reversed.
 
     Raises:
-      StoreError: no TFDS dataset under `source_dir`, or a split of another size than the definition's.
+      StoreError: no raw dataset under `source_dir`, or a split of another size than the definition's.
       BadGraphError: a graph without atoms, over the size limits, with a bond to an atom that it does not have, with a
         feature that is not a small whole number, or with a label other than 0, 1 and NaN.
     """
@@ -52,9 +53,7 @@ def prepare(
     source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
         raise StoreError(f"no raw data of {definition.name} under {data_dir}. {how_to_get(definition)}")
-    folder = find_tfds_dataset(source_dir, definition.data.builder)
-    required = ("num_nodes", "node_feat", "edge_feat", "edge_index", "labels")
-    splits = {split: TfdsSplit(folder, str(split), required=required) for split in _SPLITS}
+    folder, splits = _open_raw(definition, source_dir)
     for split, examples in splits.items():
         if len(examples) != definition.splits[split]:
             raise StoreError(
@@ -64,16 +63,26 @@ def prepare(
     write_store(definition, new_store_dir(definition, data_dir), splits, report, source=f"{folder}: ")
 
 
+def _open_raw(definition: WorkloadDefinition, source_dir: Path) -> tuple[Path, Mapping[Split, Sequence[Example]]]:
+    """The archive of OGB or the TFDS dataset, which hold the same graphs in the same order, and where it is."""
+    if has_archive(source_dir):
+        return source_dir / ARCHIVE, read_archive(source_dir, definition.model.num_tasks)
+    folder = find_tfds_dataset(source_dir, definition.data.builder)
+    required = ("num_nodes", "node_feat", "edge_feat", "edge_index", "labels")
+    return folder, {split: TfdsSplit(folder, str(split), required=required) for split in _SPLITS}
+
+
 def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
     """See `algoperf.data.source.PrepareModule`."""
-    return first_folder(folder, ("ogbg",), lambda root: has_tfds_dataset(root, definition.data.builder))
+    builder = definition.data.builder
+    return first_folder(folder, ("ogbg",), lambda root: has_archive(root) or has_tfds_dataset(root, builder))
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:
     return (
-        "ogbg-molpcba is a download of 37 MB and takes 830 MB as a TFDS dataset. On a machine with TensorFlow: "
-        "tfds build ogbg_molpcba --file_format=array_record --data_dir=FOLDER; then "
-        f"python -m algoperf.prepare {definition.name} --data_dir=DIR --source_dir=FOLDER"
+        f"python -m algoperf.prepare {definition.name} --download --accept_licenses --data_dir=DIR downloads OGB's "
+        f"{ARCHIVE} (40 MB) and prepares it. Or put it, or the TFDS dataset {definition.data.builder}, into a folder "
+        "and add --source_dir=FOLDER."
     )
 
 
