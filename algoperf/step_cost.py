@@ -8,21 +8,16 @@ of a preconditioner) is counted whole. The cost is the median of the cycles' rat
 """
 
 import argparse
-import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from algoperf.backends import base
 from algoperf.comparison.step_cost import (
     CYCLES,
     PERIOD,
-    SCHEMA_VERSION,
-    RelativeStepCost,
     StepCostError,
-    read,
     relative_cost,
 )
 from algoperf.comparison.stepping import SteppedSubmission
@@ -30,6 +25,7 @@ from algoperf.definition import FRAMEWORKS, JAX
 from algoperf.edition import V0_6, MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records import json
+from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.runner.run_config import default_submission
 from algoperf.submissions.loading import load_submission
@@ -49,8 +45,8 @@ def measure(
     max_s: float = math.inf,
     matmul_precision: MatmulPrecision = V0_6.matmul_precision,
     registry: Registry = REGISTRY,
-) -> dict[str, Any]:
-    """What the command writes: provenance and a `RelativeStepCost` for each workload.
+) -> StepCosts:
+    """The cost of a step on each workload, with provenance.
 
     Args:
       submission_path, reference_path: as of the runner; None means the reference NadamW.
@@ -77,14 +73,13 @@ def measure(
         costs[definition.name] = relative_cost(*stepped, period=period, cycles=cycles, max_s=max_s)
         del stepped
         backend.reset_memory()
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "framework": framework,
-        "submission_digest": mine.source_digest,
-        "reference_digest": reference.source_digest,
-        "device": json.plain(backend.device_report(), unknown=str),
-        "step_costs": {name: dataclasses.asdict(cost) for name, cost in costs.items()},
-    }
+    return StepCosts(
+        framework=framework,
+        submission_digest=mine.source_digest,
+        reference_digest=reference.source_digest,
+        device=json.plain(backend.device_report(), unknown=str),
+        step_costs=costs,
+    )
 
 
 def table(costs: Mapping[str, RelativeStepCost]) -> str:
@@ -133,11 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_s=options.max_seconds,
             matmul_precision=MatmulPrecision(options.matmul_precision),
         )
-        json.write(options.output, content)
+        content.save(options.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(read(options.output)))
+    print(table(content.step_costs))
     print(f"written to {options.output}")
     return 0
 

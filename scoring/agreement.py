@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf.errors import UserError
 from scoring.log_issues import printable
 from scoring.logs import LogsError, read_logs
 from scoring.published import PublishedBoard, PublishedBoardError, board_names, published_board
@@ -22,6 +23,7 @@ from scoring.rules import RulesError, load_rules
 from scoring.score_tables import AgreementError, ScoreTable, published_tables, tables_of_logs, tables_of_results
 from scoring.statistics.bootstrap import LEVEL
 from scoring.statistics.rank_correlation import chance_of_as_high_a_tau, kendall_tau, pair_signs
+from scoring.step_costs import projected_costs
 
 DEFAULT_REPLICATES = 2000
 _MATCHES = "agreement.toml"
@@ -194,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         matches = matches_of(board, args.matches)
         theirs = published_tables(board, args.published_logs, **drawing)
         common, agreements = compare_boards(_our_tables(args, drawing), theirs, matches, seed=args.seed)
-    except (AgreementError, LogsError, PublishedBoardError, RulesError) as error:
+    except (UserError, LogsError, PublishedBoardError, RulesError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     known = args.published_logs is not None
@@ -209,7 +211,8 @@ def _our_tables(args: argparse.Namespace, drawing: dict[str, int]) -> list[Score
         except (ValueError, AgreementError) as error:
             raise AgreementError(f"{args.board}: {error}") from error
     rules = load_rules(args.rules)
-    return tables_of_logs(read_logs(args.board, rules.workloads), rules, rules.tuning[args.tuning_ruleset], **drawing)
+    tuning, costs = rules.tuning[args.tuning_ruleset], projected_costs(args.step_costs)
+    return tables_of_logs(read_logs(args.board, rules.workloads), rules, tuning, costs=costs, **drawing)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--with", dest="with_board", choices=board_names(), required=True, help="the published board")
     add("--rules", default="mini", help="of logs: a rule set or a TOML file")
     add("--tuning_ruleset", choices=("external", "self"), default="self", help="of logs")
+    add("--step_costs", metavar="PATHS", help="of logs: costs of a step, for the projected board, as of the scorer")
     add("--matches", type=Path, help="TOML: a table for each board, our name = the published one (default: shipped)")
     add("--published_logs", type=Path, help="logs of the published board, for the spread of its scores")
     add("--seed", type=int, default=0, help="of the bootstrap")

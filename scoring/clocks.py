@@ -1,4 +1,4 @@
-"""The clock that a board goes by: seconds, reference steps of the machine of each run, or steps.
+"""The clock that a board goes by: seconds, reference steps of each run's machine, steps, or steps times their cost.
 
 Trials and rules are converted once, before anything is scored; what is called seconds afterwards is the clock's unit.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from algoperf.records.calibration import Calibration
 from scoring.logs import LogsError, LogStatus, LogTree, Trial
 from scoring.rules import Rules, TuningRule
+from scoring.step_costs import ProjectedCosts, log_spread
 from scoring.times import own_budget_s
 
 _SHOWN = 3
@@ -26,23 +27,34 @@ class Clock(enum.StrEnum):
     SECONDS = "seconds"
     REFERENCE = "reference"
     STEPS = "steps"
+    PROJECTED = "projected"
 
 
-def in_clock(tree: LogTree, rules: Rules, tuning: TuningRule, clock: Clock | None = None) -> tuple[LogTree, Rules]:
+def in_clock(
+    tree: LogTree, rules: Rules, tuning: TuningRule, clock: Clock | None = None, costs: ProjectedCosts | None = None
+) -> tuple[LogTree, Rules]:
     """Logs and rules in the unit of `clock`; None: reference steps where every scored run has them, else seconds.
+
+    With `costs`, None means projected: the steps of a run times the cost of its submission's step, in reference steps.
 
     A run whose budget was declared in reference steps is scored by what these took it in seconds, in every clock.
 
     Raises:
-      LogsError: a run lacks what the clock needs.
+      LogsError: a run lacks what the clock needs, or costs were given to another clock.
     """
+    if costs is not None and clock not in (None, Clock.PROJECTED):
+        raise LogsError(f"--step_costs is for the projected clock, not for --clock={clock}; leave one of them out")
+    if costs is not None:
+        clock = Clock.PROJECTED
     counts_steps = any(rules.workloads[name].max_runtime_steps is not None for name in rules.scored_workloads)
     if clock is None:
         clock = Clock.REFERENCE if counts_steps and _lacking(_scored(tree, rules)) == [] else Clock.SECONDS
     if clock is Clock.SECONDS and not counts_steps:
         return tree, rules
-    _check(_scored(tree, rules), rules, clock)
-    trials = tuple(_converted(trial, rules, tuning, clock) if _counts(trial, rules) else trial for trial in tree.trials)
+    _check(_scored(tree, rules), rules, clock, costs)
+    trials = tuple(
+        _converted(trial, rules, tuning, clock, costs) if _counts(trial, rules) else trial for trial in tree.trials
+    )
     return replace(tree, trials=trials), _converted_rules(trials, rules, tuning, clock)
 
 
@@ -62,7 +74,9 @@ def _lacking(trials: Sequence[Trial]) -> list[str]:
     return [trial.name for trial in trials if calibration_of(trial) is None] if trials else ["any run"]
 
 
-def _check(trials: Sequence[Trial], rules: Rules, clock: Clock) -> None:
+def _check(trials: Sequence[Trial], rules: Rules, clock: Clock, costs: ProjectedCosts | None) -> None:
+    if clock is Clock.PROJECTED and costs is None:
+        raise LogsError("--clock=projected needs --step_costs, what a step of each submission costs")
     if clock is Clock.REFERENCE:
         unknown = [name for name in rules.scored_workloads if rules.workloads[name].max_runtime_steps is None]
         if unknown:
@@ -71,7 +85,7 @@ def _check(trials: Sequence[Trial], rules: Rules, clock: Clock) -> None:
                 "score by another --clock"
             )
         lacking, what = _lacking(trials), "have recorded no reference step"
-    elif clock is Clock.STEPS:
+    elif clock in (Clock.STEPS, Clock.PROJECTED):
         lacking, what = [trial.name for trial in trials if np.isnan(trial.step).any()], "lack global steps"
     else:
         return
@@ -84,16 +98,22 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _converted(trial: Trial, rules: Rules, tuning: TuningRule, clock: Clock) -> Trial:
+def _converted(trial: Trial, rules: Rules, tuning: TuningRule, clock: Clock, costs: ProjectedCosts | None) -> Trial:
     calibration, rule = calibration_of(trial), rules.workloads[trial.workload]
     if calibration is not None and rule.max_runtime_steps is not None:
         budget_s = rule.max_runtime_steps * tuning.budget_factor * calibration.budget_step_s
         trial = _changed(trial, budget_s=budget_s)
-    if clock is Clock.STEPS:
+    if clock in (Clock.STEPS, Clock.PROJECTED):
+        cost = costs.of(trial.submission, trial.workload) if costs is not None else None
+        ratio = 1.0 if cost is None else cost.ratio
         within = trial.time_s <= own_budget_s(trial, tuning.budget_factor * rule.max_runtime_s)
         raw = np.interp(trial.raw_time_s, trial.time_s, trial.step) if len(trial.step) else trial.raw_time_s
         return _changed(
-            trial, time_s=trial.step, raw_time_s=raw, budget_s=float(trial.step[within].max(initial=_NO_STEP))
+            trial,
+            time_s=trial.step * ratio,
+            raw_time_s=raw * ratio,
+            budget_s=float(trial.step[within].max(initial=_NO_STEP)) * ratio,
+            time_spread=0.0 if cost is None else log_spread(cost),
         )
     if clock is Clock.REFERENCE and calibration is not None and trial.budget_s is not None:
         step_s = calibration.step_s
@@ -124,6 +144,7 @@ def _converted_rules(trials: Sequence[Trial], rules: Rules, tuning: TuningRule, 
             Clock.SECONDS: rule.max_runtime_s,
             Clock.REFERENCE: float(rule.max_runtime_steps or rule.max_runtime_s),
             Clock.STEPS: float(rule.step_hint),
+            Clock.PROJECTED: float(rule.step_hint),
         }[clock]
         workloads[name] = replace(rule, max_runtime_s=max(own) / tuning.budget_factor if own else stated)
     return replace(rules, workloads=workloads, clock=clock.value, in_seconds=rules)

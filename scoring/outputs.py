@@ -246,7 +246,7 @@ def _clock_text(analysis: Analysis) -> str:
     if rules.clock == "seconds":
         return ""
     text = f", in {rules.unit} (so is what is called seconds elsewhere)"
-    return f"{text}, whose uncertainty is in the intervals" if rules.clock == "reference" else text
+    return f"{text}, whose uncertainty is in the intervals" if rules.clock in ("reference", "projected") else text
 
 
 def _mode_text(analysis: Analysis) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.definition import RULESETS, SELF_TUNING
+from algoperf.errors import UserError
 from algoperf.records.layout import LAYOUT
 from scoring.board import Board
 from scoring.board_answer import board_answer
@@ -25,6 +26,7 @@ from scoring.recorded_budgets import with_recorded_budgets
 from scoring.rules import RULE_SETS, Rules, RulesError, TuningRule, load_rules
 from scoring.rules.choice import fitting_rules, shipped_rules
 from scoring.rules.workload_targets import rules_of_targets
+from scoring.step_costs import projected_costs
 from scoring.tables import FORMATS, LATEX, TablesError, board_latex, check_formats, write_tidy_tables
 from scoring.times import Mode
 
@@ -47,7 +49,7 @@ def _run(args: argparse.Namespace, answer: Answer) -> int:
     gc.disable()  # hundreds of thousands of objects that all stay would be walked again and again
     try:
         return _score(args, answer)
-    except (LogsError, RulesError, TablesError, ValueError) as error:
+    except (LogsError, RulesError, TablesError, UserError, ValueError) as error:
         return answer.fail(printable(str(error)), status=NOT_SCORED)
     except OSError as error:
         where = error.filename or args.output_dir
@@ -88,8 +90,14 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--clock",
         choices=tuple(Clock),
-        help="what minis are compared in: seconds, reference steps of each run's machine, or steps; when not given, "
-        "reference steps where every run has recorded them",
+        help="what minis are compared in: seconds, reference steps of each run's machine, steps, or steps times "
+        "--step_costs; when not given, reference steps where every run has recorded them",
+    )
+    add(
+        "--step_costs",
+        metavar="PATHS",
+        help="comma list of files <submission>.json of python -m algoperf.step_cost, or folders of them: the board "
+        "that steps to target give with these costs of a step",
     )
     add("--strict", action=switch, default=False, help="exit with 1 when anything is missing or unreadable")
     add("--include_submissions", default="", help="comma list: score these alone")
@@ -147,7 +155,8 @@ def _score(args: argparse.Namespace, answer: Answer) -> int:
     tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
     if args.budgets == "recorded":
         tree, rules = with_recorded_budgets(tree, rules, tuning)
-    tree, rules = in_clock(tree, rules, tuning, None if args.clock is None else Clock(args.clock))
+    costs = projected_costs(args.step_costs)
+    tree, rules = in_clock(tree, rules, tuning, None if args.clock is None else Clock(args.clock), costs)
     mode = Mode.ALGOPERF if args.compat else Mode.RULES
 
     output_dir = Path(args.output_dir).expanduser()

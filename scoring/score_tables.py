@@ -16,6 +16,7 @@ from scoring.published import PublishedBoard
 from scoring.rules import Rules, TuningRule, load_rules
 from scoring.statistics.bootstrap import resample_rungs
 from scoring.statistics.ranking import separate_rungs
+from scoring.step_costs import ProjectedCosts
 from scoring.times import Mode, TimeTable, median_of_studies, rules_times
 
 
@@ -69,8 +70,16 @@ def score_table(name: str, rungs: Sequence[TimeTable], rules: Rules, *, seed: in
     )
 
 
-def tables_of_logs(tree: LogTree, rules: Rules, tuning: TuningRule, *, seed: int, replicates: int) -> list[ScoreTable]:
-    """Scores by time and by steps, at the official target and on the ladder where the rules have one.
+def tables_of_logs(
+    tree: LogTree,
+    rules: Rules,
+    tuning: TuningRule,
+    *,
+    seed: int,
+    replicates: int,
+    costs: ProjectedCosts | None = None,
+) -> list[ScoreTable]:
+    """Scores by time, by steps and, with `costs`, projected, at the official target and on the ladder if there is one.
 
     Time is that of the board: reference steps where every run has recorded them, else seconds.
 
@@ -78,8 +87,11 @@ def tables_of_logs(tree: LogTree, rules: Rules, tuning: TuningRule, *, seed: int
       LogsError: a run lacks global steps.
     """
     tables = []
-    for name, clock in (("time", None), ("steps", Clock.STEPS)):
-        logs, converted = in_clock(tree, rules, tuning, clock)
+    clocks: list[tuple[str, Clock | None, ProjectedCosts | None]] = [("time", None, None), ("steps", Clock.STEPS, None)]
+    if costs is not None:
+        clocks.append(("projected", Clock.PROJECTED, costs))
+    for name, clock, of_steps in clocks:
+        logs, converted = in_clock(tree, rules, tuning, clock, of_steps)
         board = make_board(logs, converted, tuning, Mode.RULES)
         ladders: dict[str, tuple[TimeTable, ...]] = {"target": (board.times,)}
         if rules.has_ladder:
@@ -99,7 +111,8 @@ def tables_of_results(results: Mapping[str, Any], *, seed: int, replicates: int)
     """
     try:
         rules = load_rules(results["rules"]["name"])
-        clock = "steps" if results["rules"].get("clock") == Clock.STEPS else "time"
+        clock = results["rules"].get("clock")
+        clock = clock if clock in (Clock.STEPS, Clock.PROJECTED) else "time"
         names, workloads = tuple(results["submissions"]), rules.scored_workloads
         study_times = {(row["submission"], row["workload"]): row["study_times_s"] for row in results["results"]}
         official = _times([[study_times[name, w] for w in workloads] for name in names])

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from algoperf.comparison.step_cost import RelativeStepCost
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records.layout import EVALUATIONS
 from algoperf.records.outcome import Outcome
+from algoperf.records.step_costs import RelativeStepCost
 from algoperf.records.trial import TrialRecord
 
 # A pair counts at most as a factor of 1.5: the slower run of a pair may end there, and one odd seed decides nothing.

@@ -4,23 +4,19 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from algoperf.comparison.entrants import Entrant
 from algoperf.comparison.pairs import Pair, RunEnd, steps_that_decide
-from algoperf.comparison.step_cost import RelativeStepCost
-from algoperf.comparison.step_cost import read as read_step_costs
 from algoperf.definition import SELF_TUNING, ReferenceBudget, WorkloadDefinition
 from algoperf.errors import UserError
-from algoperf.records import json
 from algoperf.records.layout import study_folder, trial_path
+from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.parent import child_environment
 from algoperf.runner.suite_plan import PlannedTrial
-
-_MACHINE = "machine"
 
 
 class RunFailedError(UserError):
@@ -142,9 +138,10 @@ class Runs:
     def _recorded_cost(self, workload: str) -> RelativeStepCost | None:
         """The cost that this machine measured before, if it did."""
         path = self._cost_file(workload)
-        if (json.read_if_intact(path) or {}).get(_MACHINE) != platform.node():
+        if not path.is_file():
             return None
-        return read_step_costs(path).get(workload)
+        measured = StepCosts.load(path)
+        return measured.step_costs.get(workload) if measured.machine == platform.node() else None
 
     def _measure_cost(self, workload: str) -> RelativeStepCost:
         path = self._cost_file(workload)
@@ -161,8 +158,9 @@ class Runs:
         }
         command = ["-m", "algoperf.step_cost", *(f"--{flag}={value}" for flag, value in flags.items())]
         self._call(command, f"{workload}, step cost")
-        json.write(path, {**json.read(path), _MACHINE: platform.node()})
-        return read_step_costs(path)[workload]
+        measured = replace(StepCosts.load(path), machine=platform.node())
+        measured.save(path)
+        return measured.step_costs[workload]
 
     def _call(self, words: Sequence[str], what: str, accepted: Sequence[int] = (0,)) -> None:
         """Runs a Python program, whose exit status must be one of `accepted`."""

@@ -5,14 +5,11 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from algoperf.errors import UserError
-from algoperf.records import json
+from algoperf.records.step_costs import RelativeStepCost
 
-SCHEMA_VERSION = 1
 PERIOD = 100  # steps; the longest interval between roots among the reference algorithms (Shampoo)
 CYCLES = 6  # the least that gives an interval of 95 % from order statistics
 _SLICE_S = 0.03  # long against a fence and short against changes of a machine's load
@@ -31,36 +28,6 @@ class Stepped(Protocol):
     batch_size: int
 
     def seconds_of(self, num_steps: int) -> float: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelativeStepCost:
-    """Cost of a submission's step in steps of the reference.
-
-    Attributes:
-      ratio: median over the cycles.
-      low, high: interval of the median from order statistics of the cycles.
-      confidence: of the interval; below 0.95 where there were fewer than six cycles.
-      cycles: how many there were.
-      period: steps of each in a cycle; work done every `period` steps or more often is covered whole.
-      batch_size, reference_batch_size: global.
-      step_s, reference_step_s: median seconds of a step over the cycles, on this machine as it was.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    confidence: float
-    cycles: int
-    period: int
-    batch_size: int
-    reference_batch_size: int
-    step_s: float
-    reference_step_s: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low <= self.ratio <= self.high < math.inf:
-            raise ValueError(f"a cost is positive and in its interval, got {self.low}, {self.ratio}, {self.high}")
 
 
 def relative_cost(
@@ -133,20 +100,3 @@ def _interval_rank(count: int) -> tuple[int, float]:
     tails = list(itertools.accumulate(math.comb(count, k) / 2**count for k in range(count)))
     rank = max((r for r in range((count - 1) // 2 + 1) if 2 * tails[r] <= _ERROR), default=0)
     return rank, max(0.0, 1 - 2 * tails[rank])
-
-
-def read(path: Path) -> dict[str, RelativeStepCost]:
-    """The costs in a file that this command wrote, by workload.
-
-    Raises:
-      StepCostError: the file is no such file.
-    """
-    content = json.read_if_intact(path) or {}
-    try:
-        if content["schema_version"] != SCHEMA_VERSION:
-            raise ValueError
-        return {name: RelativeStepCost(**cost) for name, cost in content["step_costs"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise StepCostError(
-            f"{path} holds no step costs of schema version {SCHEMA_VERSION}; write it with python -m algoperf.step_cost"
-        ) from None

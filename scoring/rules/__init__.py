@@ -126,7 +126,8 @@ class Rules:
       tau_max: upper limit of the performance profile; its lower limit is 1.
       cutoff_factor: a time above this multiple of the fastest counts as a miss.
       hardware: None where the rules do not say.
-      clock: what budgets and times are in: seconds, reference steps ("reference") or steps; see `scoring.clocks`.
+      clock: what budgets and times are in: seconds, reference steps ("reference", "projected") or steps; see
+        `scoring.clocks`.
       in_seconds: these rules before they were converted to another clock.
       stated: the rules as they are stated, where runs are scored by the budgets that they recorded instead.
     """
@@ -171,7 +172,8 @@ class Rules:
     @property
     def unit(self) -> str:
         """What times are in, in words."""
-        return "reference steps" if self.clock == "reference" else self.clock
+        units = {"reference": "reference steps", "projected": "projected reference steps"}
+        return units.get(self.clock, self.clock)
 
     def with_counts(self, *, studies: int | None, trials: int | None) -> "Rules":
         """The same rules with other numbers of studies and trials per study (None keeps the number)."""

@@ -14,7 +14,7 @@ from algoperf.comparison.betting import Verdict
 from algoperf.comparison.pairs import MAX_RATIO, CrashedRunError, Pair, RunEnd, steps_that_decide
 from algoperf.comparison.result import Comparison
 from algoperf.comparison.session import collect
-from algoperf.comparison.step_cost import RelativeStepCost
+from algoperf.records.step_costs import RelativeStepCost
 from algoperf.registry import REGISTRY
 
 MISSED = RunEnd(steps=None, at_least=math.inf)

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from algoperf import step_cost
-from algoperf.comparison.step_cost import RelativeStepCost, StepCostError, _interval_rank, read, relative_cost
+from algoperf.comparison.step_cost import _interval_rank, relative_cost
+from algoperf.records.step_costs import RelativeStepCost, StepCosts, StepCostsFileError
 
 
 class SteadySteps:
@@ -60,7 +61,7 @@ def test_a_submission_that_sleeps_costs_more_than_the_reference(tmp_path, capsys
     arguments = [f"--submission_path={submission}", "--workload=mnist_mini", f"--output={output}"]
     assert step_cost.main([*arguments, "--period=20", "--cycles=2", "--max_seconds=0"]) == 0
     assert "mnist_mini" in capsys.readouterr().out
-    cost = read(output)["mnist_mini"]
+    cost = StepCosts.load(output).step_costs["mnist_mini"]
     assert cost.ratio > 2
     assert cost.step_s > 0.02
     assert json.loads(output.read_text())["framework"] == "jax"
@@ -69,8 +70,8 @@ def test_a_submission_that_sleeps_costs_more_than_the_reference(tmp_path, capsys
 def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "costs.json"
     file.write_text('{"schema_version": 1, "step_costs": {"wmt": 3}}')
-    with pytest.raises(StepCostError, match="holds no step costs"):
-        read(file)
+    with pytest.raises(StepCostsFileError, match="holds no step costs"):
+        StepCosts.load(file)
 
 
 def test_a_cost_outside_its_interval_is_refused():
