@@ -55,14 +55,14 @@ class ProjectedCosts:
         """
         base = _base(workload)
         own = self.costs.get(submission, {})
-        found = own.get(base) or own.get(workload)
-        if found is None:
+        cost = own.get(base) or own.get(workload)
+        if cost is None:
             measured = ", ".join(sorted(own)) or "nothing"
             raise LogsError(
                 f"--step_costs has no cost of {submission} on {base} or {workload}, but on {measured}; "
                 f"measure it: python -m algoperf.step_cost --workload={base} --output={submission}.json"
             )
-        return found
+        return cost
 
 
 def _base(workload: str) -> str:
