@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from algoperf.digest import NOT_IN_DIGEST, digest
+from algoperf.edition import V0_6, EditionError, since
 
 
 class LossType(enum.IntEnum):
@@ -239,6 +240,8 @@ class WorkloadDefinition:
       other_metrics: further metrics that an evaluation reports for each split.
       validation_target, test_target: values of `metric` that end a run; `test_target` None means no test target.
       splits: numbers of examples.
+      edition: of the rules that the budget is of; the first one that has the workload, unless `of_edition` made this.
+      later_budgets: where a later edition changes the budget, by its name.
       eval_batch_size: global batch size of evaluations, fixed by the benchmark.
       default_dropout: rate used when a submission passes none; None where the model has no dropout.
       model: frozen dataclass with the model's dimensions and switches.
@@ -264,6 +267,8 @@ class WorkloadDefinition:
     test_target: float | None
     splits: SplitSizes
     budget: Budget
+    edition: str = field(default=V0_6.name, metadata=NOT_IN_DIGEST)
+    later_budgets: Mapping[str, Budget] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
     eval_batch_size: int
     default_dropout: float | None
     model: Any
@@ -282,6 +287,10 @@ class WorkloadDefinition:
             if getattr(self, size) < 1:
                 raise ValueError(f"{self.name}: {size} must be positive, got {getattr(self, size)}")
 
+        unknown = set(self.later_budgets) - set(since(self.edition)[1:])
+        if unknown:
+            raise ValueError(f"{self.name}: later_budgets is of editions after {self.edition}, got {sorted(unknown)}")
+
     def __hash__(self) -> int:
         return hash(self.name)
 
@@ -289,6 +298,25 @@ class WorkloadDefinition:
     def metrics(self) -> tuple[MetricSpec, ...]:
         """The target metric and the others."""
         return (self.metric, *self.other_metrics)
+
+    def of_edition(self, edition: str) -> "WorkloadDefinition":
+        """The same workload under the rules of an edition: with the budget that holds then.
+
+        Raises:
+          EditionError: there is no such edition, or it is before this definition's.
+        """
+        if edition not in since(self.edition):
+            raise EditionError(
+                f"{self.name} is no workload of edition {edition}; it is one of {', '.join(since(self.edition))}"
+            )
+        later = set(since(edition)[1:])
+        changes = [self.later_budgets[e] for e in since(self.edition) if e in self.later_budgets and e not in later]
+        return dataclasses.replace(
+            self,
+            edition=edition,
+            budget=[self.budget, *changes][-1],
+            later_budgets={e: budget for e, budget in self.later_budgets.items() if e in later},
+        )
 
     def shrunk(self) -> "WorkloadDefinition":
         """The same task with the test-size model and data: what the conformance suite runs."""
@@ -384,6 +412,7 @@ class WorkloadDefinition:
             test_target=test_target,
             splits=splits,
             budget=budget,
+            later_budgets={},
             eval_batch_size=eval_batch_size,
             reference_batch_size=reference_batch_size,
             reference_hyperparameters=reference_hyperparameters or {},
@@ -402,12 +431,14 @@ class Suite:
     """Workloads that are run and scored together.
 
     Attributes:
+      edition: of the rules.
       studies: per ruleset name, the number of studies that the rules ask for.
       rules: the scorer's rule set, a name or a file.
       mini: the suite that stands in where full datasets are missing.
     """
 
     name: str
+    edition: str = V0_6.name
     workloads: tuple[str, ...]
     studies: Mapping[str, int]
     rules: str

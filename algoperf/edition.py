@@ -4,9 +4,12 @@ What an edition settles for one workload (budget, evaluation period, step hint) 
 """
 
 import enum
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from algoperf.errors import UserError
 
 
 class MatmulPrecision(enum.StrEnum):
@@ -15,6 +18,10 @@ class MatmulPrecision(enum.StrEnum):
     FLOAT32 = "float32"
     TF32 = "tf32"
     BFLOAT16 = "bfloat16"
+
+
+class EditionError(UserError, ValueError):
+    """There is no such edition, or it does not have what was asked for; one line that says what has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,4 +41,16 @@ class Edition:
 V0_6 = Edition(name="v0.6", matmul_precision=MatmulPrecision.FLOAT32)
 # AlgoPerf 1.0.0 (documented 2026-02-05) allows TF32 in both frameworks, for all workloads.
 V1_0 = Edition(name="v1.0", matmul_precision=MatmulPrecision.TF32)
+# In order of time.
 EDITIONS: Mapping[str, Edition] = MappingProxyType({edition.name: edition for edition in (V0_6, V1_0)})
+
+
+def since(name: str) -> tuple[str, ...]:
+    """Names of the edition `name` and of those after it.
+
+    Raises:
+      EditionError: there is no such edition.
+    """
+    if name not in EDITIONS:
+        raise EditionError(f"edition must be one of {', '.join(EDITIONS)}, got {name!r}")
+    return tuple(itertools.dropwhile(lambda edition: edition != name, EDITIONS))

@@ -18,6 +18,7 @@ from typing import Any
 
 from algoperf.dataset_source import DatasetSource
 from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.edition import V0_6
 from algoperf.errors import UserError
 
 ENTRY_POINT_GROUP = "algoperf.workloads"
@@ -25,10 +26,10 @@ _NOT_WORKLOADS = frozenset({"common"})
 _DEFAULT_COMPONENTS = MappingProxyType({"metrics": "algoperf.metrics.declared"})
 
 
-def suites() -> Mapping[str, Suite]:
-    """The suites by name."""
-    declared: Mapping[str, Suite] = importlib.import_module("workloads.suites").SUITES
-    return declared
+def suites(edition: str = V0_6.name) -> Mapping[str, Suite]:
+    """The suites of an edition by name; the names are the same in every edition."""
+    declared: Mapping[str, Mapping[str, Suite]] = importlib.import_module("workloads.suites").SUITES
+    return declared[edition]
 
 
 class UnknownWorkloadError(UserError, LookupError):

@@ -20,8 +20,8 @@ from pathlib import Path
 from algoperf.cores import usable_cores
 from algoperf.definition import PYTORCH, SELF_TUNING
 from algoperf.records.layout import study_folder
+from algoperf.registry import suites
 from algoperf.runner.run_config import default_submission
-from workloads.suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRANTS = ("nadamw", "schedule_free_adamw", "muon", "shampoo", "adamw")
@@ -64,8 +64,8 @@ def take_core(cores: "queue.SimpleQueue[int]") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entrants", default=",".join(ENTRANTS))
-    parser.add_argument("--workloads", default=",".join(SUITES["mini"].workloads))
-    parser.add_argument("--studies", type=int, default=SUITES["mini"].studies[SELF_TUNING.name])
+    parser.add_argument("--workloads", default=",".join(suites()["mini"].workloads))
+    parser.add_argument("--studies", type=int, default=suites()["mini"].studies[SELF_TUNING.name])
     parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     options = parser.parse_args()

@@ -159,6 +159,7 @@ def _rules_json(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": rules.name,
         "description": rules.description,
+        "edition": rules.edition,
         "tuning": plain(tuning),
         "budgets": "rules" if rules.stated is None else "recorded",
         **({} if rules.clock == "seconds" else {"clock": rules.clock}),

@@ -99,6 +99,12 @@ def recorded_digest(trial: Trial) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def recorded_edition(trial: Trial) -> str | None:
+    """Edition of the rules that the run was made under; None where it is not known, as in AlgoPerf's logs."""
+    value = trial.record.edition if trial.record else trial.meta_data.get("edition")
+    return value if isinstance(value, str) and value else None
+
+
 def recorded_precision(trial: Trial) -> str | None:
     """The precision that the devices computed in; None where it is not known.
 
@@ -109,7 +115,13 @@ def recorded_precision(trial: Trial) -> str | None:
     precision = _at(devices, ("matmul_precision",))
     if not isinstance(precision, str) or not precision:
         return None
-    return MatmulPrecision.FLOAT32 if _at(devices, ("platform",)) == "cpu" else precision
+    return MatmulPrecision.FLOAT32 if is_on_cpu(trial) else precision
+
+
+def is_on_cpu(trial: Trial) -> bool:
+    """Whether the run recorded that its devices are CPUs, to which no precision applies but float32."""
+    platform: object = _at(trial.record.provenance if trial.record else {}, (*_DEVICES, "platform"))
+    return platform == "cpu"
 
 
 def _row(name: str, counts: dict[str, Counter[str]], differs: bool, severity: Severity) -> ProvenanceRow:

@@ -21,6 +21,7 @@ from scoring.clocks import Clock, in_clock
 from scoring.ladder import Passage
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
+from scoring.provenance import recorded_edition
 from scoring.published import PublishedBoard, board_names, published_board
 from scoring.recorded_budgets import with_recorded_budgets
 from scoring.rules import RULE_SETS, Rules, RulesError, TuningRule, load_rules
@@ -29,6 +30,7 @@ from scoring.rules.workload_targets import rules_of_targets
 from scoring.step_costs import projected_costs
 from scoring.tables import FORMATS, LATEX, TablesError, board_latex, check_formats, write_tidy_tables
 from scoring.times import Mode
+from scoring.validity import check_one_edition
 
 if TYPE_CHECKING:
     from scoring.analysis import Analysis
@@ -151,6 +153,7 @@ def _score(args: argparse.Namespace, answer: Answer) -> int:
     rules = _rules(args, against).with_counts(studies=args.num_studies, trials=args.num_trials)
     tree = _selected(read_logs(args.submission_directory, rules.workloads, ledger=not is_plain or bool(formats)), args)
     _check_workloads(tree, rules)
+    check_one_edition(tree, rules)
     asked = SELF_TUNING.name if args.self_tuning_ruleset else args.tuning_ruleset
     tuning = _tuning_rule(tree, rules, asked or (against.tuning if against else None))
     if args.budgets == "recorded":
@@ -235,7 +238,8 @@ def _rules(args: argparse.Namespace, against: PublishedBoard | None) -> Rules:
     shipped = shipped_rules()
     known = {name: rule for rules in shipped.values() for name, rule in rules.workloads.items()}
     tree = _selected(read_logs(args.submission_directory, known, ledger=False), args)
-    rules = fitting_rules({t.workload for t in tree.trials}, shipped)
+    editions = {edition for t in tree.trials if (edition := recorded_edition(t)) is not None}
+    rules = fitting_rules({t.workload for t in tree.trials}, shipped, editions)
     print(f"rule set {rules.name}, the one whose workloads are those of the logs; --rules chooses another")
     return rules
 

@@ -13,11 +13,20 @@ from typing import Any
 from algoperf.digest import digest_scheme
 from algoperf.records.layout import study_folder
 from scoring.log_issues import LogIssue, Severity
-from scoring.logs import LogTree, Trial
-from scoring.provenance import DEFINITION, ProvenanceRow, recorded_digest
+from scoring.logs import LogsError, LogTree, Trial
+from scoring.provenance import (
+    DEFINITION,
+    PRECISION,
+    ProvenanceRow,
+    is_on_cpu,
+    recorded_digest,
+    recorded_edition,
+    recorded_precision,
+)
 from scoring.record_findings import CODES as RECORD_CODES
 from scoring.rules import Rules, TuningRule, WorkloadRule
 
+_EDITION = "edition"
 _BUDGET, _MAX_RUNTIME, _BUDGET_STEPS = "budget (s)", "maximum runtime (s)", "budget (reference steps)"
 # An error changes what a time to target means; a warning makes two times hard to compare; a note does neither.
 _SEVERITIES: Mapping[str, Severity] = MappingProxyType(
@@ -29,6 +38,8 @@ _SEVERITIES: Mapping[str, Severity] = MappingProxyType(
         _BUDGET_STEPS: Severity.ERROR,
         "tuning ruleset": Severity.ERROR,
         "workload definition": Severity.ERROR,
+        _EDITION: Severity.ERROR,
+        PRECISION: Severity.WARNING,
         "evaluation period (s)": Severity.WARNING,
         "step hint": Severity.WARNING,
         "GPU": Severity.WARNING,
@@ -105,6 +116,21 @@ def validity_markdown(findings: Sequence[LogIssue], tree: LogTree, rules: Rules)
     return lines
 
 
+def check_one_edition(tree: LogTree, rules: Rules) -> None:
+    """Raises LogsError where the scored runs were made under several editions of the rules: no board holds both."""
+    by_edition: dict[str, set[str]] = defaultdict(set)
+    for trial in tree.trials:
+        edition = recorded_edition(trial)
+        if edition is not None and trial.workload in rules.scored_workloads:
+            by_edition[edition].add(trial.submission)
+    if len(by_edition) > 1:
+        shown = "; ".join(f"{edition} ({', '.join(sorted(who))})" for edition, who in sorted(by_edition.items()))
+        raise LogsError(
+            f"expected runs of one edition of the rules, got {shown}; score each edition by itself, with "
+            "--include_submissions or in a folder of its own"
+        )
+
+
 def recorded_budget_s(trial: Trial, budget_factor: float) -> float | None:
     """Seconds of submission time that the run could use, as it recorded; None where it did not."""
     if trial.record is not None:
@@ -130,8 +156,10 @@ def _conflicts(trial: Trial, rules: Rules, tuning: TuningRule) -> Iterator[tuple
     for what, text, expected in (
         ("tuning ruleset", ruleset, tuning.name),
         ("target metric", meta.get("workload.target_metric_name"), rule.metric.name),
+        (_EDITION, recorded_edition(trial), rules.edition),
+        (PRECISION, None if is_on_cpu(trial) else recorded_precision(trial), rules.matmul_precision),
     ):
-        if isinstance(text, str) and text != expected:
+        if isinstance(text, str) and expected is not None and text != expected:
             yield what, text, expected
     gpu = meta.get("gpu_model_name")
     if rules.hardware is not None and isinstance(gpu, str) and gpu and rules.hardware.gpu not in gpu:

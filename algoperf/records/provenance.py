@@ -94,7 +94,6 @@ def meta_data(
     workload: spec.Workload,
     device_report: Mapping[str, Any],
     seed: int,
-    edition: str,
     matmul_precision: str,
 ) -> dict[str, Any]:
     """Returns the content of `meta_data_<k>.json`: a flat dict with the keys of AlgoPerf v0.6, and package versions.
@@ -119,7 +118,7 @@ def meta_data(
         "gpu_driver": gpus[0]["driver"] if gpus else None,
         "rng_seed": seed,
         "definition_digest": definition.digest(),
-        "edition": edition,
+        "edition": definition.edition,
         "matmul_precision": matmul_precision,
         "algoperf_version": __version__,
         **{f"package.{name}": version for name, version in package_versions().items()},

@@ -27,14 +27,16 @@ def run(
     A submission that raises at its import or later is no error here: its trials have the outcome `crashed`.
 
     Raises:
-      ConfigError, UnknownWorkloadError, MissingDatasetError, SubmissionError, SearchSpaceError,
+      ConfigError, UnknownWorkloadError, EditionError, MissingDatasetError, SubmissionError, SearchSpaceError,
       ExperimentExistsError: the request cannot be run; nothing was started.
       StopRequestedError: a signal came before there was a trial to record it in.
     """
     if stop is None:
         with StopSignals() as stop:
             return run(config, registry=registry, report=report, stop=stop)
-    registry.get(config.workload)
+    edition = config.edition or registry.get(config.workload).edition
+    registry.get(config.workload).of_edition(edition)
+    config = dataclasses.replace(config, edition=edition)
     backend = base.load(config.framework, matmul_precision=config.precision, deterministic=config.deterministic)
     show = report or report_to_stderr
     report = show if backend.rank == 0 else _silent
@@ -57,8 +59,18 @@ def run(
 
 
 def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:
-    """The workload to run: the one asked for, or its mini where the full dataset is not at hand and that is allowed."""
+    """The workload to run: the one asked for, or its mini where the full dataset is not at hand and that is allowed.
+
+    Of the edition that is asked for, or else of the first that has the workload.
+    """
     definition = registry.get(config.workload)
+    edition = config.edition or definition.edition
+    return _available(definition, config, registry, report).of_edition(edition)
+
+
+def _available(
+    definition: WorkloadDefinition, config: RunConfig, registry: Registry, report: Report
+) -> WorkloadDefinition:
     if definition.tier is Tier.MINI or definition.mini_name is None:
         if config.data == "mini" and definition.tier is not Tier.MINI:
             raise ConfigError(f"{definition.name} has no mini version; leave --data=mini out")

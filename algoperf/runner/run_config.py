@@ -71,7 +71,7 @@ class RunConfig:
     skip_evals: bool = False
     stop_at_validation_target: bool = False
     calibration: str = "auto"
-    edition: str = V0_6.name
+    edition: str | None = None
     matmul_precision: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     flag_values: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class RunConfig:
             raise ConfigError(f"--tuning_ruleset must be one of {', '.join(RULESETS)}, got {self.tuning_ruleset!r}")
         if self.data not in DATA_CHOICES:
             raise ConfigError(f"--data must be one of {', '.join(DATA_CHOICES)}, got {self.data!r}")
-        if self.edition not in EDITIONS:
+        if self.edition not in (None, *EDITIONS):
             raise ConfigError(f"--edition must be one of {', '.join(EDITIONS)}, got {self.edition!r}")
         if self.matmul_precision not in (None, *MatmulPrecision):
             known = ", ".join(MatmulPrecision)
@@ -115,7 +115,7 @@ class RunConfig:
     def precision(self) -> MatmulPrecision:
         """Of matrix products and convolutions: `--matmul_precision`, else that of the edition."""
         if self.matmul_precision is None:
-            return EDITIONS[self.edition].matmul_precision
+            return EDITIONS[self.edition or V0_6.name].matmul_precision
         return MatmulPrecision(self.matmul_precision)
 
     @property

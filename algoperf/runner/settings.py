@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS
-from algoperf.edition import MatmulPrecision
+from algoperf.edition import EDITIONS, MatmulPrecision
 from algoperf.runner.run_config import ConfigError
 
 REQUIRED = ("workload", "framework")
@@ -152,6 +152,12 @@ _TABLE = (
         "Of minis, whose budgets count reference steps. auto: measure what a step costs here, beside each trial; off: "
         "the seconds of the machine on which targets were set; or a file of known costs.",
         default="auto",
+    ),
+    Setting(
+        "edition",
+        "Of AlgoPerf's rules: suites, budgets, evaluation periods and precision. Default: v0.6, or for a workload that "
+        "it lacks the first edition that has it.",
+        choices=tuple(EDITIONS),
     ),
     Setting(
         "matmul_precision",

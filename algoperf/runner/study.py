@@ -103,7 +103,7 @@ class Study:
             for number in self.trials:
                 result = finished_result(paths.trial_dir(number), is_shown=backend.rank == 0)
                 if result is not None:
-                    report(_finished_line(result, self.points[number - 1]))
+                    report(self._finished_line(result, self.points[number - 1]))
                 else:
                     settings = self._settings(paths.trial_dir(number), number, import_s, backend)
                     result = self._run_trial(settings, number, imported.answer, backend, report, stop, watch)
@@ -239,6 +239,15 @@ class Study:
         assert isinstance(loaded, LoopResult)
         return TrialEnd(settings, backend, settings.new_clock(backend)).write(loaded)
 
+    def _finished_line(self, result: TrialResult, point: Hyperparameters | None) -> str:
+        record = result.record
+        drawn = {} if point is None else json.plain(point.to_dict())
+        differs = " with other hyperparameters than this run draws" * (dict(record.hyperparameters) != drawn)
+        differs += f" under the rules of {record.edition}" * (record.edition != self.definition.edition)
+        differs += f" in {record.matmul_precision}" * (record.matmul_precision not in (None, self.config.precision))
+        warning = "warning: " * bool(differs)
+        return f"{warning}{result.trial_dir} is finished ({result.outcome}){differs}; not run again"
+
     def _settings(self, trial_dir: Path, number: int, import_s: float, backend: Backend) -> TrialSettings:
         return TrialSettings(
             config=self.config,
@@ -261,12 +270,6 @@ def finished_result(trial_dir: Path, *, is_shown: bool) -> TrialResult | None:
     if record is None or not record.outcome.is_final:
         return None
     return TrialResult(outcome=record.outcome, trial_dir=trial_dir, record=record, is_shown=is_shown)
-
-
-def _finished_line(result: TrialResult, point: Hyperparameters | None) -> str:
-    drawn = {} if point is None else json.plain(point.to_dict())
-    differs = " with other hyperparameters than this run draws" if dict(result.record.hyperparameters) != drawn else ""
-    return f"{'warning: ' if differs else ''}{result.trial_dir} is finished ({result.outcome}){differs}; not run again"
 
 
 def _recorded_seed(trial_dir: Path, drawn: int, backend: Backend) -> int:

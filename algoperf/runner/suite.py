@@ -240,6 +240,7 @@ class SuiteRun:
         flags |= {name: _absolute(flags[name]) for name in _PATHS}
         flags |= {
             "workload": trial.definition.name,
+            "edition": self.plan.suite.edition,
             "resume_last_run": True,
             "study": trial.study,
             "data": "full",

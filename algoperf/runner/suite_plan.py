@@ -1,5 +1,6 @@
 """What a suite would run, where it falls short of the rules, and which finished trials still count; starts nothing."""
 
+import dataclasses
 import enum
 import os
 import subprocess
@@ -12,6 +13,7 @@ from algoperf.data.disk_space import format_bytes, free_bytes
 from algoperf.dataset_overview import dataset_states
 from algoperf.definition import Budget, Suite, WorkloadDefinition
 from algoperf.digest import digest_scheme
+from algoperf.edition import V0_6
 from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.records import json
 from algoperf.records.layout import study_folder, trial_folder, trial_path
@@ -53,6 +55,7 @@ class PlannedTrial:
       folder: of its results.
       budget_s: submission time that it may use, seconds; of a mini, by what is known of this machine.
       hyperparameters: its point; None under the self-tuning rules.
+      matmul_precision: that a run is asked for; None does not matter.
     """
 
     definition: WorkloadDefinition
@@ -61,6 +64,7 @@ class PlannedTrial:
     folder: Path
     budget_s: float
     hyperparameters: Hyperparameters | None
+    matmul_precision: str | None = None
 
     @property
     def label(self) -> str:
@@ -100,6 +104,9 @@ class PlannedTrial:
             "another version of the submission": record.provenance.get("submission_digest") != submission_digest,
             "another workload definition": record.definition_digest != definition_digest,
             "other hyperparameters": dict(record.hyperparameters) != point,
+            f"edition {record.edition}": record.edition != self.definition.edition,
+            f"precision {record.matmul_precision}": None not in (record.matmul_precision, self.matmul_precision)
+            and record.matmul_precision != self.matmul_precision,
         }
         if digest_scheme(record.definition_digest) != digest_scheme(definition_digest):
             changes["a workload definition that cannot be compared"] = changes.pop("another workload definition")
@@ -147,12 +154,15 @@ def make_plan(suite: Suite, config: RunConfig, num_studies: int | None, registry
     """
     rules = config.ruleset
     submission = locate_submission(config.submission_path)
-    name = config.experiment_name or f"{suite.name}-{submission.parent.name}-{submission.stem}"
+    edition = "" if suite.edition == V0_6.name else f"-{suite.edition}"
+    name = config.experiment_name or f"{suite.name}{edition}-{submission.parent.name}-{submission.stem}"
     root = config.experiment_dir.resolve() / name
     studies = num_studies or suite.studies[config.tuning_ruleset]
     trials_per_study = (config.num_tuning_trials if rules.tunable else None) or rules.trials_per_study
     space = search_space.for_suite(config, suite.workloads, submission) if rules.tunable else None
     points = [_points(space, trials_per_study, study) for study in range(studies)]
+    definitions = [registry.get(workload).of_edition(suite.edition) for workload in suite.workloads]
+    precision = dataclasses.replace(config, edition=suite.edition).precision
     trials = [
         PlannedTrial(
             definition=definition,
@@ -161,9 +171,10 @@ def make_plan(suite: Suite, config: RunConfig, num_studies: int | None, registry
             folder=root / trial_path(study, definition.name, config.framework, trial),
             budget_s=_budget(definition, config).max_runtime_s * rules.budget_factor,
             hyperparameters=points[study][trial - 1],
+            matmul_precision=precision,
         )
         for study in range(studies)
-        for definition in map(registry.get, suite.workloads)
+        for definition in definitions
         for trial in range(1, trials_per_study + 1)
     ]
     return SuitePlan(
@@ -198,12 +209,15 @@ def choose_suite(
 ) -> Suite:
     """The suite called `name`, or its mini where a full dataset is missing and `--data` allows it.
 
+    Of the edition asked for, or else of v0.6.
+
     Raises:
       MissingDatasetError: with `--data=full`, unless it is a dry run, whose plan says what is missing.
     """
-    suite = suites()[name]
+    edition = suites(config.edition or V0_6.name)
+    suite = edition[name]
     if config.data == "mini" and suite.mini:
-        return suites()[suite.mini]
+        return edition[suite.mini]
     if suite.mini is None or (config.data == "full" and is_dry_run):
         return suite
     try:
@@ -217,7 +231,7 @@ def choose_suite(
             f"(generated data, its own targets). --data=full insists on the full datasets.\n"
             f"{str(error).splitlines()[0]}"
         )
-        return suites()[suite.mini]
+        return edition[suite.mini]
     return suite
 
 

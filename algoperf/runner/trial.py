@@ -134,7 +134,7 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
     input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
     run_state = RunState(
         seed=plan.seed,
-        edition=config.edition,
+        edition=plan.definition.edition,
         matmul_precision=config.precision,
         training=_initial_training_state(plan, backend, seeds, workload, clock),
         clock=clock,
@@ -294,7 +294,6 @@ def _write_metadata(plan: TrialPlan, backend: Backend, workload: spec.Workload, 
         workload=workload,
         device_report=backend.device_report(),
         seed=plan.seed,
-        edition=plan.config.edition,
         matmul_precision=plan.config.precision,
     )
     json.write(plan.trial_dir / meta_data_file(preemptions), meta)

@@ -148,7 +148,7 @@ class TrialEnd:
             submission=str(settings.submission_path),
             ruleset=settings.config.tuning_ruleset,
             budget_s=(calibration.budget if calibration else definition.budget).max_runtime_s * factor,
-            edition=settings.config.edition,
+            edition=definition.edition,
             matmul_precision=settings.config.precision,
             algoperf_version=__version__,
             seed=settings.seed,

@@ -14,20 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from algoperf.definition import RULESETS, Direction, MetricSpec, Split, Suite, Tier, WorkloadDefinition
+from algoperf.edition import EDITIONS, V0_6, since
 from algoperf.records.columns import metric_column
 from algoperf.registry import REGISTRY, suites
 
 SCHEMA_VERSION = 1
 DEFAULT_STUDIES = 3  # AlgoPerf v0.6
-BUILT_IN = ("v0.5", "v0.6", "v1.0", "qualification", "mini", "mini_qualification")
-# Frozen copies of sets that follow today's definitions.
-EDITIONS = ("mini-2026-11", "mini_qualification-2026-11")
-RULE_SETS = (*BUILT_IN, *EDITIONS)
+BUILT_IN = (
+    "v0.5",
+    "v0.6",
+    "v1.0",
+    "qualification",
+    "qualification-v1.0",
+    "mini",
+    "mini-v1.0",
+    "mini_qualification",
+    "mini_qualification-v1.0",
+)
+# Of sets that follow today's definitions.
+FROZEN_COPIES = ("mini-2026-11", "mini_qualification-2026-11")
+RULE_SETS = (*BUILT_IN, *FROZEN_COPIES)
 _TOP_LEVEL_KEYS = frozenset(
     {
         "schema_version",
         "name",
         "description",
+        "edition",
         "frozen",
         "hardware",
         "suite",
@@ -123,6 +135,7 @@ class Rules:
       held_out: held-out workload -> its base workload. A base time counts only if the held-out time does.
       workloads: every workload that may appear in logs (base, held-out and others known), by name.
       tuning: the tuning rule by name, `external` and `self`.
+      edition: of AlgoPerf's rules, which runs must have been made under; None where the rule set does not say.
       tau_max: upper limit of the performance profile; its lower limit is 1.
       cutoff_factor: a time above this multiple of the fastest counts as a miss.
       hardware: None where the rules do not say.
@@ -138,6 +151,7 @@ class Rules:
     held_out: Mapping[str, str]
     workloads: Mapping[str, WorkloadRule]
     tuning: Mapping[str, TuningRule]
+    edition: str | None = None
     tau_max: float = 4.0
     cutoff_factor: float = 4.0
     hardware: Hardware | None = None
@@ -165,6 +179,11 @@ class Rules:
         return tuple(sorted((*self.base_workloads, *self.held_out)))
 
     @property
+    def matmul_precision(self) -> str | None:
+        """Of matrix products on accelerators; None where the rules do not say."""
+        return None if self.edition is None else EDITIONS[self.edition].matmul_precision
+
+    @property
     def has_ladder(self) -> bool:
         """Whether the scored workloads have rungs before their official targets."""
         return any(self.workloads[name].rungs for name in self.scored_workloads)
@@ -185,7 +204,7 @@ class Rules:
 
 
 def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefinition]] | None = None) -> Rules:
-    """Reads a rule set by name (`BUILT_IN`, `EDITIONS`) or from a TOML file.
+    """Reads a rule set by name (`BUILT_IN`, `FROZEN_COPIES`) or from a TOML file.
 
     `definitions` returns the known workload definitions; the registry serves by default.
     Raises RulesError when the set is unknown, malformed, or names a workload that neither the file nor a
@@ -194,9 +213,10 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
     raw = _parse(name_or_path)
     _check_top_level(name_or_path, raw)
     try:
-        known, registry_problem = _known_workloads(definitions or REGISTRY.definitions)
+        edition = raw.get("edition")
+        known, registry_problem = _known_workloads(definitions or REGISTRY.definitions, edition)
         held_out = dict(sorted(raw.get("held_out", {}).items()))
-        suite = _suite(raw["suite"]) if "suite" in raw else None
+        suite = _suite(raw["suite"], edition or V0_6.name) if "suite" in raw else None
         base_workloads = tuple(sorted(raw["base_workloads"] if suite is None else suite.workloads))
         studies = {} if suite is None else suite.studies
         workloads = dict(known)
@@ -215,6 +235,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
             base_workloads=base_workloads,
             held_out=held_out,
             workloads=workloads,
+            edition=edition,
             tuning={name: _tuning_rule(name, raw.get(name, {}), studies.get(name)) for name in RULESETS},
             hardware=Hardware(**raw["hardware"]) if "hardware" in raw else None,
             **_profile(raw.get("profile", {})),
@@ -233,6 +254,8 @@ def _check_top_level(name: str, raw: Mapping[str, Any]) -> None:
         raise RulesError(f"{name}: unknown keys {sorted(unknown)}; known are {sorted(_TOP_LEVEL_KEYS)}")
     if raw.get("schema_version") != SCHEMA_VERSION:
         raise RulesError(f"{name}: expected schema_version = {SCHEMA_VERSION}, got {raw.get('schema_version')}")
+    if raw.get("edition") not in (None, *EDITIONS):
+        raise RulesError(f"{name}: expected an edition among {', '.join(EDITIONS)}, got {raw['edition']}")
     if raw.get("frozen"):
         _check_frozen(name, raw)
 
@@ -280,12 +303,19 @@ def _parse(name_or_path: str) -> dict[str, Any]:
         raise RulesError(f"{name_or_path} is not valid TOML: {error}") from error
 
 
-def _known_workloads(definitions: Callable[[], list[WorkloadDefinition]]) -> tuple[dict[str, WorkloadRule], str]:
-    """Rules from definitions; one broken workload package must not keep logs of others from being scored."""
+def _known_workloads(
+    definitions: Callable[[], list[WorkloadDefinition]], edition: str | None
+) -> tuple[dict[str, WorkloadRule], str]:
+    """Rules from definitions, of the workloads that the edition has.
+
+    One broken workload package must not keep logs of others from being scored.
+    """
     try:
         known = definitions()
     except Exception as error:
         return {}, f" (the workload definitions could not be read: {error})"
+    if edition is not None:
+        known = [d.of_edition(edition) for d in known if edition in since(d.edition)]
     return {d.name: rule_of_definition(d) for d in known}, ""
 
 
@@ -326,8 +356,8 @@ def _workload_rule(name: str, base: str, entry: Mapping[str, Any], known: Worklo
     return WorkloadRule(name=name, base=base if known is None else known.base, metric=metric, **fields)
 
 
-def _suite(name: str) -> Suite:
-    known = suites()
+def _suite(name: str, edition: str) -> Suite:
+    known = suites(edition)
     if name not in known:
         raise RulesError(f"there is no suite {name!r}; there are {', '.join(sorted(known))}")
     return known[name]

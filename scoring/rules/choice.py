@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+from algoperf.edition import V0_6
 from scoring.rules import BUILT_IN, Rules, RulesError, load_rules
 
 
@@ -10,14 +11,22 @@ def shipped_rules() -> Mapping[str, Rules]:
     return {name: load_rules(name) for name in BUILT_IN}
 
 
-def fitting_rules(logged_workloads: Collection[str], shipped: Mapping[str, Rules]) -> Rules:
+def fitting_rules(
+    logged_workloads: Collection[str], shipped: Mapping[str, Rules], editions: Collection[str] = ()
+) -> Rules:
     """The one set of `shipped` whose workloads, held-out ones included, are those of the logs.
 
-    Logged workloads that no set scores play no part. Raises RulesError, which names the candidates and what keeps each
-    of them from fitting, when no set fits or several do.
+    Of sets that differ in their edition alone, those of `editions` count, which the runs recorded; where none is
+    recorded, those of v0.6. Logged workloads that no set scores play no part.
+
+    Raises RulesError, which names the candidates and what keeps each of them from fitting, when no set fits or several
+    do.
     """
     logged = set(logged_workloads) & {name for rules in shipped.values() for name in rules.scored_workloads}
     fitting = [rules for rules in shipped.values() if set(rules.scored_workloads) == logged]
+    if len(fitting) > 1:
+        of_logs = set(editions) or {V0_6.name}
+        fitting = [rules for rules in fitting if rules.edition in of_logs] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

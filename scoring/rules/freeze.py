@@ -27,7 +27,9 @@ def frozen_toml(rules: Rules, digests: Iterable[tuple[str, str]] = ()) -> str:
     Raises RulesError where a workload would have two digests of one scheme.
     """
     lines = [_HEAD.rstrip(), f"schema_version = {SCHEMA_VERSION}", f"name = {json.dumps(rules.name)}"]
-    lines += [f"description = {json.dumps(rules.description)}", "frozen = true", "", "base_workloads = ["]
+    lines += [f"description = {json.dumps(rules.description)}", "frozen = true"]
+    lines += [] if rules.edition is None else [f'edition = "{rules.edition}"']
+    lines += ["", "base_workloads = ["]
     lines += [f'  "{workload}",' for workload in rules.base_workloads] + ["]"]
     if rules.hardware is not None:
         lines += ["", "[hardware]", f'gpu = "{rules.hardware.gpu}"', f"gpu_count = {rules.hardware.gpu_count}"]
@@ -70,7 +72,9 @@ def _workload_lines(rule: WorkloadRule, digests: list[str]) -> list[str]:
 def with_todays_definitions(rules: Rules) -> Rules:
     """`rules` with the numbers of today's definitions of its workloads."""
     today = {
-        d.name: dataclasses.replace(rule_of_definition(d), rungs=rules.workloads[d.name].rungs)
+        d.name: dataclasses.replace(
+            rule_of_definition(d.of_edition(rules.edition or d.edition)), rungs=rules.workloads[d.name].rungs
+        )
         for d in REGISTRY.definitions()
         if d.name in rules.scored_workloads
     }

@@ -27,7 +27,7 @@ def workload():
 
 
 def meta(report=CPU_REPORT):
-    settings = {"seed": -3, "edition": "v0.6", "matmul_precision": "float32"}
+    settings = {"seed": -3, "matmul_precision": "float32"}
     return provenance.meta_data(definition=MINI, workload=workload(), device_report=report, **settings)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from algoperf.registry import suites
 from scoring import simulate
-from scoring.rules import BUILT_IN, EDITIONS, RulesError, load_rules
+from scoring.rules import BUILT_IN, FROZEN_COPIES, RulesError, load_rules
 from scoring.rules.freeze import frozen_toml, with_todays_definitions
 from scoring.rules.workload_targets import rules_of_targets
 from scoring.score_submissions import main
 
-FROZEN = ("v0.5", "v0.6", "v1.0", *EDITIONS)
+FROZEN = ("v0.5", "v0.6", "v1.0", *FROZEN_COPIES)
 
 
 def text_of(name: str) -> str:
@@ -85,8 +85,8 @@ def test_logs_of_nine_workloads_are_scored_by_v10(tmp_path, capsys: pytest.Captu
     assert "finewebedu_lm" in (tmp_path / "results/time_to_targets.csv").read_text()
 
 
-def test_editions_are_chosen_by_name_alone() -> None:
-    assert not set(EDITIONS) & set(BUILT_IN)
+def test_frozen_copies_are_chosen_by_name_alone() -> None:
+    assert not set(FROZEN_COPIES) & set(BUILT_IN)
 
 
 def targets(**changes: object) -> dict[str, object]:

@@ -153,11 +153,49 @@ def test_precision_between_submissions(logs: Path) -> None:
         change(logs, "adamw/study_*/*", "trial.json", record("float32"))
         change(logs, "nadamw/study_*/*", "trial.json", record("tf32"))
         if platform == "cuda":
-            [issue] = issues(logs)
-            assert issue.severity is Severity.WARNING
-            assert "precision of matrix products: float32 (adamw); tf32 (nadamw)" in issue.message
+            of_the_rules, between = issues(logs)
+            assert of_the_rules.path == "nadamw"
+            assert between.severity is Severity.WARNING
+            assert "precision of matrix products: float32 (adamw); tf32 (nadamw)" in between.message
         else:
             assert issues(logs) == []  # CPUs compute in float32 whatever an earlier version recorded of them
+
+
+def test_precision_that_is_not_of_the_edition(logs: Path) -> None:
+    def in_tf32(trial: dict[str, Any]) -> None:
+        trial["provenance"]["hardware"]["devices"].update(matmul_precision="tf32", platform="cuda")
+
+    change(logs, "*/study_*/*", "trial.json", in_tf32)
+    for issue in issues(logs):
+        assert issue.severity is Severity.WARNING
+        assert "precision of matrix products tf32 in 9 runs, expected float32 by the rules" in issue.message
+    assert len(issues(logs)) == 2
+
+
+def test_runs_of_another_edition_than_the_rules(logs: Path) -> None:
+    set_record(logs, "*/study_*/*", edition="v1.0")
+    assert [(issue.path, issue.severity) for issue in issues(logs)] == [
+        ("adamw", Severity.ERROR),
+        ("nadamw", Severity.ERROR),
+    ]
+    assert "edition v1.0 in 9 runs, expected v0.6 by the rules" in issues(logs)[0].message
+    assert score(logs, "--strict") == 1
+
+
+@pytest.mark.parametrize("pattern", ["adamw/study_*/*", "*/study_2/*", "adamw/study_0/wmt_*"])
+def test_two_editions_are_never_on_one_board(logs: Path, pattern: str, capsys: pytest.CaptureFixture) -> None:
+    set_record(logs, pattern, edition="v1.0")
+    for rules in (RULES.name, "mini_qualification-v1.0"):
+        assert score(logs, f"--rules={rules}") == 2
+        assert "error: expected runs of one edition of the rules, got v0.6 (" in capsys.readouterr().err
+
+
+def test_the_rules_of_the_recorded_edition_are_chosen(logs: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = [f"--submission_directory={logs}", f"--output_dir={logs.parent / 'results'}", "--statistics=none"]
+    for edition, name in (("v0.6", "mini_qualification"), ("v1.0", "mini_qualification-v1.0")):
+        set_record(logs, "*/study_*/*", edition=edition)
+        assert main(flags) == 0
+        assert f"rule set {name}, the one" in capsys.readouterr().out
 
 
 def test_the_same_mix_in_every_submission_is_a_note_each(logs: Path) -> None:

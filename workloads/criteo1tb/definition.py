@@ -15,6 +15,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 
 NUM_INTEGERS = 13
 NUM_CATEGORIES = 26
@@ -106,6 +107,7 @@ CRITEO1TB = WorkloadDefinition(
     test_target=0.126041,
     splits=SplitSizes(train=4_195_197_692, eval_train=83_361_792, validation=83_274_637, test=95_000_000),
     budget=Budget(max_runtime_s=7_703, eval_period_s=120, step_hint=10_666),
+    later_budgets={V1_0.name: Budget(max_runtime_s=8_915, eval_period_s=356, step_hint=10_666)},
     eval_batch_size=131_072,
     default_dropout=0.0,
     model=DlrmConfig(),
@@ -122,6 +124,7 @@ CRITEO1TB = WorkloadDefinition(
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "splits": f"{_PUBLISHED}; eval_train fills whole evaluation batches of the JAX workload",
         "eval_batch_size": f"{_PUBLISHED} (JAX)",
         "parameter_count": "536,870,912 embedding + 171,392 bottom + 2,225,153 top",

@@ -14,6 +14,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 
 ACTIVATIONS = ("leaky_relu", "tanh")
 NORMS = ("instance", "layer")
@@ -105,6 +106,7 @@ BASE = WorkloadDefinition(
     test_target=0.740633,
     splits=SplitSizes(train=34_742, eval_train=3_584, validation=3_554, test=3_581),
     budget=Budget(max_runtime_s=4_430, eval_period_s=80, step_hint=18_094),
+    later_budgets={V1_0.name: Budget(max_runtime_s=2_745, eval_period_s=110, step_hint=18_094)},
     eval_batch_size=256,
     default_dropout=0.0,
     model=_MODEL,
@@ -121,6 +123,7 @@ BASE = WorkloadDefinition(
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "model": "Zbontar et al., fastMRI: An Open Dataset and Benchmarks for Accelerated MRI, 2018, section 5.2",
         "splits": "slices of the 973 train and 199 val volumes (first 100 sorted ones: validation, the rest: test)",
     },

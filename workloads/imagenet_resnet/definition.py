@@ -12,6 +12,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -75,6 +76,7 @@ BASE = WorkloadDefinition(
     test_target=1 - 0.3440,
     splits=full_splits(1024),
     budget=Budget(max_runtime_s=66_159, eval_period_s=510, step_hint=195_999),
+    later_budgets={V1_0.name: Budget(max_runtime_s=49_918, eval_period_s=1_996, step_hint=195_999)},
     eval_batch_size=1024,
     default_dropout=None,
     model=ResNetConfig(),
@@ -91,6 +93,7 @@ BASE = WorkloadDefinition(
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "model": "He et al., Deep Residual Learning for Image Recognition, 2015; stride in the 3x3 convolution",
         "last_scale": "Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1",
     },

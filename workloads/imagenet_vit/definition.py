@@ -12,6 +12,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
@@ -90,6 +91,7 @@ BASE = WorkloadDefinition(
     test_target=1 - 0.3481,
     splits=full_splits(2048),
     budget=Budget(max_runtime_s=69_768, eval_period_s=420, step_hint=167_999),
+    later_budgets={V1_0.name: Budget(max_runtime_s=64_292, eval_period_s=2_571, step_hint=167_999)},
     eval_batch_size=2048,
     default_dropout=0.0,
     model=_MODEL,
@@ -114,6 +116,7 @@ BASE = WorkloadDefinition(
     sources={
         "targets": _UPSTREAM,
         "budget": _UPSTREAM,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "model": "Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, size S/16; "
         "Beyer et al., Better plain ViT baselines for ImageNet-1k, 2022",
     },

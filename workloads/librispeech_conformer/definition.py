@@ -12,6 +12,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -91,6 +92,7 @@ CONFORMER = WorkloadDefinition(
     test_target=0.052981,
     splits=speech.SPLITS,
     budget=Budget(max_runtime_s=58_015, eval_period_s=1_440, step_hint=76_000),
+    later_budgets={V1_0.name: Budget(max_runtime_s=43_680, eval_period_s=1_747, step_hint=76_000)},
     eval_batch_size=256,
     default_dropout=0.1,
     model=ConformerConfig(spec_augment=SpecAugment()),
@@ -105,6 +107,7 @@ CONFORMER = WorkloadDefinition(
     mini_name="librispeech_conformer_mini",
     reference_batch_size=256,
     sources={
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         **speech.SOURCES,
         "parameter_count": "7,608,320 subsampling + 4 x 6,046,784 blocks + 526,336 final norm and output",
         "initial_loss": "nats per token of uniform predictions over the frames of a random batch, with a margin",

@@ -12,6 +12,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 from workloads.common.librispeech import definition as speech
 from workloads.common.librispeech.definition import SpecAugment
 
@@ -85,6 +86,7 @@ DEEPSPEECH = WorkloadDefinition(
     test_target=0.074143,
     splits=speech.SPLITS,
     budget=Budget(max_runtime_s=44_405, eval_period_s=1_440, step_hint=38_400),
+    later_budgets={V1_0.name: Budget(max_runtime_s=36_949, eval_period_s=1_447, step_hint=38_400)},
     eval_batch_size=256,
     default_dropout=0.1,
     model=DeepSpeechConfig(spec_augment=SpecAugment()),
@@ -99,6 +101,7 @@ DEEPSPEECH = WorkloadDefinition(
     mini_name="librispeech_deepspeech_mini",
     reference_batch_size=256,
     sources={
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         **speech.SOURCES,
         "parameter_count": "7,608,320 subsampling + 6 x 1,575,936 LSTM + 3 x 263,680 feed-forward + 526,336 output; "
         "LSTM gates have one bias each",

@@ -14,6 +14,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 
 NUM_NODE_FEATURES = 9
 NUM_EDGE_FEATURES = 3
@@ -94,6 +95,7 @@ OGBG = WorkloadDefinition(
     test_target=0.268729,
     splits=SplitSizes(train=350_343, eval_train=43_793, validation=43_793, test=43_793),
     budget=Budget(max_runtime_s=12_011, eval_period_s=240, step_hint=52_000),
+    later_budgets={V1_0.name: Budget(max_runtime_s=11_303, eval_period_s=452, step_hint=52_000)},
     eval_batch_size=32_768,
     default_dropout=0.1,
     model=GraphNetworkConfig(),
@@ -110,6 +112,7 @@ OGBG = WorkloadDefinition(
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "splits": _PUBLISHED,
         "initial_loss": "ln 2 plus an eighth of the variance of the logits, with a margin, at test size",
     },

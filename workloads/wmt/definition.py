@@ -16,6 +16,7 @@ from algoperf.definition import (
     Tier,
     WorkloadDefinition,
 )
+from algoperf.edition import V1_0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ WMT = WorkloadDefinition(
     test_target=30.7219,
     splits=SplitSizes(train=5_906_184, eval_train=3_072, validation=3_000, test=3_003),
     budget=Budget(max_runtime_s=43_336, eval_period_s=840, step_hint=120_000),
+    later_budgets={V1_0.name: Budget(max_runtime_s=16_114, eval_period_s=644, step_hint=120_000)},
     eval_batch_size=128,
     default_dropout=0.1,
     model=TransformerConfig(),
@@ -130,6 +132,7 @@ WMT = WorkloadDefinition(
     sources={
         "targets": _PUBLISHED,
         "budget": _PUBLISHED,
+        "later_budgets": "AlgoPerf 1.0.0 workload properties",
         "splits": f"{_PUBLISHED}; train counts the sentence pairs of wmt17_translate/de-en before the length filter",
         "parameter_count": "32,768,000 embedding + 6 x 6,297,600 encoder + 6 x 10,493,952 decoder + 4,096 final norms",
         "initial_loss": "ln(vocabulary) plus half the unit variance of the logits, with a margin, at test size",
