@@ -1,6 +1,7 @@
 """Evaluates the train subset, validation and test: every example once, metrics merged over ranks."""
 
 import contextlib
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from algoperf.backends.base import Backend
 from algoperf.data.pipeline import EvalPipeline
 from algoperf.definition import EVAL_SPLITS, Split, WorkloadDefinition
 from algoperf.harness.pinned_code import PinnedCode
+from algoperf.harness.rank_times import RankTimes, share
 from algoperf.records.columns import metric_column, num_examples_column, split_name
 
 
@@ -29,6 +31,7 @@ class Evaluator:
       backend: runs the model.
       workload: of the evaluation alone; no submission gets it.
       code: what is in force during an evaluation; None is what is there then.
+      rank_times: is told how long each rank takes; None tells nobody.
       observe: called at the start of each split and after every batch; None calls nobody.
     """
 
@@ -42,6 +45,7 @@ class Evaluator:
         backend: Backend,
         workload: spec.Workload,
         code: PinnedCode | None = None,
+        rank_times: RankTimes | None = None,
         observe: EvaluationObserver | None = None,
     ) -> None:
         self._definition = definition
@@ -50,6 +54,7 @@ class Evaluator:
         self._backend = backend
         self._workload = workload
         self._code = code
+        self._rank_times = rank_times or RankTimes()
         self._observe = observe or _unobserved
         self._sources = {
             split: data_module.open_split(definition, split, data_dirs[split])
@@ -86,11 +91,14 @@ class Evaluator:
         )
         metrics = self._metrics_module.make_metrics(self._definition, split, self._data_dirs[split])
         self._observe(name, 0, len(source))
+        begun_s = time.monotonic()
         evaluated = backend.evaluate(self._workload, params, model_state, iter(batches))
         for number, (batch, outputs) in enumerate(evaluated, start=1):
             metrics.update(outputs, batch)
             self._observe(name, min(number * batch_size, len(source)), len(source))
-        first, *others = backend.gather_objects(metrics)
+        gathered = backend.gather_objects((metrics, share(time.monotonic() - begun_s)))
+        self._rank_times.add([rank_share for _, rank_share in gathered])
+        first, *others = (rank_metrics for rank_metrics, _ in gathered)
         for other in others:
             first.merge(other)
         means: dict[str, float] = first.compute()

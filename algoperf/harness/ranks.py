@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from algoperf.backends.base import Backend
 from algoperf.background import THREAD_PREFIX
 from algoperf.harness.signals import StopSignals
+from algoperf.node import node_name
 from algoperf.reporting import Report
 
 _PERIOD_S = 1.0
@@ -66,6 +67,7 @@ class RankWatch:
         self._stop = stop
         self._silent_s = dict.fromkeys(self._peers, 0.0)
         self._counts: dict[int, str | None] = dict.fromkeys(self._peers)
+        self._nodes: dict[int, str] = {backend.rank: node_name()}
         self._num_reports = 0
         self._count = 0
         self._closed = threading.Event()
@@ -73,6 +75,7 @@ class RankWatch:
 
     def start(self) -> None:
         if self._store is not None:
+            self._set("node", self._nodes[self._rank])
             self._thread.start()
 
     def close(self) -> None:
@@ -101,7 +104,9 @@ class RankWatch:
         if not missing and not left:
             return None
         self.is_broken = True
-        reason = f"{_names(left)} left first" if left else f"{_names(missing)} did not end this trial or was lost"
+        reason = (
+            f"{self._names(left)} left first" if left else f"{self._names(missing)} did not end this trial or was lost"
+        )
         return self._broken(reason, trial)
 
     def _broken(self, reason: str, trial: str | None = None) -> BrokenRanks:
@@ -131,6 +136,8 @@ class RankWatch:
             has_moved = count is not None and count != self._counts[rank]
             if has_moved or self._get(rank, "done") is not None:
                 self._counts[rank], self._silent_s[rank] = count, 0.0
+                if rank not in self._nodes and (node := self._get(rank, "node")) is not None:
+                    self._nodes[rank] = node
             else:
                 self._silent_s[rank] += passed_s
 
@@ -139,13 +146,22 @@ class RankWatch:
         silent = [rank for rank in self._peers if self._silent_s[rank] >= _SILENT_S]
         num_reports = int(longest_s / self._report_s)
         if num_reports > self._num_reports:
-            self._report(f"waiting for {_names(silent or self._peers)} for {longest_s:.0f} s")
+            self._report(f"waiting for {self._names(silent or self._peers)} for {longest_s:.0f} s")
         self._num_reports = num_reports
         if longest_s >= self._timeout_s:
-            return f"{_names(silent)} has not answered for {longest_s:.0f} s"
+            return f"{self._names(silent)} has not answered for {longest_s:.0f} s"
         if silent and stopped_s >= _SILENT_S:
-            return f"stopped while {_names(silent)} did not answer"
+            return f"stopped while {self._names(silent)} did not answer"
         return None
+
+    def _names(self, ranks: list[int]) -> str:
+        """Ranks as a person knows them: with their nodes, where there are several."""
+        if len(set(self._nodes.values())) < 2:
+            return _rank_names(ranks)
+        by_node: dict[str, list[int]] = {}
+        for rank in ranks:
+            by_node.setdefault(self._nodes.get(rank, "an unknown node"), []).append(rank)
+        return " and ".join(f"{_rank_names(there)} on {node}" for node, there in by_node.items())
 
     def _set(self, key: str, value: str) -> None:
         assert self._store is not None
@@ -162,5 +178,5 @@ class RankWatch:
             return None
 
 
-def _names(ranks: list[int]) -> str:
+def _rank_names(ranks: list[int]) -> str:
     return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"

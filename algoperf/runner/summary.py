@@ -22,6 +22,8 @@ def show(results: Sequence[TrialResult], *, ledger: bool = False, stream: TextIO
             show_line(f"  {error_line(result.record.error)}", stream)
             if _is_traceback(result.record.error):
                 show_line(f"  the whole traceback is under 'error' in {result.trial_dir / TRIAL_FILE}", stream)
+        for phrase in (result.record.provenance.get("ranks") or {}).get("slow", ()):
+            show_line(f"  slow: {phrase}", stream)
         if ledger:
             _show_ledger(result, stream)
 

@@ -20,6 +20,7 @@ from algoperf.harness.failure import LoopResult, reraise_from_submission, result
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.progress import Progress
+from algoperf.harness.rank_times import RankTimes
 from algoperf.harness.ranks import BrokenRanks, RankWatch
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
@@ -93,7 +94,7 @@ def _train(
         end.run_state = setup.run_state
         _start(plan, backend, setup, cleanup)
     progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
-    loop = _loop(plan, backend, seeds, setup, progress)
+    loop = _loop(plan, backend, seeds, setup, progress, end.rank_times)
     with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
         result = loop.run(stop)
     progress.close(result.outcome, setup.run_state.training.global_step, clock.submission_time_s())
@@ -244,7 +245,9 @@ def _restore(setup: TrialSetup, report: Report) -> None:
         report("warning: no intact checkpoint is left; starting this trial again from step 0")
 
 
-def _loop(plan: TrialPlan, backend: Backend, seeds: Seeds, setup: TrialSetup, progress: Progress) -> TrainingLoop:
+def _loop(
+    plan: TrialPlan, backend: Backend, seeds: Seeds, setup: TrialSetup, progress: Progress, rank_times: RankTimes
+) -> TrainingLoop:
     return TrainingLoop(
         LoopPlan(
             workload=setup.workload,
@@ -257,7 +260,7 @@ def _loop(plan: TrialPlan, backend: Backend, seeds: Seeds, setup: TrialSetup, pr
         setup.run_state,
         LoopPorts(
             backend=backend,
-            evaluate=_evaluator(plan, backend, progress.evaluating).evaluate,
+            evaluate=_evaluator(plan, backend, progress.evaluating, rank_times).evaluate,
             observer=progress,
             checkpointer=setup.checkpointer,
         ),
@@ -273,7 +276,7 @@ def _start_wandb(plan: TrialPlan, backend: Backend) -> Any:
     )
 
 
-def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver) -> Evaluator:
+def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver, rank_times: RankTimes) -> Evaluator:
     return Evaluator(
         definition=plan.definition,
         data_module=plan.component("data"),
@@ -282,6 +285,7 @@ def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver) -
         backend=backend,
         workload=backend.build_workload(plan.definition, _build_model(plan, backend)),
         code=plan.pinned_code,
+        rank_times=rank_times,
         observe=observe,
     )
 

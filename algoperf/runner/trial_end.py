@@ -13,6 +13,7 @@ from algoperf.harness.clock import Clock, Item
 from algoperf.harness.failure import LoopResult
 from algoperf.harness.pauses import OwnWork
 from algoperf.harness.pinned_code import PinnedCode
+from algoperf.harness.rank_times import RankTimes
 from algoperf.harness.ranks import BrokenRanks
 from algoperf.harness.run_state import RunState
 from algoperf.records import json, provenance
@@ -105,12 +106,14 @@ class TrialEnd:
     Attributes:
       run_state: the state of the trial once it is built and restored; before, the record keeps what an earlier process
         of the same trial has recorded.
+      rank_times: of this process's evaluations.
       calibration: the reference steps that were measured beside the trial.
     """
 
     def __init__(self, settings: TrialSettings, backend: Backend, clock: Clock) -> None:
         self.run_state: RunState | None = None
         self.calibration: TrialCalibration | None = None
+        self.rank_times = RankTimes()
         self._settings = settings
         self._backend = backend
         self._clock = clock
@@ -187,7 +190,7 @@ class TrialEnd:
         """With the devices as they are now: their peak memory is known at the end only."""
         hardware = self._provenance["hardware"]
         devices = json.plain(self._backend.device_report(), unknown=str)
-        return {**self._provenance, "hardware": {**hardware, "devices": devices}}
+        return {**self._provenance, "hardware": {**hardware, "devices": devices}, "ranks": self.rank_times.record()}
 
 
 def _best(

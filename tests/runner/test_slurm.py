@@ -72,9 +72,9 @@ from algoperf.runner.run_config import RunConfig
 from algoperf.runner.suite import SuiteRun
 from pathlib import Path
 
-suite = Suite(name="tiny", workloads=("mnist_mini",), studies={"self": 6}, rules=str(Path("tiny.toml").resolve()))
-flags = dict(workload="tiny", framework="jax", experiment_dir="experiments", experiment_name="mine", data_dir="data",
-             tuning_ruleset="self", rng_seed=3, use_tensorboard=False, max_global_steps=STEPS,
+suite = Suite(name="tiny", workloads=("mnist_mini",), studies={"self": STUDIES}, rules=str(Path("tiny.toml").resolve()))
+flags = dict(workload="tiny", framework=FRAMEWORK, experiment_dir="experiments", experiment_name="mine",
+             data_dir="data", tuning_ruleset="self", rng_seed=3, use_tensorboard=False, max_global_steps=STEPS,
              calibration="off", submission_path="submission/submission.py")
 run = SuiteRun(suite, RunConfig.from_flags(flags), executor=choose_executor(sys.argv[1]), executor_name=sys.argv[1],
                resources=ResourceTable.read(Path("resources.toml"), suite.workloads), report=report_to_stderr)
@@ -99,8 +99,13 @@ def folder(tmp_path):
     (submission / "self_tuning.json").write_text((reference / "self_tuning.json").read_text())
     (tmp_path / "tiny.toml").write_text(RULES)
     (tmp_path / "resources.toml").write_text(RESOURCES)
-    (tmp_path / "suite.py").write_text(f"STEPS = {STEPS}\n{SUITE}")
+    write_suite(tmp_path)
     return tmp_path
+
+
+def write_suite(folder, *, studies=6, framework="jax"):
+    constants = f"STEPS, STUDIES, FRAMEWORK = {STEPS}, {studies}, {framework!r}"
+    (folder / "suite.py").write_text(f"{constants}\n{SUITE}")
 
 
 def command(folder, *words):
@@ -220,3 +225,18 @@ def test_the_printed_script_runs_the_same_array(cluster, folder):
     wait_until(lambda: all(map(suite.is_finished, suite.trials[:2])))
     wait_until(lambda: not cluster.ask("squeue", "--noheader"))
     assert suite_status(suite).counts() == {**dict.fromkeys(map(str, State), 0), "finished": 2, "not started": 4}
+
+
+@pytest.mark.parametrize("framework", ["jax", pytest.param("pytorch", marks=pytest.mark.torch)])
+def test_a_run_over_two_nodes_joins_them(cluster, folder, framework):
+    write_suite(folder, studies=1, framework=framework)
+    (folder / "resources.toml").write_text(RESOURCES.replace("time_min = 1", "time_min = 3\nnodes = 2"))
+    source = ROOT / "reference_algorithms" / "nadamw" / f"{'jax' if framework == 'jax' else 'torch'}_submission.py"
+    (folder / "submission" / "submission.py").write_text(source.read_text())
+    assert command(folder, "suite.py", "slurm")[0] == 0
+    suite = StoredSuite.read(folder / "experiments" / "mine")
+    wait_until(lambda: not cluster.ask("squeue", "--noheader"))
+    record = suite.record(suite.trials[0])
+    assert record.outcome == "completed", record.error
+    assert record.provenance["ranks"]["nodes"] == ["n1", "n2"]
+    assert len(suite.journal(suite.trials[0])) == 2
