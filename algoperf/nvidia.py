@@ -31,24 +31,24 @@ class Gpu:
 def driver_version() -> str | None:
     """Version of the NVIDIA driver, or None where none answers."""
     with _nvml() as nvml:
-        return _answer(nvml.nvmlSystemGetDriverVersion) if nvml else None
+        return answer(nvml.nvmlSystemGetDriverVersion) if nvml else None
 
 
 def gpus() -> list[Gpu]:
     """The GPUs of this machine in the driver's order; none where no driver answers."""
     with _nvml() as nvml:
-        count = _answer(nvml.nvmlDeviceGetCount) if nvml else None
+        count = answer(nvml.nvmlDeviceGetCount) if nvml else None
         return [_gpu(nvml, index) for index in range(count or 0)]
 
 
 def _gpu(nvml: Any, index: int) -> Gpu:
     def ask(query: Callable[[Any], Any]) -> Any:
-        return _answer(lambda: query(nvml.nvmlDeviceGetHandleByIndex(index)))
+        return answer(lambda: query(nvml.nvmlDeviceGetHandleByIndex(index)))
 
     rates, memory = ask(nvml.nvmlDeviceGetUtilizationRates), ask(nvml.nvmlDeviceGetMemoryInfo)
     return Gpu(
         name=ask(nvml.nvmlDeviceGetName),
-        driver_version=_answer(nvml.nvmlSystemGetDriverVersion),
+        driver_version=answer(nvml.nvmlSystemGetDriverVersion),
         load=rates and rates.gpu / 100,
         memory_total_mib=memory and memory.total / _BYTES_PER_MIB,
         memory_used_mib=memory and memory.used / _BYTES_PER_MIB,
@@ -70,10 +70,11 @@ def _nvml() -> Iterator[Any]:
     try:
         yield pynvml
     finally:
-        _answer(pynvml.nvmlShutdown)
+        answer(pynvml.nvmlShutdown)
 
 
-def _answer(query: Callable[[], Any]) -> Any:
+def answer(query: Callable[[], Any]) -> Any:
+    """What NVML answers, or None where it raises."""
     try:
         return query()
     except Exception:  # NVML raises a class of its own for each cause: not supported, no permission, GPU lost ...

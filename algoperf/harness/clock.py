@@ -42,6 +42,8 @@ class Clock:
       max_over_ranks: largest value over processes; the identity for one process.
       now: seconds of a monotonic clock.
       earlier_s: seconds per item that this process spent for the run before the clock was made.
+      observe: told of each charged segment, before it begins and after it has ended, and of the time charged so far;
+        what it takes is not charged.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Clock:
         max_over_ranks: Callable[[float], float] = float,
         now: Callable[[], float] = time.monotonic,
         earlier_s: Mapping[Item, float] | None = None,
+        observe: Callable[[bool, float], None] | None = None,
     ) -> None:
         self.now = now
         self._fence = fence
         self._max_over_ranks = max_over_ranks
+        self._observe = observe
         self._seconds = {**dict.fromkeys(Item, 0.0), **(earlier_s or {})}
         self._charged_s = 0.0  # of ended segments: the sum is read at every step
         self._item = Item.OTHER
@@ -149,8 +153,13 @@ class Clock:
             raise ClockError(f"cannot begin {requested} inside {self._item}; segments do not nest")
 
     def _switch(self, item: Item, *, charged: bool = False) -> None:
+        if self._observe is not None and item in CHARGED:
+            self._observe(True, self._charged_s)
+        was_charged = self._item in CHARGED
         segment_s = self.now() - self._mark
         self._seconds[self._item] += self._max_over_ranks(segment_s) if charged else segment_s
         self._charged_s = self._sum_charged()
         self._mark = self.now()
         self._item = item
+        if self._observe is not None and was_charged:
+            self._observe(False, self._charged_s)

@@ -10,12 +10,13 @@ from typing import Any, Self
 from algoperf.edition import V0_6
 from algoperf.records import json
 from algoperf.records.calibration import Calibration
+from algoperf.records.cost import Cost
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE
 from algoperf.records.outcome import Outcome
 from algoperf.records.pauses import PauseSummary
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # Keys, at any depth, that name folders of a machine or may quote them: left out where records are published.
 PRIVATE_KEYS = frozenset({"submission", "error", "command", "environment"})
 
@@ -100,6 +101,7 @@ class TrialRecord:
       ledger: where the wall time went.
       pauses: what ran beside the benchmark while the clock was paused; None in records up to version 2.
       calibration: reference steps, and the times in them; None where the budget is one of seconds.
+      cost: energy, memory, utilisation; None in records up to version 5.
       provenance: hardware, software and code; see `algoperf.records.provenance`.
     """
 
@@ -124,6 +126,7 @@ class TrialRecord:
     ledger: Ledger
     pauses: PauseSummary | None = None
     calibration: Calibration | None = None
+    cost: Cost | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -182,6 +185,8 @@ class TrialRecord:
             fields["pauses"] = PauseSummary.from_json(fields["pauses"])
         if fields.get("calibration") is not None:
             fields["calibration"] = Calibration.from_json(fields["calibration"])
+        if fields.get("cost") is not None:
+            fields["cost"] = Cost.from_json(fields["cost"])
         best = fields["best_validation"]
         if best is not None:
             fields["best_validation"] = BestValidation(**{**best, "value": _number(best["value"])})

@@ -15,6 +15,7 @@ from algoperf.definition import EVAL_SPLITS, Split
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer, remove_partial_checkpoints
 from algoperf.harness.clock import Clock, Item
+from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
 from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
@@ -44,8 +45,11 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSigna
     outcome; mistakes that concern the whole command (full disk, unreadable data) are raised.
     """
     with stop.deferred(), contextlib.ExitStack() as cleanup:
-        clock = plan.new_clock(backend)
-        end = TrialEnd(plan, backend, clock)
+        meter = CostMeter().start() if backend.rank == 0 else None
+        if meter is not None:
+            cleanup.callback(meter.close)
+        clock = plan.new_clock(backend, meter)
+        end = TrialEnd(plan, backend, clock, meter)
         watch.on_lost = lambda broken: _end_without_ranks(end, broken)
         try:
             result = _train(plan, backend, clock, end, cleanup, report, stop)

@@ -10,6 +10,7 @@ from algoperf import __version__
 from algoperf.backends.base import Backend
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.harness.clock import Clock, Item
+from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.failure import LoopResult
 from algoperf.harness.pauses import OwnWork
 from algoperf.harness.pinned_code import PinnedCode
@@ -19,6 +20,7 @@ from algoperf.harness.run_state import RunState
 from algoperf.records import json, provenance
 from algoperf.records.best import best_of
 from algoperf.records.columns import SCORE, metric_column
+from algoperf.records.cost import Cost
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
@@ -48,11 +50,12 @@ class TrialSettings:
     trial_dir: Path
     import_submission_s: float = 0.0
 
-    def new_clock(self, backend: Backend) -> Clock:
+    def new_clock(self, backend: Backend, meter: CostMeter | None = None) -> Clock:
         return Clock(
             fence=backend.fence,
             max_over_ranks=backend.max_over_ranks,
             earlier_s={Item.IMPORT_SUBMISSION: self.import_submission_s},
+            observe=None if meter is None else meter.switch,
         )
 
     def component(self, name: str) -> Any:
@@ -110,13 +113,14 @@ class TrialEnd:
       calibration: the reference steps that were measured beside the trial.
     """
 
-    def __init__(self, settings: TrialSettings, backend: Backend, clock: Clock) -> None:
+    def __init__(self, settings: TrialSettings, backend: Backend, clock: Clock, meter: CostMeter | None = None) -> None:
         self.run_state: RunState | None = None
         self.calibration: TrialCalibration | None = None
         self.rank_times = RankTimes()
         self._settings = settings
         self._backend = backend
         self._clock = clock
+        self._meter = meter
         self._earlier = TrialRecord.read(settings.trial_dir) if backend.rank == 0 else None
         self._provenance = self._collect_provenance()
 
@@ -166,8 +170,24 @@ class TrialEnd:
             if calibration is None
             else calibration.record(submission_time_s=clock.submission_time_s(), time_to_target_s=time_to_target_s),
             pauses=state.pauses.summary if state else None,
+            cost=self._cost(time_to_target_s),
             provenance=self._final_provenance(),
         )
+
+    def _cost(self, time_to_target_s: float | None) -> Cost | None:
+        """Of all processes of the trial that left a record; None where this one measures nothing."""
+        if self._meter is None:
+            return None
+        settings, state, submission_time_s = self._settings, self.run_state, self._clock.submission_time_s()
+        examples = state.training.global_step * settings.batch_size if state and isinstance(settings, TrialPlan) else 0
+        peaks = [peak for peak in self._backend.device_report().get("peak_memory_bytes", ()) if peak is not None]
+        cost = self._meter.cost(
+            time_to_target_s=time_to_target_s,
+            examples_per_s=examples / submission_time_s if submission_time_s > 0 else None,
+            device_peak_bytes=max(peaks, default=None),
+        )
+        earlier = self._earlier.cost if self._earlier is not None else None
+        return cost if earlier is None else cost.after(earlier)
 
     def _collect_provenance(self) -> dict[str, Any]:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""Stands in for NVML: GPUs given as (load in percent, used MiB, total MiB, degrees Celsius); None is not supported."""
+"""Stands in for NVML: GPUs given as (load in percent, used MiB, total MiB, Celsius[, mJ]); None is not supported."""
 
 from types import ModuleType, SimpleNamespace
 
@@ -38,6 +38,10 @@ def fake_pynvml(gpus, *, driver="575.1"):
         nvmlDeviceGetName=lambda gpu: "NVIDIA H200",
         nvmlDeviceGetUtilizationRates=lambda gpu: SimpleNamespace(gpu=supported(gpu[0])),
         nvmlDeviceGetMemoryInfo=memory,
+        nvmlDeviceGetUUID=lambda gpu: f"GPU-{gpus.index(gpu)}",
+        nvmlDeviceGetTotalEnergyConsumption=lambda gpu: supported(gpu[4]),
+        nvmlDeviceGetClockInfo=lambda gpu, kind: 1980,
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda gpu: 0x1 | 0x4 | 0x40,
         nvmlDeviceGetTemperature=lambda gpu, sensor: supported(gpu[3]),
     )
     return module

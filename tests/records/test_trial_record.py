@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from algoperf.harness.clock import Item
 from algoperf.records.calibration import Calibration, Measurement, StepCost
+from algoperf.records.cost import Cost, PhaseCost
 from algoperf.records.files import RecordError
 from algoperf.records.layout import TRIAL_FILE, trial_path
 from algoperf.records.outcome import Outcome
@@ -35,6 +36,25 @@ CALIBRATION = Calibration(
     step_s=0.5,
     spread=0.0625,
     submission_time_steps=25.0,
+)
+COST_OF_TRIAL = Cost(
+    charged=PhaseCost(
+        seconds=12.5,
+        cpu_s=20.0,
+        energy_j={"cpu": 500.0, "gpu": 2500.0},
+        host_peak_bytes=2**30,
+        samples=6,
+        gpu_utilisation=0.75,
+        gpu_clock_mhz=1500.0,
+        cpu_clock_mhz=3000.0,
+        throttled={"sw_power_cap": 0.5},
+    ),
+    uncharged=PhaseCost(seconds=6.0, cpu_s=3.0, energy_j={"cpu": 125.0, "gpu": 250.0}, host_peak_bytes=2**29),
+    energy_boundary={"cpu": "RAPL zones package-0", "gpu": "NVML, boards of A GPU"},
+    energy_to_target_j=None,
+    device_peak_bytes=2**33,
+    examples_per_s=153.5,
+    overhead_cpu_s=0.0078125,
 )
 RECORD = TrialRecord(
     outcome=Outcome.OUT_OF_TIME,
@@ -65,6 +85,7 @@ RECORD = TrialRecord(
     ),
     pauses=PAUSES,
     calibration=CALIBRATION,
+    cost=COST_OF_TRIAL,
     provenance={"seed": 7, "hardware": {"cpu_model": "A processor", "devices": {"platform": "cpu"}}},
 )
 
@@ -132,7 +153,7 @@ def test_what_is_no_record_is_none_and_a_later_version_is_refused(tmp_path):
         (tmp_path / TRIAL_FILE).write_text(json.dumps({key: entry for key, entry in values.items() if key != name}))
         assert TrialRecord.read(tmp_path) is None
     (tmp_path / TRIAL_FILE).write_text(json.dumps({**values, "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(RecordError, match=r"schema version 6, expected at most 5; install a later version"):
+    with pytest.raises(RecordError, match=r"schema version 7, expected at most 6; install a later version"):
         TrialRecord.read(tmp_path)
 
 
