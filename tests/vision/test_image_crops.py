@@ -8,13 +8,21 @@ from workloads.common.imagenet.crops import (
     MIN_COVERED,
     central_boxes,
     random_boxes,
-    resample,
     resample_many,
 )
 from workloads.common.imagenet.definition import ImageNetData
+from workloads.common.imagenet.resample import as_pixels, normalise_into, resample_into
 
 DATA = ImageNetData()
 sizes_of_images = st.tuples(st.integers(20, 700), st.integers(20, 700))
+
+
+def resample(
+    image: np.ndarray, box: np.ndarray, size: int, flip: bool, *, subtract: float = 0, multiply: float = 1
+) -> np.ndarray:
+    out = np.empty((size, size, 3), np.float32)
+    resample_into(out, image, box, flip, np.full(3, subtract, np.float32), np.full(3, multiply, np.float32))
+    return out
 
 
 @pytest.mark.parametrize(
@@ -83,3 +91,17 @@ def test_resampling_many_equals_resampling_each() -> None:
     flips = rng.random(20) < 0.5
     each = [resample(image, box, 24, bool(flip)) for image, box, flip in zip(images, boxes, flips, strict=True)]
     np.testing.assert_allclose(resample_many(images, boxes, 24, flips), each, atol=2e-3)
+
+
+def test_normalisation_in_the_same_pass() -> None:
+    rng = np.random.default_rng(2)
+    image, box = rng.integers(0, 256, (60, 50, 3)).astype(np.uint8), np.array([3, 2, 41, 37])
+    plain = resample(image, box, 24, True)
+    together = resample(image, box, 24, True, subtract=120, multiply=0.25)
+    np.testing.assert_array_equal(together, (plain - np.float32(120)) * np.float32(0.25))
+    pixels = as_pixels(2 * plain - 100)
+    np.testing.assert_array_equal(pixels, np.clip(2 * plain - 100, 0, 255).astype(np.uint8))
+    assert {0, 255} <= {*pixels.ravel().tolist()}
+    mean, scale = np.array([1, 2, 3], np.float32), np.array([0.5, 0.25, 0.125], np.float32)
+    normalise_into(together, pixels, mean, scale)
+    np.testing.assert_array_equal(together, (pixels.astype(np.float32) - mean) * scale)

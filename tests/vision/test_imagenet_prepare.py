@@ -144,7 +144,7 @@ def test_an_interrupted_preparation_continues(tmp_path: Path, monkeypatch: pytes
     expected = [raw.encoded for raw in read_split(source_dir, Split.TRAIN, NUM_CLASSES)]
     for index in (0, 4, 5, 17):
         pixels = preparation.decode(np.frombuffer(expected[index], np.uint8))
-        np.testing.assert_array_equal(images.decoded(index), pixels)
+        np.testing.assert_array_equal(images.image(index).decoded(), pixels)
 
 
 def test_a_store_of_another_size_is_refused(tmp_path: Path) -> None:

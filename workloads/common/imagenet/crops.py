@@ -4,9 +4,7 @@ Resampling is bicubic without antialiasing and without clipping (values may leav
 not count. Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, with a = -1/2.
 """
 
-import cv2
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from workloads.common.imagenet.definition import ImageNetData
 
@@ -93,29 +91,8 @@ def cubic_taps(starts: np.ndarray, lengths: np.ndarray, size: int) -> tuple[np.n
     return np.clip(positions, 0, last) + np.asarray(starts)[:, None, None], weights.astype(np.float32)
 
 
-def resample(image: np.ndarray, box: np.ndarray, size: int, flip: bool) -> np.ndarray:
-    """Returns float32 [size, size, 3]: the `box` of `image` uint8 [height, width, 3], mirrored where `flip`."""
-    top, left, height, width = (int(edge) for edge in box)
-    rows = _tap_matrix(height, size)
-    columns = _tap_matrix(width, size, reverse=flip)
-    crop = image[top : top + height, left : left + width].astype(np.float32)
-    half_way = (rows @ crop.reshape(height, -1)).reshape(size, width, 3)
-    # Sparse matrices act on axis 0 alone; OpenCV transposes several times faster than NumPy.
-    sideways = cv2.transpose(half_way).reshape(width, -1)
-    upright: np.ndarray = cv2.transpose((columns @ sideways).reshape(size, size, 3))
-    return upright
-
-
-def _tap_matrix(length: int, size: int, *, reverse: bool = False) -> csr_matrix:
-    positions, weights = cubic_taps(np.zeros(1, np.int64), np.array([length]), size)
-    step = -1 if reverse else 1
-    row_ends = np.arange(0, _TAPS * size + 1, _TAPS, dtype=np.int32)
-    entries = (weights[0, ::step].ravel(), positions[0, ::step].astype(np.int32).ravel(), row_ends)
-    return csr_matrix(entries, shape=(size, length))
-
-
 def resample_many(images: np.ndarray, boxes: np.ndarray, size: int, flips: np.ndarray) -> np.ndarray:
-    """As `resample` for images uint8 [n, height, width, 3] of one small size, by two dense products.
+    """The `boxes` of images uint8 [n, height, width, 3] of one small size, mirrored where `flips`, by dense products.
 
     Returns float32 [n, size, size, 3].
     """

@@ -22,11 +22,12 @@ from algoperf.data.shards import adopt_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
 from workloads.common.imagenet import shapes
-from workloads.common.imagenet.images import decode
+from workloads.common.imagenet.jpeg_crops import decode
 from workloads.common.imagenet.raw import RawDataError, RawImage, read_split, split_root
+from workloads.common.imagenet.restart_intervals import with_restart_intervals
 
 STORED_SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
-IMAGES_PER_PART = 16_384
+IMAGES_PER_PART = 1_024  # a part is held in memory while it is prepared: 110 MB
 _REENCODING_QUALITY = 95
 
 
@@ -98,6 +99,17 @@ def checked_jpeg(raw: RawImage) -> bytes:
         raise RawDataError(f"{raw.name} is no readable image ({error}); download or extract it again") from error
 
 
+def stored_jpeg(raw: RawImage) -> bytes:
+    """As `checked_jpeg`, with restart markers, by which a crop is decoded at the cost of the crop.
+
+    The decoder must give the same pixels; otherwise the file stays as it is.
+    """
+    encoded = checked_jpeg(raw)
+    divided = with_restart_intervals(encoded)
+    pixels, divided_pixels = (decode(np.frombuffer(content, np.uint8)) for content in (encoded, divided))
+    return divided if np.array_equal(pixels, divided_pixels) else encoded
+
+
 def _prepare_encoded(
     definition: WorkloadDefinition, source_dir: Path, store_dir: Path, num_workers: int, report: Report
 ) -> None:
@@ -119,7 +131,7 @@ def _prepare_encoded(
 def _write_part(part: list[RawImage], num_workers: int, writer: StoreWriter) -> None:
     encoded_bytes = writer.appender("bytes", np.uint8)
     ends = [0]
-    for encoded in _in_threads(checked_jpeg, part, num_workers):
+    for encoded in _in_threads(stored_jpeg, part, num_workers):
         encoded_bytes.append(np.frombuffer(encoded, np.uint8))
         ends.append(encoded_bytes.rows)
     writer.add("offsets", np.array(ends, np.int64))

@@ -7,7 +7,7 @@ import numpy as np
 from algoperf.data import Batch, BatchRequest, Source, Store, StoreError, check_labels, pad_batch
 from algoperf.data.places import store_dir
 from algoperf.definition import Split, WorkloadDefinition
-from workloads.common.imagenet.augment import Augmentation, make_inputs, mixup
+from workloads.common.imagenet.augment import Augmentation, inputs_of_pixels, mixup
 from workloads.common.imagenet.definition import ImageNetData
 from workloads.common.imagenet.worker import Task
 from workloads.common.imagenet.workers import chunks, shared_array, shared_pool
@@ -50,7 +50,7 @@ class ImageSource:
         shape = (len(indices), size, size, 3)
         if self._pixels is not None:
             inputs = np.empty(shape, np.float32)
-            make_inputs(self._pixels[indices], self._data, augmentation, inputs)
+            inputs_of_pixels(self._pixels[indices], self._data, augmentation, inputs)
         else:
             inputs = self._from_workers(indices, augmentation, shape)
         targets = self._labels[request.indices]

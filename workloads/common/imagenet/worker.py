@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from workloads.common.imagenet.augment import Augmentation, make_inputs
+from workloads.common.imagenet.augment import Augmentation, inputs_of_files
 from workloads.common.imagenet.definition import ImageNetData
 from workloads.common.imagenet.images import EncodedImages
 
@@ -56,12 +56,12 @@ def _end_with_process(parent: int) -> None:
 def perform(task: Task) -> None:
     """Fills rows of the task's buffer; stores stay open for the next task."""
     stored = _open(task.store_dir, task.split, task.images_per_part)
-    images = [stored.decoded(int(index)) for index in task.indices]
+    images = [stored.image(int(index)) for index in task.indices]
     size = task.data.image_size
     shape = (len(images), size, size, 3)
     offset = task.first_row * size * size * 3 * np.dtype(np.float32).itemsize
     out = np.memmap(task.buffer, np.float32, mode="r+", offset=offset, shape=shape)
-    make_inputs(images, task.data, task.augmentation, np.asarray(out))
+    inputs_of_files(images, task.data, task.augmentation, np.asarray(out))
 
 
 @functools.cache
