@@ -12,6 +12,7 @@ ratio is what to look at. Then the worker pool of this pipeline with one and two
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -116,8 +117,8 @@ def ours(folder: Path) -> dict[str, float]:
         best = [0.0, 0.0]
         for _ in range(REPEATS + 2):
             for number, (files, make) in enumerate(((originals, before), (prepared, now))):
-                rate = per_second(lambda f=files, m=make: work(m, f, buffers[0], data, train), len(files), repeats=1)
-                best[number] = max(best[number], rate)
+                once = functools.partial(work, make, files, buffers[0], data, train)
+                best[number] = max(best[number], per_second(once, len(files), repeats=1))
         rates[f"algoperf, {name}, before"], rates[f"algoperf, {name}"] = best
         rates[f"algoperf, {name}, ratio"] = best[1] / best[0]
     return rates

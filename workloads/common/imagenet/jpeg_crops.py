@@ -22,7 +22,7 @@ class CroppableJpeg:
 
     Args:
       encoded: bytes of the file.
-      name: where it lies, for error messages.
+      name: of the file or of its row in a store, for error messages.
     """
 
     def __init__(self, encoded: bytes, name: str) -> None:

@@ -46,8 +46,8 @@ def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _resample(out, image, place, rows, row_weights, columns, column_weights, flip, subtract, multiply):
-    top, left, width = place
+def _resample(out, image, crop, rows, row_weights, columns, column_weights, flip, subtract, multiply):
+    top, left, width = crop
     size = len(out)
     line = np.empty(width, np.float32)
     for y in range(size):
