@@ -1,12 +1,14 @@
-"""Training steps and an evaluation of full-size vision and speech models at their real input sizes.
+"""Training steps and an evaluation of full-size vision, speech and language models at their real input sizes.
 
   python benchmarks/full_size_steps.py [--workloads=fastmri,imagenet_vit] [--batch_size=2] [--frameworks=jax,torch]
+      [--matmul_precision=float32]
 
-Each model runs in its own process; prints parameters, seconds (with and without compilation), losses, metrics of the
-evaluated batch and peak memory. Speech is 20 s of audio.
+Each model runs in its own process, on a GPU where there is one; prints parameters, seconds (with and without
+compilation), losses, metrics of the evaluated batch and peak memory. Speech is 20 s of audio.
 """
 
 import argparse
+import importlib
 import json
 import resource
 import subprocess
@@ -16,6 +18,7 @@ import time
 import numpy as np
 
 from algoperf.definition import Split
+from algoperf.edition import MatmulPrecision
 from algoperf.registry import REGISTRY
 
 _WORKLOADS = (
@@ -24,6 +27,7 @@ _WORKLOADS = (
     "fastmri",
     "librispeech_conformer",
     "librispeech_deepspeech",
+    "finewebedu_lm",
 )
 _LEARNING_RATE = 1e-3
 
@@ -63,10 +67,15 @@ def torch_steps(model, batch):
     """As `jax_steps`."""
     import torch
 
-    module, state = model.init(None)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with device:
+        module, state = model.init(None)
+
+    def placed(array):
+        return torch.from_numpy(array).to(device)
+
     tensors = {
-        name: tuple(map(torch.from_numpy, leaf)) if isinstance(leaf, tuple) else torch.from_numpy(leaf)
-        for name, leaf in batch.items()
+        name: tuple(map(placed, leaf)) if isinstance(leaf, tuple) else placed(leaf) for name, leaf in batch.items()
     }
 
     def train(number: int) -> float:
@@ -86,12 +95,25 @@ def torch_steps(model, batch):
 
     def evaluate():
         module.eval()
-        return {name: value.numpy() for name, value in model.evaluate(module, tensors, state).items()}
+        return {name: value.cpu().numpy() for name, value in model.evaluate(module, tensors, state).items()}
 
     return sum(p.numel() for p in module.parameters()), train, evaluate
 
 
-def measure(name: str, framework: str, batch_size: int, steps: int) -> dict:
+def peak_gpu_bytes(framework: str) -> int:
+    """The most memory that was in use on the GPU; 0 where there is none."""
+    if framework == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+
+def measure(name: str, framework: str, batch_size: int, steps: int, precision: str) -> dict:
+    set_precision = importlib.import_module(f"algoperf.backends.{framework}").set_matmul_precision
+    set_precision(MatmulPrecision(precision))
     definition = REGISTRY.get(name)
     batch = REGISTRY.module(name, "data").fake_batch(definition, batch_size, seed=0)
     inputs = batch["inputs"]
@@ -121,7 +143,9 @@ def measure(name: str, framework: str, batch_size: int, steps: int) -> dict:
         "eval_s": round(eval_s, 2),
         "losses": [round(loss, 4) for loss in losses],
         "metrics": {key: round(value, 4) for key, value in metrics.compute().items()},
+        "matmul_precision": precision,
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "peak_gpu_gb": round(peak_gpu_bytes(framework) / 1e9, 2),
     }
 
 
@@ -131,16 +155,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="at least 2, of which the first compiles")
     parser.add_argument("--workloads", default=",".join(_WORKLOADS))
     parser.add_argument("--frameworks", default="jax,torch")
+    parser.add_argument("--matmul_precision", default="float32", help="float32, tf32 or bfloat16")
     parser.add_argument("--in_this_process", action="store_true", help="measure the one named workload and framework")
     options = parser.parse_args()
     names, frameworks = options.workloads.split(","), options.frameworks.split(",")
     if options.in_this_process:
-        print(json.dumps(measure(names[0], frameworks[0], options.batch_size, options.steps)))
+        print(json.dumps(measure(names[0], frameworks[0], options.batch_size, options.steps, options.matmul_precision)))
         return
     for name in names:
         for framework in frameworks:
             command = [sys.executable, __file__, "--in_this_process", f"--batch_size={options.batch_size}"]
             command += [f"--steps={options.steps}", f"--workloads={name}", f"--frameworks={framework}"]
+            command += [f"--matmul_precision={options.matmul_precision}"]
             subprocess.run(command, check=True)
 
 

@@ -60,7 +60,7 @@ SUITES: Mapping[str, Mapping[str, Suite]] = MappingProxyType(
         V1_0.name: _suites(
             V1_0.name,
             _OF_V1_0,
-            _minis(_OF_V0_6),
+            _minis(_OF_V1_0),
             {
                 "full": "v1.0",
                 "qualification": "qualification-v1.0",

@@ -46,7 +46,7 @@ def assert_intact(files: dict[Path, bytes]) -> None:
 def tiny(name: str, data: dict | None = None, **sizes: int) -> WorkloadDefinition:
     definition = REGISTRY.get(name).shrunk()
     data_config = dataclasses.replace(definition.data, **(data or {}))
-    return dataclasses.replace(definition, splits=SplitSizes(**sizes), data=data_config)
+    return dataclasses.replace(definition, splits=SplitSizes(**{"test": None} | sizes), data=data_config)
 
 
 def tiny_speech() -> WorkloadDefinition:
@@ -60,7 +60,13 @@ def quiet(message: str) -> None:
     pass
 
 
+def tiny_language_model() -> WorkloadDefinition:
+    definition = tiny("finewebedu_lm_mini", train=300, eval_train=20, validation=30)
+    return dataclasses.replace(definition, model=dataclasses.replace(definition.model, vocab_size=320))
+
+
 MINIS = {
+    "finewebedu": tiny_language_model,
     "mnist": lambda: REGISTRY.get("mnist_mini"),
     "criteo1tb": lambda: tiny("criteo1tb_mini", train=70, eval_train=10, validation=15, test=13),
     "fastmri": lambda: tiny("fastmri_mini", {"validation_volumes": 1}, train=8, eval_train=8, validation=8, test=8),
