@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from algoperf.digest import NOT_IN_DIGEST, digest
+from algoperf.digest import NOT_IN_DIGEST, digest, store_digest
 from algoperf.edition import V0_6, EditionError, since
 
 
@@ -329,6 +329,13 @@ class WorkloadDefinition:
         Fields whose metadata are `NOT_IN_DIGEST` do not count, in `model` and `data` (where a file lies, say) as here.
         """
         return digest(self)
+
+    def store_digest(self) -> str:
+        """Hash of the settings that the prepared data depend on: those of `data`, and the sizes of the splits.
+
+        The part of the training data that evaluations use is chosen when it is read, and does not count.
+        """
+        return store_digest(self.data, self.splits.train, self.splits.validation, self.splits.test)
 
     def variant(
         self,

@@ -19,7 +19,15 @@ from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.cores import usable_cores
 from algoperf.data.places import new_store_dir, store_dir
 from algoperf.data.shards import resume_parts
-from algoperf.data.store import MANIFEST, Store, StoreError, check_replaceable, content_digest, is_complete
+from algoperf.data.store import (
+    MANIFEST,
+    Store,
+    StoreError,
+    check_replaceable,
+    content_digest,
+    is_complete,
+    record_settings,
+)
 from algoperf.dataset_overview import definitions_by_names, listing
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
@@ -39,16 +47,21 @@ class PreparationError(UserError):
     """A dataset cannot be prepared: the disk or its permissions are in the way, or no complete store came out."""
 
 
+class OtherSettingsError(StoreError):
+    """Prepared data were made with other settings than the definition has now."""
+
+
 def ensure_prepared(
     definition: WorkloadDefinition, data_dir: Path, report: Report, *, registry: Registry = REGISTRY
 ) -> None:
     """Returns when the store of `definition` can be read; generates it first where that needs no download (minis).
 
-    Of a mini every checksum is compared, of a full dataset the sizes of files (`verify_dataset` compares the rest).
+    Of a mini every checksum is compared, of a full dataset the sizes of files (`verify_dataset` compares the rest). A
+    store that was prepared with other settings counts as none for a mini, which is generated anew.
 
     Raises:
       MissingDatasetError: a full dataset is not there.
-      StoreError: a full dataset is damaged, or of another format version.
+      StoreError: a full dataset is damaged, of another format version, or prepared with other settings.
       PreparationError, DiskSpaceError, ForeignFilesError: as `prepare_dataset`.
     """
     path = store_dir(definition, data_dir)
@@ -58,11 +71,13 @@ def ensure_prepared(
                 verify_dataset(definition, data_dir)
             else:
                 Store(path)
+            check_settings(definition, path)
             return
         except StoreError as error:
             if definition.tier is not Tier.MINI:
                 raise
-            report(f"{definition.dataset}: damaged, so generating it again ({error})")
+            why = "made with other settings" if isinstance(error, OtherSettingsError) else "damaged"
+            report(f"{definition.dataset}: {why}, so generating it again ({error})")
     if definition.tier is Tier.MINI:
         prepare_dataset(definition, data_dir, report=report, registry=registry, is_usable=_is_intact)
         return
@@ -100,7 +115,7 @@ def prepare_dataset(
     is_usable = is_usable or _is_readable
     with _only_one_process(new_store_dir(definition, data_dir), definition.dataset, report):
         store = store_dir(definition, data_dir)
-        if is_usable(store):
+        if is_usable(store) and _has_settings(definition, store):
             report(f"{definition.dataset}: already prepared at {store}")
             return store
         store = new_store_dir(definition, data_dir)
@@ -117,6 +132,8 @@ def prepare_dataset(
             report(f"{definition.dataset}: preparing at {store}")
             started = time.monotonic()
             module.prepare(definition, data_dir, source_dir=source_dir, num_workers=num_workers, report=report)
+            if is_complete(store):
+                record_settings(store, definition.store_digest())
         except OSError as error:
             raise PreparationError(f"preparing {definition.name} at {store} failed: {error}") from error
         store = store_dir(definition, data_dir)
@@ -126,6 +143,29 @@ def prepare_dataset(
         if not is_resumed:
             record_time(store, time.monotonic() - started, num_workers)
     return store
+
+
+def check_settings(definition: WorkloadDefinition, store: Path) -> None:
+    """Returns where a store was prepared with the definition's settings, or where it does not say with which.
+
+    Raises:
+      OtherSettingsError: with others.
+      StoreError: it cannot be read.
+    """
+    recorded, expected = Store(store).settings, definition.store_digest()
+    if recorded not in (None, expected):
+        raise OtherSettingsError(
+            f"{store} was prepared with the settings {recorded}, expected {expected}, those of {definition.name} now; "
+            "prepare it again"
+        )
+
+
+def _has_settings(definition: WorkloadDefinition, store: Path) -> bool:
+    try:
+        check_settings(definition, store)
+    except OtherSettingsError:
+        return False
+    return True
 
 
 def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:

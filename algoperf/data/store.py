@@ -23,6 +23,7 @@ from algoperf.ownership import check_removable, remove_folder
 
 MANIFEST = "store.json"
 FORMAT_VERSION = 2
+_SETTINGS = "settings"
 _SUFFIXES = {1: ".bin", 2: ".npy"}  # by format version
 _VERIFY_CHUNK_BYTES = 1 << 24
 _is_store_file = re.compile(rf"(.+/)?([^/]+\.(npy|bin)|{re.escape(MANIFEST)})").fullmatch
@@ -145,6 +146,7 @@ class Store(Mapping[str, np.ndarray]):
         manifest_path = path / MANIFEST
         try:
             manifest = json.loads(manifest_path.read_text())
+            self._settings: str | None = manifest.get(_SETTINGS)
             version, self.meta, self._entries = manifest["format_version"], manifest["meta"], manifest["arrays"]
             if manifest.pop("crc32", None) != _manifest_crc(manifest):
                 raise ValueError("its checksum is wrong")
@@ -198,6 +200,11 @@ class Store(Mapping[str, np.ndarray]):
         """Of each array: `dtype`, `shape` and `crc32`, as in the manifest."""
         return MappingProxyType(self._entries)
 
+    @property
+    def settings(self) -> str | None:
+        """Digest of the settings that the store was prepared with; None where none is recorded."""
+        return self._settings
+
     def verify(self) -> None:
         """Reads everything and compares checksums; raises StoreError that names the first damaged file."""
         for name, entry in self._entries.items():
@@ -210,6 +217,17 @@ class Store(Mapping[str, np.ndarray]):
                     f"{self._file(name)} is damaged (checksum {crc}, expected {entry['crc32']}); "
                     f"delete {self.path} and prepare it again"
                 )
+
+
+def record_settings(path: Path, settings: str) -> None:
+    """Notes the digest of the settings that the finished store at `path` was prepared with."""
+    manifest = json.loads((path / MANIFEST).read_text())
+    del manifest["crc32"]
+    manifest[_SETTINGS] = settings
+    manifest["crc32"] = _manifest_crc(manifest)
+    noted = path.with_name(f"{path.name}.{MANIFEST}")
+    noted.write_text(json.dumps(manifest, indent=2) + "\n")
+    noted.replace(path / MANIFEST)
 
 
 def check_replaceable(path: Path) -> None:

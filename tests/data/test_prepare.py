@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import shutil
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from algoperf import prepare
 from algoperf.data import Store
 from algoperf.data.disk_space import DiskSpaceError
 from algoperf.data.store import StoreError
+from algoperf.registry import REGISTRY
 from algoperf.testing import toy_registry
 from algoperf.testing.toy_workload.prepare import RAW_FILE, generate
 
@@ -92,6 +94,55 @@ def test_the_digest_stands_for_the_contents_not_for_the_place(tmp_path, registry
         prepare.prepare_dataset(prepared, tmp_path / folder, report=silent, registry=registry)
     a, b, c = (prepare.data_digest(definition, tmp_path / folder) for folder in "abc")
     assert a == b != c
+
+
+def with_seed(definition, seed):
+    return dataclasses.replace(definition, data=dataclasses.replace(definition.data, seed=seed))
+
+
+def test_a_mini_of_other_settings_is_generated_again(tmp_path, registry):
+    definition = registry.get("toy_mini")
+    prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
+    changed, messages = with_seed(definition, 99), []
+    before = prepare.data_digest(definition, tmp_path)
+    prepare.ensure_prepared(changed, tmp_path, messages.append, registry=registry)
+    expected = f"expected {changed.store_digest()}, those of toy_mini now"
+    assert messages[0].startswith("toy_mini: made with other settings, so generating it again (")
+    assert expected in messages[0]
+    assert prepare.data_digest(changed, tmp_path) != before
+    messages.clear()
+    prepare.ensure_prepared(changed, tmp_path, messages.append, registry=registry)
+    assert messages == []
+
+
+def test_a_full_dataset_of_other_settings_is_an_error_until_it_is_prepared_again(tmp_path, registry):
+    source = tmp_path / "source"
+    source.mkdir()
+    definition = registry.get("toy")
+    np.savetxt(source / RAW_FILE, generate(definition), delimiter=",")
+    assert run(registry, "toy", f"--data_dir={tmp_path}", f"--source_dir={source}") == 0
+    changed = with_seed(definition, 99)
+    with pytest.raises(prepare.OtherSettingsError, match=r"toy was prepared with the settings .*; prepare it again"):
+        prepare.ensure_prepared(changed, tmp_path, silent, registry=registry)
+    prepare.prepare_dataset(changed, tmp_path, report=silent, source_dir=source, registry=registry)
+    prepare.ensure_prepared(changed, tmp_path, silent, registry=registry)
+
+
+def test_a_store_that_does_not_say_its_settings_is_read(tmp_path, registry):
+    definition, messages = registry.get("toy_mini"), []
+    registry.module("toy_mini", "prepare").prepare(
+        definition, tmp_path, source_dir=None, num_workers=1, report=silent
+    )  # alone, as earlier versions did
+    assert Store(tmp_path / "prepared" / "toy_mini").settings is None
+    prepare.ensure_prepared(with_seed(definition, 99), tmp_path, messages.append, registry=registry)
+    assert messages == []
+
+
+def test_workloads_of_one_dataset_agree_on_its_settings():
+    settings = defaultdict(set)
+    for definition in REGISTRY.definitions():
+        settings[definition.dataset].add(definition.store_digest())
+    assert {dataset: len(digests) for dataset, digests in settings.items()} == dict.fromkeys(settings, 1)
 
 
 def test_a_lock_or_a_place_that_cannot_be_used_is_one_line(tmp_path, registry, capsys, monkeypatch):

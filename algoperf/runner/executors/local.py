@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
 from algoperf import nvidia
 from algoperf.cores import usable_cores
-from algoperf.harness.signals import STOP_SIGNALS
+from algoperf.harness.signals import StopSignals
 from algoperf.reporting import Report
 from algoperf.runner.executors.results import collect, duration, result_line
 from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
@@ -44,8 +43,8 @@ class LocalExecutor:
         """Runs `trials`, then scores the suite. Returns the exit status: 0 when every trial has finished."""
         me = psutil.Process()
         suite.set_process(host=socket.gethostname(), pid=me.pid, created_s=me.create_time())
-        with _StopSignals() as signals:
-            was_stopped = _Running(self.slots, suite, trials, report).run(signals)
+        with StopSignals() as stop, stop.deferred():
+            was_stopped = _Running(self.slots, suite, trials, report).run(stop)
         return INTERRUPTED_EXIT_CODE if was_stopped else collect(suite, report)
 
 
@@ -61,11 +60,11 @@ class _Running:
         self._num_slots = len(slots)
         self._processes: dict[TrialProcess, Slot] = {}
 
-    def run(self, signals: "_StopSignals") -> bool:
+    def run(self, stop: StopSignals) -> bool:
         """Returns whether a signal ended it before the last trial did."""
         is_stopped, stopped = False, []
         while self._processes or (self._waiting and not is_stopped):
-            is_stopped = is_stopped or signals.received
+            is_stopped = is_stopped or stop.is_set()
             while self._free and self._waiting and not is_stopped:
                 self._start(self._waiting.pop(0), self._free.pop(0))
             for process, slot in list(self._processes.items()):
@@ -169,24 +168,3 @@ def _visible_gpus() -> list[str]:
     if named is not None:
         return [name for name in named.split(",") if name.strip()]
     return [str(index) for index in range(len(nvidia.gpus()))]
-
-
-class _StopSignals:
-    """Remembers requests to stop."""
-
-    def __init__(self) -> None:
-        self.received = False
-        self._previous: dict[int, Any] = {}
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
-
-    def __enter__(self) -> Self:
-        for number in filter(None, (getattr(signal, name, None) for name in STOP_SIGNALS)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

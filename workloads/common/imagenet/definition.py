@@ -1,8 +1,9 @@
 """What the ImageNet workloads share: sizes of splits and the description of their input pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from algoperf.definition import Direction, MetricSpec, SplitSizes
+from algoperf.digest import NOT_IN_STORE
 
 ACCURACY = MetricSpec(name="accuracy", direction=Direction.MAXIMIZE)
 LOSS = MetricSpec(name="loss", direction=Direction.MINIMIZE)
@@ -52,12 +53,12 @@ class ImageNetData:
     resize_size: int = 256
     train_mean: tuple[float, float, float] = (0.485 * 255, 0.456 * 255, 0.406 * 255)
     train_stddev: tuple[float, float, float] = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-    area_range: tuple[float, float] = (0.08, 1.0)
-    aspect_range: tuple[float, float] = (0.75, 4 / 3)
-    rand_augment: bool = False
-    translate_px: int = 100
-    cutout_px: int = 40
-    mixup_alpha: float | None = None
+    area_range: tuple[float, float] = field(default=(0.08, 1.0), metadata=NOT_IN_STORE)
+    aspect_range: tuple[float, float] = field(default=(0.75, 4 / 3), metadata=NOT_IN_STORE)
+    rand_augment: bool = field(default=False, metadata=NOT_IN_STORE)
+    translate_px: int = field(default=100, metadata=NOT_IN_STORE)
+    cutout_px: int = field(default=40, metadata=NOT_IN_STORE)
+    mixup_alpha: float | None = field(default=None, metadata=NOT_IN_STORE)
     decoded: bool = False
     generator: TexturedShapes | None = None
 
