@@ -1,7 +1,9 @@
 """Speed of click-log preparation (text to store) and of reading batches from a warm store.
 
-`python benchmarks/criteo_data.py [--rows=1000000] [--workers=2] [--folder=/dev/shm]`. Text is generated once and
-repeated; files lie in a temporary folder, by default where temporary files go.
+`python benchmarks/criteo_data.py [--rows=1000000] [--workers 1 2] [--folder=/dev/shm]`. Text is generated once and
+repeated; files lie in a temporary folder, by default where temporary files go. Rates per CPU second are those to
+compare; wall-clock rates, and what a second worker adds to them, mean something on an idle machine only. The
+decompressors take turns on the same bytes: their ratio is what the one in use is worth.
 """
 
 import argparse
@@ -9,6 +11,7 @@ import dataclasses
 import gzip
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,22 +32,44 @@ _BATCH = 262_144
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="files prepared at once")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; on tmpfs the disk plays no part")
     arguments = parser.parse_args()
     day = HiddenModel(0).next_day(_DISTINCT_ROWS)
     text = format_rows(day, 0, _DISTINCT_ROWS)
     parse(np.frombuffer(text[: text.index(b"\n") + 1], np.uint8))  # compiles
+    _decompress(gzip.compress(text, 6))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for form in ("plain", "gzip"):
-            store = Path(folder) / form
-            speed, cpu_speed = _prepare(store, text, arguments.rows, arguments.workers, compressed=form == "gzip")
-            megabytes = speed * len(text) / _DISTINCT_ROWS / 1e6
-            print(
-                f"prepare, {form}, {arguments.workers} files at once: {speed / 1e6:.2f} M rows/s, {megabytes:.0f} MB/s"
-            )
-            print(f"  per second of one core: {cpu_speed / 1e6:.2f} M rows")
-        _read(open_split(_definition(arguments.rows), Split.TRAIN, Path(folder) / "plain"))
+            speeds = {}
+            for workers in arguments.workers:
+                store = Path(folder) / f"{form}_{workers}"
+                speeds[workers], cpu_speed = _prepare(store, text, arguments.rows, workers, compressed=form == "gzip")
+                megabytes = speeds[workers] * len(text) / _DISTINCT_ROWS / 1e6
+                print(
+                    f"prepare, {form}, {workers} at once: {speeds[workers] / 1e6:.2f} M rows/s, {megabytes:.0f} MB/s; "
+                    f"{cpu_speed / 1e6:.2f} M rows per CPU second"
+                )
+            first, *others = arguments.workers
+            for workers in others:
+                print(f"  {workers} workers against {first}, wall clock: {speeds[workers] / speeds[first]:.2f}")
+        _read(open_split(_definition(arguments.rows), Split.TRAIN, Path(folder) / f"plain_{arguments.workers[0]}"))
+
+
+def _decompress(content: bytes) -> None:
+    """Prints rates in millions of rows per CPU second."""
+    from isal import isal_zlib
+
+    rates = dict.fromkeys(("zlib", "isal"), 0.0)
+    for _ in range(5):
+        for name, module in (("zlib", zlib), ("isal", isal_zlib)):
+            started = time.process_time()
+            module.decompress(content, 31)
+            rates[name] = max(rates[name], _DISTINCT_ROWS / (time.process_time() - started) / 1e6)
+    print(
+        f"gunzip: zlib {rates['zlib']:.2f}, isal {rates['isal']:.2f} M rows per CPU second, "
+        f"ratio {rates['isal'] / rates['zlib']:.2f}"
+    )
 
 
 def _definition(num_rows: int):

@@ -233,3 +233,9 @@ def test_damage_is_found_by_checksum(tmp_path, real, days):
 def test_without_a_source_the_error_tells_how_to_get_it(tmp_path, real):
     with pytest.raises(StoreError, match=r"day_0.gz ... day_23.gz"):
         prepare.prepare(real, tmp_path, source_dir=None, num_workers=1, report=quiet)
+
+
+def test_a_file_without_lines_is_named(tmp_path):
+    (tmp_path / "day_0").write_bytes(b"0\t1" * 50_000)
+    with pytest.raises(StoreError, match=r"day_0 is no click log: it has a line of more than \d+ bytes"):
+        list(prepare.read_lines(tmp_path / "day_0", 10_000))

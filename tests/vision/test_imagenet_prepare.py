@@ -1,4 +1,5 @@
 import dataclasses
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,43 @@ def test_an_interrupted_preparation_continues(tmp_path: Path, monkeypatch: pytes
     for index in (0, 4, 5, 17):
         pixels = preparation.decode(np.frombuffer(expected[index], np.uint8))
         np.testing.assert_array_equal(images.image(index).decoded(), pixels)
+
+
+def test_no_more_than_a_part_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "IMAGES_PER_PART", 4)
+    alive: weakref.WeakSet[RawImage] = weakref.WeakSet()
+    most = 0
+
+    def watched(*arguments):
+        nonlocal most
+        for image in read_split(*arguments):
+            alive.add(image)
+            most = max(most, len(alive))
+            yield image
+            del image
+
+    monkeypatch.setattr(preparation, "read_split", watched)
+    prepared(write_class_folders(tmp_path / "raw"), tmp_path)
+    assert len(open_split(definition(), Split.TRAIN, tmp_path)) == 18
+    assert 4 <= most <= 2 * 4 + 1
+
+
+def test_stored_files_can_be_decoded_in_part_and_keep_their_pixels(tmp_path: Path) -> None:
+    source_dir = write_class_folders(tmp_path / "raw")
+    prepared(source_dir, tmp_path)
+    images = EncodedImages(tmp_path / "prepared" / "imagenet", "train", preparation.IMAGES_PER_PART)
+    for index, raw in enumerate(read_split(source_dir, Split.TRAIN, NUM_CLASSES)):
+        whole = preparation.decode(np.frombuffer(raw.encoded, np.uint8))
+        part, top, left = images.image(index).decoded_around(np.array([40, 50, 4, 8]))
+        assert (top, left) != (0, 0)
+        np.testing.assert_array_equal(part[40 - top : 44 - top, 50 - left : 58 - left], whole[40:44, 50:58])
+
+
+def test_a_file_whose_pixels_would_change_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = encoded(3)
+    monkeypatch.setattr(preparation, "with_restart_intervals", lambda content: other)
+    original = encoded(2)
+    assert preparation.stored_jpeg(RawImage(name="x", label=0, encoded=original)) == original
 
 
 def test_a_store_of_another_size_is_refused(tmp_path: Path) -> None:

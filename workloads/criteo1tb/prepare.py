@@ -7,7 +7,6 @@ uint8 [n], `integers` float32 [n, 13] and `ids` int32 [n, 26]: 157 bytes for eac
 import functools
 import re
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from workloads.criteo1tb.data import generator_facts
 from workloads.criteo1tb.definition import NUM_CATEGORIES, NUM_INTEGERS
 
 BYTES_PER_ROW = 1 + 4 * NUM_INTEGERS + 4 * NUM_CATEGORIES
-_READ_BYTES = 1 << 23
+_READ_BYTES = 1 << 22  # measured: larger blocks leave the cache
+_MAX_LINE_BYTES = 1 << 16
 _GZIP = 31
 _FILE_NAME = re.compile(r"day_(?P<day>\d+)(?:_(?P<piece>\d+))?(?:\.gz)?")
 
@@ -189,7 +189,7 @@ def read_lines(path: Path, block_bytes: int = _READ_BYTES) -> Iterator[np.ndarra
     """Yields the text of a plain or gzip file as uint8 blocks of whole lines; a last line may lack its newline.
 
     Raises:
-      StoreError: the gzip file is cut off or damaged.
+      StoreError: the gzip file is cut off or damaged, or a line has no end.
     """
     rest = b""
     for block in _gunzipped(path, block_bytes) if path.suffix == ".gz" else _raw_blocks(path, block_bytes):
@@ -199,6 +199,8 @@ def read_lines(path: Path, block_bytes: int = _READ_BYTES) -> Iterator[np.ndarra
             rest = block[end:]
         else:
             rest += block
+            if len(rest) > max(_MAX_LINE_BYTES, block_bytes):
+                raise StoreError(f"{path} is no click log: it has a line of more than {len(rest)} bytes")
     if rest:
         yield np.frombuffer(rest + b"\n", np.uint8)
 
@@ -211,15 +213,17 @@ def _raw_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
 
 def _gunzipped(path: Path, block_bytes: int) -> Iterator[bytes]:
     """Decompresses large blocks without the GIL; the gzip module works in small ones, which threads cannot share."""
-    decompressor = zlib.decompressobj(wbits=_GZIP)
+    from isal import isal_zlib  # 2.5 times as fast as zlib
+
+    decompressor = isal_zlib.decompressobj(wbits=_GZIP)
     try:
         for compressed in _raw_blocks(path, max(1, block_bytes // 4)):
             while compressed:
                 if decompressor.eof:  # gzip files may follow each other in one file
-                    decompressor = zlib.decompressobj(wbits=_GZIP)
+                    decompressor = isal_zlib.decompressobj(wbits=_GZIP)
                 yield decompressor.decompress(compressed, block_bytes)
                 compressed = decompressor.unconsumed_tail or decompressor.unused_data
-    except zlib.error as error:
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub says that it is an instance
         raise StoreError(f"{path} is damaged ({error}); fetch it again") from error
     if not decompressor.eof:
         raise StoreError(f"{path} cannot be read to its end, it is cut off; fetch it again")

@@ -110,7 +110,8 @@ def volume_files(source_dir: Path, data: FastMRIData) -> dict[Split, list[Path]]
         folders[name] = sorted(folder.glob("*.h5"))
         if not folders[name]:
             raise RawVolumeError(f"{folder} has no .h5 file; extract {name}.tar.xz there")
-    if twice := {path.name for path in folders[TRAIN_FOLDER]} & {path.name for path in folders[VALIDATION_FOLDER]}:
+    twice = {path.name for path in folders[TRAIN_FOLDER]} & {path.name for path in folders[VALIDATION_FOLDER]}
+    if twice and data.generator is None:  # generated volumes are numbered in each folder
         raise RawVolumeError(
             f"{min(twice)} is in {TRAIN_FOLDER} and in {VALIDATION_FOLDER} under {source_dir}; no volume may be in both"
         )
