@@ -13,22 +13,19 @@ from scoring.log_issues import LogIssue, Severity
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.rules import Rules, WorkloadRule
 
-_LEDGER, _PAUSE_WORK, _VIOLATION = "ledger", "pause_work", "rule_violation"
+_LEDGER, _VIOLATION = "ledger", "rule_violation"
 _UNCHARGED, _FIRST, _EVALUATION, _SOURCES = "uncharged_time", "first_evaluation", "evaluation_time", "sources_changed"
 _VERIFICATION = "verification"
-CODES = frozenset({_LEDGER, _PAUSE_WORK, _VIOLATION, _UNCHARGED, _FIRST, _EVALUATION, _SOURCES, _VERIFICATION})
+CODES = frozenset({_LEDGER, _VIOLATION, _UNCHARGED, _FIRST, _EVALUATION, _SOURCES, _VERIFICATION})
 # The rules of docs/rules.md that these findings are about.
 RULE_IDS = {
     _LEDGER: "C6",
-    _PAUSE_WORK: "C1",
     _UNCHARGED: "C2, C3",
     _FIRST: "T2",
     _EVALUATION: "C7",
     _SOURCES: "S8",
     _VERIFICATION: "R4",
 }
-# CPU seconds beside the benchmark in pauses: less than this, or than this share of the pauses, is a compiler's tidying.
-_PAUSE_CPU_S, _PAUSE_SHARE = 1.0, 0.1
 # Imports of large packages take up to a minute on a slow disk; an optimizer state takes less.
 _UNCHARGED_S, _UNCHARGED_SHARE = 60.0, 0.02
 _FIRST_STEPS = 10
@@ -96,12 +93,8 @@ def _of_pauses(trial: Trial) -> Iterator[LogIssue]:
     pauses = trial.record.pauses if trial.record is not None else None
     if pauses is None:
         return
-    for violation in pauses.violations:
+    for violation in pauses.errors:
         yield _issue(trial.name, _VIOLATION, Severity.ERROR, violation)
-    if pauses.foreign_cpu_s > max(_PAUSE_CPU_S, _PAUSE_SHARE * pauses.total_s):
-        names = ", ".join([*pauses.foreign_threads, *pauses.foreign_processes])
-        message = f"{names} used {pauses.foreign_cpu_s:.1f} CPU seconds while the clock was paused"
-        yield _issue(trial.name, _PAUSE_WORK, Severity.ERROR, message)
 
 
 def _of_uncharged_time(trial: Trial) -> Iterator[LogIssue]:

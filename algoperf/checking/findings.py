@@ -31,10 +31,18 @@ class RuleFinding:
 
     @classmethod
     def of(
-        cls, check: str, message: str, advice: str, *, file: str = "", line: int = 0, level: Level | None = None
+        cls,
+        check: str,
+        message: str,
+        advice: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        level: Level | None = None,
+        rule_id: str | None = None,
     ) -> "RuleFinding":
-        """A finding of `check`, with the first rule that names it."""
-        rule = rule_book().of_check(check)[0]
+        """A finding of `check`, about the rule `rule_id`; by default the first that names the check."""
+        rule = rule_book().of_check(check)[0] if rule_id is None else rule_book()[rule_id]
         return cls(
             file=file,
             line=line,

@@ -16,6 +16,7 @@ _TRIPLE = {"update_params", "prepare_for_eval"}
 _MODEL_WORK = frozenset({"model_fn", "loss_fn", "backward"})
 # Calls that run the functions they are given, where `jit` and `compile` only wrap them.
 _RUNS_ARGUMENTS = frozenset({"fori_loop", "while_loop", "scan", "cond", "map"})
+_METRIC = "target_metric_name"
 _SIZES = frozenset(
     {
         "num_train_examples",
@@ -24,10 +25,11 @@ _SIZES = frozenset(
         "num_test_examples",
         "validation_target_value",
         "test_target_value",
-        "target_metric_name",
+        _METRIC,
         "max_allowed_runtime_sec",
         "eval_period_time_sec",
         "step_hint",
+        "param_shapes",
     }
 )
 _NAMES = frozenset({"name", "base", "mini_name", "title", "dataset", "__class__"})
@@ -94,28 +96,31 @@ def workload_name(source: SourceFile) -> Iterator[RuleFinding]:
 def fingerprints(source: SourceFile) -> Iterator[RuleFinding]:
     """Comparisons of what identifies a workload with constants, and lists of names of parameters or workloads."""
     advice = "a person will look at it; depend on kinds of parameters (current_params_types) or on sizes instead"
-    names = set(REGISTRY.names())
     for function, nodes in _outside_batch_size(source):
         for node in nodes:
-            if not isinstance(
-                node, ast.Compare | ast.Subscript | ast.Match | ast.Dict | ast.List | ast.Tuple | ast.Set
-            ):
-                continue
-            values = _decided_on(node)
-            sizes = sorted({a for value in values for a in _attributes(value)} & _SIZES)
-            constant = any(_is_constant(value) for value in values) or isinstance(node, ast.Subscript | ast.Match)
-            if sizes and constant:
-                message = f"{function} compares {', '.join(sizes)} with a constant"
-                yield _finding(source, "fingerprints", node, message, advice)
-            elif isinstance(node, ast.Compare) and "shape" in {a for v in values for a in _attributes(v)}:
-                if any(isinstance(v, ast.Tuple) and len(v.elts) > 1 and _is_constant(v) for v in values):
-                    yield _finding(source, "fingerprints", node, f"{function} looks for one shape", advice)
-            elif isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set):
-                elements = [*(node.keys if isinstance(node, ast.Dict) else node.elts)]
-                texts = [e.value for e in elements if isinstance(e, ast.Constant) and isinstance(e.value, str)]
-                if len(names.intersection(texts)) > 1 or sum(map(_is_parameter_name, texts)) > 2:
-                    message = f"{function} has a list of names of workloads or parameters"
-                    yield _finding(source, "fingerprints", node, message, advice)
+            message = _identifying(node)
+            if message:
+                yield _finding(source, "fingerprints", node, f"{function} {message}", advice)
+
+
+def _identifying(node: ast.AST) -> str:
+    """What about an expression identifies a workload; empty where nothing does."""
+    values = _decided_on(node)
+    attributes = {attribute for value in values for attribute in _attributes(value)}
+    if isinstance(node, ast.Compare | ast.Match) and attributes & _SIZES:
+        if isinstance(node, ast.Match) or any(map(_is_constant, values)):
+            return f"compares {', '.join(sorted(attributes & _SIZES))} with a constant"
+    elif isinstance(node, ast.Subscript | ast.Call) and attributes & _SIZES - {_METRIC}:
+        return f"looks up {', '.join(sorted(attributes & _SIZES))}"
+    if isinstance(node, ast.Compare) and "shape" in attributes:
+        shapes = [value for value in values if isinstance(value, ast.Tuple) and len(value.elts) > 1]
+        return "looks for one shape" if any(map(_is_constant, shapes)) else ""
+    if isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set):
+        elements = node.keys if isinstance(node, ast.Dict) else node.elts
+        texts = [e.value for e in elements if isinstance(e, ast.Constant) and isinstance(e.value, str)]
+        if len(set(texts).intersection(REGISTRY.names())) > 1 or sum(map(_is_parameter_name, texts)) > 2:
+            return "has a list of names of workloads or parameters"
+    return ""
 
 
 def work_in_init(source: SourceFile) -> Iterator[RuleFinding]:

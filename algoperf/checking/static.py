@@ -1,5 +1,6 @@
 """The static check: every source file of a submission is parsed, nothing of it is imported."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from algoperf.checking.findings import RuleFinding
 from algoperf.checking.folder_checks import folder
 from algoperf.checking.forbidden_names import forbidden_names
 from algoperf.checking.source import SourceFile, line_of, parse
+from algoperf.definition import FRAMEWORKS
 from algoperf.submissions import sources
 
 # The shared training step and what else of the reference algorithms a submission imports is the benchmark's own.
@@ -72,6 +74,16 @@ def check_sources(submission: Path) -> list[RuleFinding]:
     if entry is not None:
         findings += folder(entry)
     return _unique(findings)
+
+
+def framework_of(submission: Path) -> str:
+    """Name of the framework that the sources of a submission import; the first of the known ones where none does."""
+    imported: set[str] = set()
+    for path in sources.python_files(submission, only_imported=True).values():
+        with contextlib.suppress(SyntaxError, ValueError):
+            imported |= {name.partition(".")[0] for name in parse(path, path.name, is_entry=False).imports.values()}
+    matches = [name for name, framework in FRAMEWORKS.items() if framework.package in imported]
+    return matches[0] if matches else next(iter(FRAMEWORKS))
 
 
 def _unique(findings: Sequence[RuleFinding]) -> list[RuleFinding]:

@@ -23,6 +23,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "suite": Verb("algoperf.cli.suite", "run every workload, study and trial of a suite"),
         "prepare": Verb("algoperf.prepare", "prepare datasets, verify them, or say where they come from"),
         "compare": Verb("algoperf.compare", "decide which of two algorithms is faster, on the minis"),
+        "check": Verb("algoperf.check", "check a submission against the rules: its sources, and a few steps of it"),
+        "verify": Verb("algoperf.verify", "evaluate finished trials again, and take their first steps again"),
         "score": Verb("scoring.score_submissions", "score a folder of logs: leaderboard, tables, report"),
         "merge": Verb("scoring.merge", "join result folders into one"),
         "info": Verb("algoperf.cli.info", "list workloads with targets, budgets, sizes and memory needs"),

@@ -25,6 +25,10 @@ class SubmissionRaisedError(Exception):
     """A `UserError` that a submission raised itself: a failure of the submission, not a message to the user."""
 
 
+class RuleViolationError(Exception):
+    """A submission broke a rule and the run was asked to end at that; one line that names the rule."""
+
+
 def reraise_from_submission(error: UserError) -> NoReturn:
     """Raises what came out of a hook, to be called by the function that called the hook.
 
@@ -46,6 +50,8 @@ def result_of(error: BaseException, backend: Backend, stop: StopSignals) -> Loop
         return None
     if isinstance(error, StopRequestedError) or (isinstance(error, KeyboardInterrupt) and stop.is_set()):
         return LoopResult(outcome=Outcome.INTERRUPTED, error=f"stopped by {stop.received or error}")
+    if isinstance(error, RuleViolationError):
+        return LoopResult(outcome=Outcome.RULE_VIOLATION, error=str(error))
     text = traceback_text(error)  # before caches are freed, which may raise
     if backend.is_out_of_memory(error):
         backend.reset_memory()

@@ -21,7 +21,7 @@ from algoperf.backends.base import Backend
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Item
-from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
+from algoperf.harness.failure import LoopResult, RuleViolationError, reraise_from_submission, result_of
 from algoperf.harness.run_state import RunState
 from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
@@ -56,6 +56,7 @@ class LoopPlan:
       seeds: of the keys of each step.
       max_global_steps: the run is complete after so many steps; None sets no limit.
       skip_evals: never evaluate.
+      strict_guards: end the run at the first violation of a rule that a pause shows.
     """
 
     workload: spec.Workload
@@ -64,6 +65,7 @@ class LoopPlan:
     seeds: Seeds
     max_global_steps: int | None = None
     skip_evals: bool = False
+    strict_guards: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,7 @@ class TrainingLoop:
                 return self.run(stop)
         with stop.deferred():
             try:
+                self.run_state.pauses.training_begins()
                 out_of_time = self._clock.submission_time_s() >= self._budget_s
                 outcome = self._stopping.outcome(complete=self._is_complete, out_of_time=out_of_time)
                 while outcome is None:
@@ -243,6 +246,9 @@ class TrainingLoop:
                 outcome = Outcome.INTERRUPTED
             if due or outcome is not None:
                 self._save_checkpoint()
+        violations = self.run_state.pauses.summary.errors
+        if self._plan.strict_guards and violations:
+            raise RuleViolationError(violations[0])
         self._rank_clock.restart(state.global_step, clock.submission_time_s())
         return outcome
 

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from algoperf.background import is_own_process, is_own_thread
+from algoperf.harness.guards import Guard
 from algoperf.records.pauses import PauseSummary
 
 
@@ -46,8 +47,9 @@ class OwnWork:
 class PauseMonitor:
     """Watches the pauses of one trial; a component of its run state."""
 
-    def __init__(self, own_work: OwnWork | None = None) -> None:
+    def __init__(self, own_work: OwnWork | None = None, guard: Guard | None = None) -> None:
         self._own_work = own_work or OwnWork()
+        self.guard = guard or Guard(None, ())
         self.summary = PauseSummary()
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,6 +61,7 @@ class PauseMonitor:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Records what the block, a pause, took, and what ran beside it; profilers and tracers are off meanwhile."""
+        violations = self.guard.pause_begins()
         with untraced():
             begun_s, before = time.monotonic(), self._observe()
             try:
@@ -70,7 +73,12 @@ class PauseMonitor:
                     threads=[thread.name for thread in before.threads],
                     processes=before.process_names,
                     cpu_s=sum(max(after_s.get(key, used_s) - used_s, 0.0) for key, used_s in before.cpu_s.items()),
-                )
+                ).with_violations(violations)
+        self.guard.pause_ends()
+
+    def training_begins(self) -> None:
+        """The first charged segment begins: from now on the guard compares the clock with time that passes."""
+        self.guard.pause_ends()
 
     def _observe(self) -> "_Observation":
         threads, processes = self._own_work.foreign_threads(), self._own_work.foreign_processes()

@@ -55,6 +55,17 @@ class PinnedCode:
             for function, code in codes:
                 function.__code__ = code
 
+    def changed_names(self, packages: Sequence[str]) -> list[str]:
+        """What was replaced or given other code since, in the modules below `packages`: full names, sorted."""
+        prefixes = tuple(f"{package}." for package in packages)
+        names = {f"{_name_of(owner)}.{name}" for owner, name, _ in self._changes()}
+        names |= {
+            f"{function.__module__}.{function.__qualname__}"
+            for function, code in self._code
+            if function.__code__ is not code
+        }
+        return sorted(name for name in names if name.startswith(prefixes))
+
     def _pin(self, owner: Any, inherited: frozenset[str]) -> None:
         entries = vars(owner)
         pinned = {n: value for n, value in entries.items() if callable(value) or isinstance(value, _DESCRIPTORS)}
@@ -71,6 +82,10 @@ class PinnedCode:
             for name in entries.keys() - names:
                 if name in inherited and callable(getattr(owner, name)):
                     yield owner, name, _ABSENT
+
+
+def _name_of(owner: Any) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else str(owner.__name__)
 
 
 def _functions_of(value: Any) -> Iterator[types.FunctionType]:

@@ -12,6 +12,7 @@ class Outcome(enum.StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"
+    RULE_VIOLATION = "rule_violation"
     INTERRUPTED = "interrupted"
 
     @property
@@ -22,4 +23,4 @@ class Outcome(enum.StrEnum):
     @property
     def is_failure(self) -> bool:
         """Whether the command should end with an error."""
-        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
+        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED, Outcome.RULE_VIOLATION)

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 _MAX_NAMES = 16
+# CPU seconds in pauses, and their share of the pauses, below which threads and processes count as idle.
+_IDLE_CPU_S, _IDLE_SHARE = 1.0, 0.1
 _LISTS = ("foreign_threads", "foreign_processes", "violations")
 
 
@@ -51,6 +53,18 @@ class PauseSummary:
             foreign_cpu_s=self.foreign_cpu_s + cpu_s,
             max_foreign_cpu_s=max(self.max_foreign_cpu_s, cpu_s),
         )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether foreign threads and processes used more time in pauses than a compiler's tidying."""
+        return self.foreign_cpu_s > max(_IDLE_CPU_S, _IDLE_SHARE * self.total_s)
+
+    @property
+    def errors(self) -> list[str]:
+        """The violations, and work in pauses, each with the ID of its rule."""
+        names = ", ".join([*self.foreign_threads, *self.foreign_processes])
+        work = f"C1: {names} used {self.foreign_cpu_s:.1f} CPU seconds while the clock was paused"
+        return [*self.violations, *([work] if self.is_busy else [])]
 
     def with_violations(self, violations: Sequence[str]) -> "PauseSummary":
         """The summary with further violations; those that are known already are not repeated."""

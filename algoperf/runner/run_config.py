@@ -70,6 +70,7 @@ class RunConfig:
     capture_jax_trace: bool = False
     skip_evals: bool = False
     stop_at_validation_target: bool = False
+    strict_guards: bool = False
     calibration: str = "auto"
     edition: str | None = None
     matmul_precision: str | None = None

@@ -112,6 +112,12 @@ _TABLE = (
         default=False,
         kind=bool,
     ),
+    Setting(
+        "strict_guards",
+        "End a run at the first violation of a rule that a pause of the clock shows, instead of recording it.",
+        default=False,
+        kind=bool,
+    ),
     Setting("resume_last_run", "Continue in an existing experiment folder.", default=False, kind=bool),
     Setting(
         "overwrite",

@@ -13,6 +13,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.harness import seeds
 from algoperf.harness.failure import LoopResult, result_of, traceback_text
+from algoperf.harness.guards import Guard
 from algoperf.harness.pauses import OwnWork
 from algoperf.harness.pinned_code import PinnedCode
 from algoperf.harness.ranks import RankWatch
@@ -50,6 +51,7 @@ class _Loaded:
     batch_size: int
     own_work: OwnWork
     pinned_code: PinnedCode
+    guard: Guard
     calibrator: Calibrator | None = None
 
 
@@ -150,11 +152,11 @@ class Study:
           UserError: the submission lacks a function, or the data cannot be prepared.
         """
         answer: _Loaded | LoopResult | UserError
-        own_work, pinned_code = OwnWork(), self._pinned_code(backend)
+        own_work, (pinned_code, guard) = OwnWork(), self._pinned_code(backend)
         begun_s, seconds = time.monotonic(), None
         try:
             with stop.interrupting():
-                answer = self._load(backend, report, own_work, pinned_code)
+                answer = self._load(backend, report, own_work, pinned_code, guard)
                 seconds = time.monotonic() - begun_s
                 if backend.rank == 0:
                     prepare.ensure_prepared(
@@ -174,7 +176,9 @@ class Study:
             raise answer
         return _Import(answer=answer, seconds=seconds)
 
-    def _load(self, backend: Backend, report: Report, own_work: OwnWork, pinned_code: PinnedCode) -> _Loaded:
+    def _load(
+        self, backend: Backend, report: Report, own_work: OwnWork, pinned_code: PinnedCode, guard: Guard
+    ) -> _Loaded:
         definition = self.definition
         calibrator = calibrator_for(
             definition,
@@ -198,17 +202,20 @@ class Study:
             batch_size=batch_size,
             own_work=own_work,
             pinned_code=pinned_code,
+            guard=guard,
             calibrator=calibrator,
         )
 
-    def _pinned_code(self, backend: Backend) -> PinnedCode:
-        """Loads what evaluations need, before a submission can change it."""
+    def _pinned_code(self, backend: Backend) -> tuple[PinnedCode, Guard]:
+        """Loads what evaluations need, before a submission can change it, and what sees that it does."""
         names = ("data", "metrics", model_module(backend.framework))
         data, metrics, model = (self.registry.module(self.definition.name, name) for name in names)
         modules = {data.__name__, metrics.__name__, model.__name__}
         modules |= {cls.__module__ for cls in type(model.build(self.definition)).__mro__}
         packages = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
-        return PinnedCode(sorted({"algoperf", *packages, *backend.evaluation_packages}))
+        own = sorted({"algoperf", *packages})
+        code = PinnedCode(sorted({*own, *backend.evaluation_packages}))
+        return code, Guard(code, own)
 
     def _run_trial(
         self,

@@ -36,6 +36,7 @@ _PASSED_ON = (
     "save_checkpoints",
     "save_intermediate_checkpoints",
     "keep_checkpoint_at_target",
+    "strict_guards",
     "use_wandb",
     "use_tensorboard",
     "max_global_steps",

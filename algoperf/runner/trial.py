@@ -18,6 +18,7 @@ from algoperf.harness.clock import Clock, Item
 from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
 from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
+from algoperf.harness.guards import Guard
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.progress import Progress
@@ -99,8 +100,10 @@ def _train(
         _start(plan, backend, setup, cleanup)
     progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
     loop = _loop(plan, backend, seeds, setup, progress, end.rank_times)
+    setup.run_state.pauses.guard.add(loop, setup.recorder, setup.run_state.schedule, setup.run_state.stopping)
     with backend.trace(plan.trial_dir / TRACES) if plan.config.capture_jax_trace else contextlib.nullcontext():
         result = loop.run(stop)
+    setup.run_state.pauses.guard.training_ends()
     progress.close(result.outcome, setup.run_state.training.global_step, clock.submission_time_s())
     if result.outcome is not Outcome.INTERRUPTED:
         setup.recorder.append_final(clock.submission_time_s(), setup.run_state.training.global_step)
@@ -132,7 +135,8 @@ class TrialSetup:
 def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> TrialSetup:
     """Makes the objects of a trial; the submission initialises its state."""
     workload = backend.build_workload(plan.definition, _build_model(plan, backend))
-    config = plan.config
+    config, guard = plan.config, plan.guard or Guard(None, ())
+    guard.watch(clock)
     recorder: Recorder | NullRecorder = (
         Recorder(plan.trial_dir, tensorboard=config.use_tensorboard) if backend.rank == 0 else NullRecorder()
     )
@@ -141,7 +145,7 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
         seed=plan.seed,
         edition=plan.definition.edition,
         matmul_precision=config.precision,
-        training=_initial_training_state(plan, backend, seeds, workload, clock),
+        training=_initial_training_state(plan, backend, seeds, workload, clock, guard),
         clock=clock,
         stopping=Stopping(
             definition=plan.definition,
@@ -151,7 +155,7 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
         schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
         input_queue=input_queue,
         recorder=recorder,
-        pauses=PauseMonitor(plan.own_work),
+        pauses=PauseMonitor(plan.own_work, guard),
     )
     return TrialSetup(
         workload=workload,
@@ -177,7 +181,7 @@ def _build_model(plan: TrialPlan, backend: Backend) -> base.Model:
 
 
 def _initial_training_state(
-    plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload, clock: Clock
+    plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload, clock: Clock, guard: Guard
 ) -> TrainingState:
     params, model_state = workload.init_model_fn(seeds.model_init)
     rank_batch_size = plan.batch_size // backend.world_size
@@ -187,6 +191,7 @@ def _initial_training_state(
         compile_model=plan.config.torch_compile,
         sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
     )
+    guard.add(workload)
     try:
         with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
             optimizer_state = plan.submission.init_optimizer_state(
@@ -260,6 +265,7 @@ def _loop(
             seeds=seeds,
             max_global_steps=plan.config.max_global_steps,
             skip_evals=plan.config.skip_evals,
+            strict_guards=plan.config.strict_guards,
         ),
         setup.run_state,
         LoopPorts(

@@ -12,6 +12,7 @@ from algoperf.definition import Split, WorkloadDefinition
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.failure import LoopResult
+from algoperf.harness.guards import Guard
 from algoperf.harness.pauses import OwnWork
 from algoperf.harness.pinned_code import PinnedCode
 from algoperf.harness.rank_times import RankTimes
@@ -69,6 +70,7 @@ class TrialPlan(TrialSettings):
     Attributes:
       own_work: made before the import of the submission, to know the benchmark's own threads and processes.
       pinned_code: what evaluations use, as it was before the import of the submission.
+      guard: looks at every pause for what the submission changed; None looks for nothing.
       data_digest: of the prepared data, for the record.
       calibrator: measures reference steps; None where budgets stay in seconds.
     """
@@ -77,6 +79,7 @@ class TrialPlan(TrialSettings):
     batch_size: int
     own_work: OwnWork = field(default_factory=OwnWork)
     pinned_code: PinnedCode | None = None
+    guard: Guard | None = None
     data_digest: str | None = None
     calibrator: Calibrator | None = None
 

@@ -40,13 +40,17 @@ def source_files(module: ModuleType) -> dict[str, str]:
     return {label: file_digest(file) for file, label in sorted(labels.items(), key=lambda entry: entry[1])}
 
 
-def python_files(path: Path) -> dict[str, Path]:
-    """The files of the submission at `path`, by the labels of `source_files`; nothing is imported."""
+def python_files(path: Path, *, only_imported: bool = False) -> dict[str, Path]:
+    """The files of the submission at `path`, by the labels of `source_files`; nothing is imported.
+
+    With `only_imported`, without the files in its folder that it does not import.
+    """
     path = path.resolve()
     open_folder(path.parent)
     module = ModuleType(path.stem)
     module.__file__ = str(path)
-    files = {file.relative_to(path.parent).as_posix(): file for file in _below(path.parent)}
+    below = [] if only_imported else _below(path.parent)
+    files = {file.relative_to(path.parent).as_posix(): file for file in below}
     for name, file in _imported(module):
         if file not in files.values():
             files[_label(name, file, path.parent)] = file

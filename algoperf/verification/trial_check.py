@@ -14,8 +14,8 @@ from algoperf.records.consistency import contradictions
 from algoperf.records.provenance import cpu_model, package_versions
 from algoperf.records.verification import Answer, Verification, VerificationCheck, files_digest
 from algoperf.registry import REGISTRY, Registry
+from algoperf.runner.child import ask
 from algoperf.submissions import sources
-from algoperf.verification.child import ask
 from algoperf.verification.tables import ELSEWHERE, SAME_MACHINE, Comparison, by_step, compare
 from algoperf.verification.trial_files import TrialFiles
 
@@ -57,7 +57,7 @@ def verify_trial(folder: Path, plan: VerificationPlan) -> Verification:
       UserError: its workload is not installed.
     """
     files = TrialFiles.read(folder)
-    definition = plan.registry.get(files.record.workload)
+    definition = plan.registry.get(files.record.workload).of_edition(files.record.edition)
     checks = [
         _records(files),
         _definition(files, definition),

@@ -97,11 +97,12 @@ def test_weights_and_native_code_next_to_a_submission_are_seen(tmp_path: Path) -
 def test_the_command_prints_findings_and_exits_by_them(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "submission.py"
     path.write_text(submission(top="import socket", update="loss = [r for _, r in eval_results]"))
-    assert main([str(path), "--static", f"--json={tmp_path / 'findings.json'}"]) == 1
+    assert main([str(path), "--static"]) == 1
     printed = capsys.readouterr().out
     assert "submission.py:14: D5 error: it uses socket; " in printed
     assert printed.endswith("1 error, 0 warnings\n")
-    [finding] = json.loads((tmp_path / "findings.json").read_text())["findings"]
+    assert main([str(path), "--static", "--json"]) == 1
+    [finding] = json.loads(capsys.readouterr().out)["result"]["findings"]
     assert (finding["rule"], finding["line"], finding["level"]) == ("D5", 14, "error")
     path.write_text(submission(top="import random\nx = random.SystemRandom()"))
     assert (main([str(path), "--static"]), main([str(path), "--static", "--strict"])) == (0, 1)

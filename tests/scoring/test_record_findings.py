@@ -72,7 +72,7 @@ def test_honest_runs_have_no_finding(logs: Path) -> None:
         (lambda record: record.update(global_step=1), ("ledger", Severity.ERROR)),
         (
             add_pauses(foreign_threads=["worker"], max_foreign_threads=1, foreign_cpu_s=5.0),
-            ("pause_work", Severity.ERROR),
+            ("rule_violation", Severity.ERROR),
         ),
         (add_pauses(violations=["C4: Clock.now was replaced (step 3)"]), ("rule_violation", Severity.ERROR)),
         (

@@ -12,7 +12,7 @@ from toy_trials import REGISTRY, SUBMISSIONS, in_this_process, run_toy
 
 from algoperf.harness.checkpoint import write_manifest
 from algoperf.records.verification import Answer, Verification, VerificationVerdict
-from algoperf.verification.child import ChildError, ask
+from algoperf.runner.child import ChildError, ask
 from algoperf.verification.trial_check import VerificationPlan, verify_trial
 from algoperf.verify import main
 

@@ -1,4 +1,4 @@
-"""Runs a program of this package in a clean process, and reads the JSON that it answers."""
+"""Runs a module of this package in a clean process, and reads the JSON that it answers."""
 
 import json
 import os
