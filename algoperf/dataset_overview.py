@@ -63,7 +63,8 @@ def dataset_states(
     """The datasets of some workloads, each once, in order; prepares nothing.
 
     Args:
-      source_dir: a folder that may hold raw datasets, looked at as well as the folders of downloads.
+      source_dir: a folder that may hold raw datasets, looked at as well as the folders of downloads; None means
+        `data_dir`, which may be AlgoPerf's.
     """
     first_of: dict[str, WorkloadDefinition] = {}
     for definition in definitions:
@@ -83,7 +84,7 @@ def _state(definition: WorkloadDefinition, data_dir: Path, source_dir: Path | No
         is_generated=definition.tier is Tier.MINI,
         required_bytes=required_bytes(definition, registry),
         source=source,
-        raw=_raw(definition, source, [raw_dir(definition, data_dir), *([source_dir] if source_dir else [])], module),
+        raw=_raw(definition, source, [raw_dir(definition, data_dir), source_dir or data_dir], module),
         hours=estimate if seconds is None else seconds / 3600,
         is_measured=seconds is not None,
     )

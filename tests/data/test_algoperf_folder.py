@@ -11,6 +11,7 @@ from algoperf_folder import SIZES, TORCH_WRITERS, WRITERS, registry
 from algoperf import prepare
 from algoperf.data import BatchRequest, Store
 from algoperf.data.shards import part_name
+from algoperf.dataset_overview import dataset_states
 from algoperf.definition import Split
 from workloads.common.imagenet.jpeg_crops import decode
 from workloads.criteo1tb.parser import parse
@@ -33,6 +34,10 @@ def contents(root):
     }
 
 
+def dataset_of(name):
+    return registry().get(name).dataset
+
+
 @pytest.fixture(scope="module", params=FORMS)
 def folder(request, tmp_path_factory):
     """The folder after preparation, and what its datasets hold."""
@@ -42,7 +47,9 @@ def folder(request, tmp_path_factory):
     before = contents(root)
     with pytest.MonkeyPatch.context() as patched:  # a disk with room for the full datasets
         patched.setattr(shutil, "disk_usage", lambda path: collections.namedtuple("usage", "free")(10**15))
-        assert prepare.main([*SIZES, f"--data_dir={root}", "--num_workers=1"], registry=registry()) == 0
+        states = dataset_states(registry().definitions(), root, registry=registry())
+        assert {state.dataset: state.raw for state in states} == dict.fromkeys(map(dataset_of, SIZES), "there")
+        assert prepare.main(["all", f"--data_dir={root}", "--num_workers=1"], registry=registry()) == 0
     assert contents(root) == before
     assert {path.name for path in root.iterdir()} == {name.split("/")[0] for name in before} | {"prepared"}
     return root, content
