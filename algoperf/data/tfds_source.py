@@ -165,7 +165,8 @@ def write_tfds_dataset(
     Args:
       directory: the TFDS data directory.
       name, version: of the dataset, for example `mnist` and `3.0.1`.
-      features: given the module `tensorflow_datasets.features`, returns the feature of each key of an example.
+      features: given the module `tensorflow_datasets.features`, returns the feature of each key of an example, or
+        one feature that is made of several, such as `Translation`.
       splits: examples of each split, stored in this order. An image is a uint8 array [height, width, channels]
         (stored as PNG) or the bytes of an encoded file.
       config: name of a builder config, where the real dataset has one.
@@ -176,7 +177,8 @@ def write_tfds_dataset(
       The folder `directory / name [/ config] / version`.
     """
     tfds = _import_tfds()
-    described = tfds.features.FeaturesDict(features(tfds.features))
+    given = features(tfds.features)
+    described = given if isinstance(given, tfds.features.FeaturesDict) else tfds.features.FeaturesDict(given)
     folder = directory / name / config / version if config else directory / name / version
     identity = tfds.core.dataset_info.DatasetIdentity(
         name=name, version=tfds.core.Version(version), data_dir=str(folder), module_name=__name__, config_name=config

@@ -238,7 +238,7 @@ def write_wmt(root: Path, form: dict) -> dict:
             root / "wmt",
             name,
             "1.0.0",
-            lambda kinds: {"de": kinds.Text(), "en": kinds.Text()},
+            lambda kinds: kinds.Translation(languages=["de", "en"]),
             {split: [{"de": source, "en": target} for source, target in content[split]] for split in splits},
             config="de-en",
             **form,
