@@ -35,7 +35,7 @@ SOURCES = (
             ),
         ),
         store_bytes=18_200_000_000,
-        core_hours=5.0,
+        core_hours=6.0,
         core_hours_basis="estimated",
     ),
 )
