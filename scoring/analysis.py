@@ -9,6 +9,7 @@ import numpy as np
 from algoperf.records.outcome import Outcome
 from scoring.board import Board, make_board, score_times, workload_scores
 from scoring.completeness import log_issues_of
+from scoring.costs import CostRow, Prices, cost_rows
 from scoring.diagnostics import WorkloadDiagnostics, diagnose
 from scoring.differences import Difference, differences
 from scoring.ladder import FIRST_REACHED, Ladder, Passage, score_ladder
@@ -118,6 +119,7 @@ class Analysis:
     placement: Placement | None
     submission_info: dict[str, SubmissionInfo]
     ladder: Ladder | None
+    costs: list[CostRow]
     findings: list[LogIssue]
     statements: list[str]
     seed: int
@@ -136,13 +138,14 @@ def analyse(
     against: PublishedBoard | None = None,
     info_directory: Path | None = None,
     passage: Passage | None = FIRST_REACHED,
+    prices: Prices | None = None,
 ) -> Analysis:
     """Scores the logs in both modes and computes all statistics and diagnostics.
 
     `reference` is the submission over which speedups are given; by default `baseline`, if it is there, else the best.
     `against` is a published board to place the submissions on. `info_directory` holds
     `<submission>/submission_info.yml` where the results hold none. `passage` is what passing a rung
-    takes, where the rules have a ladder of targets; None leaves the ladder out.
+    takes, where the rules have a ladder of targets; None leaves the ladder out. `prices` turn costs into money.
     """
     boards = {m: make_board(tree, rules, tuning, m) for m in Mode}
     board = boards[Mode.RULES]
@@ -174,6 +177,7 @@ def analyse(
         placement=None if against is None else place_submissions(boards[mode], against),
         findings=sorted([*log_issues_of(tree, board), *validity, *record_findings(tree, rules), *info_issues]),
         ladder=score_ladder(tree, board, seed=seed, replicates=replicates, passage=passage) if passage else None,
+        costs=cost_rows(tree, prices),
         statements=what_studies_can_show(tuning.studies, len(rules.base_workloads), len(board.submissions)),
         seed=seed,
         replicates=replicates,

@@ -14,6 +14,7 @@ from algoperf.records.best import best_index
 from algoperf.records.json import dumps, plain
 from algoperf.records.layout import study_folder
 from scoring.analysis import Analysis
+from scoring.cost_tables import cost_markdown
 from scoring.csv_files import write_csv
 from scoring.diagnostics import step_times
 from scoring.ladder import ladder_markdown, ladder_table
@@ -43,6 +44,9 @@ def write_tables(analysis: Analysis, output_dir: Path) -> list[Path]:
         written += _write_placement(analysis.placement, output_dir)
     if analysis.ladder is not None:
         written.append(write_csv(output_dir / "ladder.csv", *ladder_table(analysis.ladder, names)))
+    if analysis.costs:
+        costs = [dataclasses.asdict(row) for row in analysis.costs]
+        written.append(write_csv(output_dir / "costs.csv", list(costs[0]), [list(row.values()) for row in costs]))
     for name, stem in safe_filenames(names).items():
         written.append(_write_summary(analysis, name, output_dir / f"{stem}_summary.csv"))
     results = output_dir / "results.json"
@@ -140,6 +144,7 @@ def results_json(analysis: Analysis) -> dict[str, Any]:
         "submission_info": plain(analysis.submission_info),
         "against": None if analysis.placement is None else plain(analysis.placement),
         "ladder": None if analysis.ladder is None else plain(analysis.ladder),
+        **({"costs": plain(analysis.costs)} if analysis.costs else {}),
         "statements": list(analysis.statements),
     }
 
@@ -208,6 +213,8 @@ def leaderboard_markdown(analysis: Analysis) -> str:
     verified = verification_markdown(analysis.tree)
     if verified:
         lines += ["", "## Verification", "", *map(markdown, verified)]
+    if analysis.costs:
+        lines += ["", "## What it cost", "", *cost_markdown(analysis.costs, markdown)]
     lines += ["", "## What this board can and cannot show", ""]
     lines += [f"- {statement}" for statement in analysis.statements]
     lines += ["", f"Findings and differences between scoring modes: {len(analysis.findings)} and "]

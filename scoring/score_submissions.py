@@ -18,6 +18,7 @@ from algoperf.records.layout import LAYOUT
 from scoring.board import Board
 from scoring.board_answer import board_answer
 from scoring.clocks import Clock, in_clock
+from scoring.costs import Prices
 from scoring.ladder import Passage
 from scoring.log_issues import LogIssue, Severity, printable
 from scoring.logs import LogsError, LogTree, read_logs
@@ -109,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     add("--reference", help="submission over which speedups are given (default: baseline if there, else the best)")
     add("--ladder", action=switch, default=True, help="score the rule set's ladder of targets too, where it has one")
     add("--sustained", type=_passage, metavar="K/M", default=Passage(), help=_SUSTAINED_HELP)
+    add("--prices", metavar="FILE", help="TOML table of what hours of devices and energy cost, for costs in money")
     add("--seed", type=int, default=0, help="of the bootstrap")
     add(
         "--statistics",
@@ -187,6 +189,7 @@ def _score(args: argparse.Namespace, answer: Answer) -> int:
         against=against,
         info_directory=None if args.submission_info is None else Path(args.submission_info).expanduser(),
         passage=args.sustained if args.ladder else None,
+        prices=None if args.prices is None else Prices.read(Path(args.prices).expanduser()),
     )
     written = write_tables(analysis, output_dir)
     intervals = {row.submission: (row.score_low, row.score_high) for row in analysis.leaderboard}

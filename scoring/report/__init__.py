@@ -26,7 +26,7 @@ from scoring.times import first_reached
 _PLOTLY = "vendor/plotly-basic.min.js"
 _SCRIPTS = (
     *("model.js", "theme.js", "dom.js", "tables.js", "plot.js", "charts.js"),
-    *("overview.js", "runs.js", "pages.js"),
+    *("overview.js", "runs.js", "costs.js", "pages.js"),
 )
 _CURVE_POINTS = 150
 _ALL_POINTS = 150_000

@@ -12,11 +12,11 @@ function leaderboardSection() {
       { node: element("span", { class: "badge" }, String(row.tie_group)), sort: row.tie_group },
       nameCell(i), { text: row.score.toFixed(4), class: "big", sort: row.score }, { node: graphic, class: "text", sort: interval },
       { text: row.score_best_of_k.toFixed(3), sort: row.score_best_of_k }, { text: `${row.workloads_solved}/${base}`, sort: row.workloads_solved },
-      String(row.trials_missing + row.trials_unreadable),
+      String(row.trials_missing + row.trials_unreadable), ...costCells(row.submission),
     ];
   });
   const head = ["rank", { text: "ranks", title: "ranks that the comparison of all pairs leaves open" }, "tie group", { text: "submission", class: "text" }, "score",
-    { text: "95 % interval", class: "text" }, { text: "best-of-k", title: "score from all trials instead of one deal into studies" }, "workloads", "trials lost"];
+    { text: "95 % interval", class: "text" }, { text: "best-of-k", title: "score from all trials instead of one deal into studies" }, "workloads", "trials lost", ...costHeads()];
   const by = DATA.mode === "rules" ? "the written rules" : "AlgoPerf's scorer; intervals are those of the score by the written rules";
   return [
     paragraph(`Scores by ${by}. A heavy line starts a new tie group: everybody above it is distinguished from everybody below. Sets of ranks hold together at 95 %.`, "lead"),

@@ -3,7 +3,7 @@
 const SECTIONS = [
   ["leaderboard", "Leaderboard", leaderboardSection], ["profile", "Profiles", profileSection], ["times", "Times to target", timesSection],
   ["beats", "Who beats whom", beatsSection], ...(DATA.ladder ? [["ladder", "Ladder of targets", ladderSection]] : []), ["curves", "Training curves", curvesSection], ["steps", "Time and steps", stepsSection],
-  ["near_misses", "Near misses", nearMissesSection], ["sensitivity", "Sensitivity", sensitivitySection], ["diagnostics", "Diagnostics", diagnosticsSection],
+  ...(DATA.costs ? [["costs", "Cost", costsSection]] : []), ["near_misses", "Near misses", nearMissesSection], ["sensitivity", "Sensitivity", sensitivitySection], ["diagnostics", "Diagnostics", diagnosticsSection],
   ["speedups", "Speedups", speedupSection], ...(DATA.against ? [["published", "Published board", publishedSection]] : []), ["noticed", "Findings", findingsSummary],
 ];
 

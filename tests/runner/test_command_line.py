@@ -126,6 +126,7 @@ def _toy_words(tmp_path: Path) -> list[str]:
         (["run", "mnist", "--framework=jax", "--torch_compile=maybe"], "ignored explicit argument 'maybe'"),
         (["info", "wtm"], "did you mean wmt"),
         (["prepare", "wtm"], "did you mean wmt"),
+        (["status", "no_such_folder"], "no_such_folder"),
         (["clean", "no_such_folder"], "no_such_folder is no folder"),
         (["merge", "no_such_folder", "--output_dir=out"], "no_such_folder is no folder"),
         (["score", "--submission_directory=no_such_folder"], "no_such_folder"),

@@ -1,12 +1,17 @@
 """Small rule sets and boards in memory for the scoring tests."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.definition import Direction, MetricSpec
+from algoperf.records.cost import Cost
+from algoperf.records.trial import TrialRecord
 from scoring.logs import LogStatus, LogTree, Trial
 from scoring.rules import Rules, TuningRule, WorkloadRule
+
+GOLDEN_TRIAL = Path(__file__).parents[1] / "records/golden/version_6/study_0/mnist_mini_jax/trial_1"
 
 
 def make_rules(bases: dict[str, str], held_out: dict[str, str] | None = None, studies: int = 3) -> Rules:
@@ -75,3 +80,14 @@ def make_tree(rules: Rules, times_s: np.ndarray) -> LogTree:
         for i, j, study, number in np.ndindex(times_s.shape)
     ]
     return LogTree(root=Path("does/not/exist"), submissions=tuple(names), trials=tuple(trials), findings=())
+
+
+def give_costs(board: Path, costs: dict[str, Cost], provenance: dict) -> None:
+    """Writes a record with the cost of its submission into each trial of a board."""
+    record = TrialRecord.read(GOLDEN_TRIAL)
+    for evaluations in board.rglob("eval_measurements.csv"):
+        trial = evaluations.parent
+        cost = costs.get(trial.relative_to(board).parts[0])
+        workload, _, framework = trial.parent.name.rpartition("_")
+        changes = {"workload": workload, "framework": framework, "cost": cost, "provenance": provenance}
+        dataclasses.replace(record, **changes).write(trial)

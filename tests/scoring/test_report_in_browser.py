@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scoring_boards import give_costs
 
+from algoperf.records.cost import Cost, PhaseCost
 from scoring.analysis import analyse
 from scoring.board import score_times
 from scoring.logs import read_logs
@@ -100,6 +102,25 @@ def test_every_page_opens_without_errors_and_without_overflow(browser, board, si
     assert overflow <= 0
     assert browser.get_log("browser") == []
     assert browser.find_elements("css selector", "main b[onload]") == []
+
+
+def test_costs_have_a_section_and_columns_and_unknown_energy_is_a_dash(browser, board, small_rules, tmp_path) -> None:
+    blind = Cost(charged=PhaseCost(seconds=7200.0), uncharged=PhaseCost(), energy_missing={"gpu": "no driver <i>"})
+    give_costs(tmp_path / "logs", {"swift": blind, "lost": blind}, {})
+    tree = read_logs(tmp_path / "logs", small_rules.workloads)
+    analysis = analyse(tree, small_rules, small_rules.tuning["self"], replicates=20)
+    for size in (DESKTOP, PHONE):
+        open_page(browser, write_report(analysis, tmp_path), size, "#costs")
+        overflow = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert overflow <= 0
+        assert browser.get_log("browser") == []
+    section = browser.find_element("css selector", "#costs")
+    cells = [cell.get_attribute("textContent") for cell in section.find_elements("css selector", "tbody tr td")]
+    assert "6" in cells  # three trials of two hours
+    assert "–" in cells
+    assert "gpu: no driver <i>" in section.get_attribute("textContent")
+    heads = browser.find_elements("css selector", "#leaderboard thead th")
+    assert [head.get_attribute("textContent") for head in heads][-2:] == ["hours", "kWh"]
 
 
 def test_switching_a_submission_off_recomputes_the_scores(browser, board) -> None:
