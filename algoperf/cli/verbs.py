@@ -27,6 +27,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "verify": Verb("algoperf.verify", "evaluate finished trials again, and take their first steps again"),
         "score": Verb("scoring.score_submissions", "score a folder of logs: leaderboard, tables, report"),
         "merge": Verb("scoring.merge", "join result folders into one"),
+        "publish": Verb("algoperf.cli.publish", "make a folder of results that others can check, and send it"),
         "status": Verb("algoperf.cli.status", "say how far a suite is, from any shell"),
         "info": Verb("algoperf.cli.info", "list workloads with targets, budgets, sizes and memory needs"),
         "sys-info": Verb("algoperf.cli.sys_info", "say what is known of this machine and of what is installed"),
