@@ -266,8 +266,11 @@ def test_features_that_are_not_there(whole, tmp_path, form):
     root = copied(whole, form, tmp_path)
     features = min(root.rglob("features.json"))
     content = json.loads(features.read_text())
-    named = content["featuresDict"]["features"]
-    named["renamed"] = named.pop(min({"label", "labels", "de"} & {*named}))
+    if form == "wmt":
+        content["translation"]["languages"] = ["fr", "en"]
+    else:
+        named = content["featuresDict"]["features"]
+        named["renamed"] = named.pop(min({"label", "labels"} & {*named}))
     features.write_text(json.dumps(content))
     refused = refusal(form, root, tmp_path)
     assert "has no feature" in refused
