@@ -10,6 +10,7 @@ Prints a table and writes JSON, from which `python benchmarks/device_table.py` m
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import queue
@@ -251,6 +252,7 @@ def main() -> None:
     parser.add_argument("--bare", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--evaluate", action="store_true", help="time an evaluation batch too")
     parser.add_argument("--ceilings", action="store_true", help="only measure the device's limits, and print them")
+    parser.add_argument("--note", default="", help="a sentence for the page, of what else ran for example")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.ceilings:
@@ -265,6 +267,8 @@ def main() -> None:
     measurement.run(deadline)
     result = {
         "schema_version": 1,
+        "date": datetime.date.today().isoformat(),
+        "note": options.note,
         "device": json.loads(limits.stdout).get("device") or provenance.cpu_model(),
         "driver": nvidia.driver_version(),
         "python": sys.version.split()[0],

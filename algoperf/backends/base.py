@@ -131,6 +131,12 @@ class Backend(Protocol):
         arrays sharded on axis 0. May be called from another thread."""
         ...
 
+    def microbatched(self, definition: WorkloadDefinition, model: Model, max_rows: int, sample: spec.Batch) -> Model:
+        """A model that computes the same, on at most `max_rows` rows of a device at a time, with less memory.
+
+        Raises `MicrobatchError` where batches like `sample` cannot be split, or where the model normalises by them."""
+        ...
+
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> spec.Workload: ...
 
     # Packages whose functions and classes an evaluation in this framework is made of, besides those of the benchmark.
@@ -160,6 +166,12 @@ class Backend(Protocol):
         `compile_model` (None: on a GPU), PyTorch tries to compile and train a copy of the model on it and continues
         uncompiled, with a warning, where that fails; under DDP it finds out in the same way whether parameters are
         unused. From then on `workload.init_model_fn` wraps in the same way. JAX ignores all of it."""
+        ...
+
+    def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:
+        """Keeps compiled programs in `folder` from now on, and takes them from there. Unless it is shared between runs,
+        what `prepare_model` compiles on trial is not kept: the first step compiles anew, on the clock. A folder that
+        the framework's own environment variable names stays in use."""
         ...
 
     def place_state(self, optimizer_state: Any) -> Any:

@@ -10,23 +10,28 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.experimental.compilation_cache import compilation_cache
 
 from algoperf import jax_sharding_utils, nvidia, spec
 from algoperf.backends import host_memory, jax_processes, precision
 from algoperf.backends.base import Model
+from algoperf.backends.jax_microbatches import MicrobatchedModel
 from algoperf.backends.jax_workload import JaxWorkload
+from algoperf.backends.microbatches import check_splits
 from algoperf.definition import JAX, WorkloadDefinition
 from algoperf.edition import MatmulPrecision
 
 __all__ = ["JaxBackend", "JaxWorkload", "create", "set_matmul_precision"]
 
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
+_CACHE_BYTES = 2**31
+_CACHED_FROM_S = 0.2  # seconds of compilation
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 
@@ -157,6 +162,12 @@ class JaxBackend:
             )
         return on_devices
 
+    def microbatched(self, definition: WorkloadDefinition, model: Model, max_rows: int, sample: spec.Batch) -> Model:
+        _, model_state = jax.eval_shape(model.init, np.zeros(2, np.uint32))
+        lengths = [len(array) for array in jax.tree.leaves(sample)]
+        check_splits(definition.name, lengths, has_batch_statistics=bool(jax.tree.leaves(model_state)))
+        return cast(Model, MicrobatchedModel(model, max_rows))
+
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> JaxWorkload:
         return JaxWorkload(definition, model)
 
@@ -184,6 +195,14 @@ class JaxBackend:
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
+
+    def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:
+        if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_S)
+        compilation_cache.reset_cache()  # or the folder of an earlier trial stays in use
 
     def place_state(self, optimizer_state: Any) -> Any:
         """The state with arrays that are on no device in particular whole on every device, where steps return them."""

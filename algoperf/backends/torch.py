@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import importlib
 import inspect
 import os
 import re
@@ -18,8 +19,9 @@ import torch.distributed as dist
 from torch import nn
 
 from algoperf import nvidia, spec
-from algoperf.backends import host_memory, precision, torch_checkpoint, torch_module
+from algoperf.backends import host_memory, precision, torch_checkpoint, torch_microbatches, torch_module
 from algoperf.backends.base import Model
+from algoperf.backends.microbatches import check_splits
 from algoperf.backends.torch_processes import TorchStore, join
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
@@ -32,6 +34,10 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough mem
 
 
 _PRECISIONS = {MatmulPrecision.FLOAT32: "highest", MatmulPrecision.TF32: "high", MatmulPrecision.BFLOAT16: "medium"}
+
+
+_INDUCTOR_CACHE, _TRITON_CACHE = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
+_own_cache: dict[str, str] = {}  # what this process has set the two to
 
 
 def create(
@@ -97,6 +103,8 @@ class TorchBackend:
         self._store = store
         self._is_cuda = device.type == "cuda"
         self._copy_stream = torch.cuda.Stream(device) if self._is_cuda else None
+        self._compilation_cache: Path | None = None
+        self._tries_apart = False
 
     # -- clock and memory
 
@@ -169,6 +177,13 @@ class TorchBackend:
         tensor.record_stream(torch.cuda.default_stream(self.device))
         return tensor
 
+    def microbatched(self, definition: WorkloadDefinition, model: Model, max_rows: int, sample: spec.Batch) -> Model:
+        lengths: list[int] = []
+        _map_arrays(lambda array: lengths.append(len(array)), sample)
+        module = TorchWorkload(definition, model, self.device).abstract_module
+        check_splits(definition.name, lengths, has_batch_statistics=torch_microbatches.has_batch_statistics(module))
+        return cast(Model, torch_microbatches.MicrobatchedModel(model, max_rows))
+
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> TorchWorkload:
         return TorchWorkload(definition, model, self.device)
 
@@ -212,6 +227,9 @@ class TorchBackend:
         workload.wrap_with(wrap)
         return wrap(params)
 
+    def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:
+        self._compilation_cache, self._tries_apart = folder, not is_shared
+
     def place_state(self, optimizer_state: Any) -> Any:
         return optimizer_state
 
@@ -221,9 +239,12 @@ class TorchBackend:
             warnings.warn("running without torch.compile: there is no batch to try it on", stacklevel=3)
             return False
         torch.compiler.reset()  # or earlier trials would count against the limit of recompilations
+        if self._compilation_cache is not None:
+            _use_inductor_cache(self._compilation_cache)
         reason = None
         try:
-            self._train_copy(workload, params, batch, torch.compile)
+            with _inductor_utils().fresh_cache() if self._tries_apart else contextlib.nullcontext():
+                self._train_copy(workload, params, batch, torch.compile)
         except Exception as error:  # compilers fail in every way
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         torch.compiler.reset()
@@ -306,6 +327,17 @@ class TorchBackend:
             self._store = None
 
 
+def _inductor_utils() -> Any:
+    return importlib.import_module("torch._inductor.utils")  # takes seconds to import
+
+
+def _use_inductor_cache(folder: Path) -> None:
+    """Unless the environment of this process named another before."""
+    if os.environ.get(_INDUCTOR_CACHE) in (None, _own_cache.get(_INDUCTOR_CACHE)):
+        _own_cache.update({_INDUCTOR_CACHE: str(folder), _TRITON_CACHE: str(folder / "triton")})
+        os.environ.update(_own_cache)
+
+
 def _num_compilations() -> int:
     """Graphs that torch.compile has compiled so far."""
     dynamo = sys.modules.get("torch._dynamo.utils")  # takes seconds to import
@@ -321,7 +353,7 @@ def _as_numpy(outputs: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
 
-def _map_arrays(function: Callable[[Any], torch.Tensor], tree: Any) -> Any:
+def _map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {name: _map_arrays(function, leaf) for name, leaf in tree.items()}
     if isinstance(tree, (tuple, list)):

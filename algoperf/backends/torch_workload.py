@@ -25,7 +25,7 @@ class TorchWorkload(ModelWorkload):
         self._wrap: Callable[[nn.Module], nn.Module] | None = None
 
     @functools.cached_property
-    def _abstract_module(self) -> nn.Module:
+    def abstract_module(self) -> nn.Module:
         """The module without values; where it cannot be built so, with values drawn apart from all other numbers."""
         with torch.random.fork_rng(devices=[]):
             try:
@@ -39,13 +39,13 @@ class TorchWorkload(ModelWorkload):
     @functools.cached_property
     def param_shapes(self) -> spec.ParameterShapeTree:
         """Shapes by parameter name."""
-        return {name: spec.ShapeTuple(tensor.shape) for name, tensor in self._abstract_module.named_parameters()}
+        return {name: spec.ShapeTuple(tensor.shape) for name, tensor in self.abstract_module.named_parameters()}
 
     @functools.cached_property
     def model_params_types(self) -> spec.ParameterTypeTree:
         """Kinds by parameter name; a layer's class counts before its name."""
-        owners = dict(self._abstract_module.named_modules())
-        return {name: self._param_type(name, owners) for name, _ in self._abstract_module.named_parameters()}
+        owners = dict(self.abstract_module.named_modules())
+        return {name: self._param_type(name, owners) for name, _ in self.abstract_module.named_parameters()}
 
     def _param_type(self, name: str, owners: dict[str, nn.Module]) -> spec.ParameterType:
         own = self._model.param_type(name) if hasattr(self._model, "param_type") else None

@@ -13,7 +13,7 @@ from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.data.disk_space import format_bytes, written_bytes
 from algoperf.errors import UserError
 from algoperf.ownership import remove_folder
-from algoperf.records.layout import TRACES, is_checkpoint_folder, is_run_file, trial_number
+from algoperf.records.layout import COMPILATION, TRACES, is_checkpoint_folder, is_run_file, trial_number
 from algoperf.records.trial import TrialRecord
 
 
@@ -61,12 +61,13 @@ def _run(options: argparse.Namespace, answer: Answer) -> int:
 
 def removable(root: Path, *, traces: bool = False) -> Iterator[Removable]:
     """What can be removed of the finished trials below `root`, in order of their paths."""
+    unneeded = (COMPILATION, TRACES) if traces else (COMPILATION,)
     for trial in sorted(path for path in root.rglob("*") if trial_number(path.name) is not None and path.is_dir()):
         record = TrialRecord.read(trial)
         if record is None or not record.outcome.is_final:
             continue
         for path in sorted(trial.iterdir()):
-            is_unneeded = is_checkpoint_folder(path.name) or (traces and path.name == TRACES)
+            is_unneeded = path.name in unneeded or is_checkpoint_folder(path.name)
             if is_unneeded and path.is_dir() and not path.is_symlink():
                 yield Removable(path=path, size_bytes=written_bytes([path]))
 

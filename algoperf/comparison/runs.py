@@ -15,6 +15,7 @@ from algoperf.records.layout import study_folder, trial_path
 from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
+from algoperf.runner.compilation_cache import TRIAL
 from algoperf.runner.parent import child_environment
 from algoperf.runner.suite_plan import PlannedTrial
 
@@ -126,6 +127,7 @@ class Runs:
             "resume_last_run": True,
             "stop_at_validation_target": True,
             "save_checkpoints": False,
+            "compilation_cache": TRIAL,
             "use_tensorboard": False,
         }
         if max_steps is not None:

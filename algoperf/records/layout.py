@@ -35,6 +35,7 @@ EVALUATIONS = "eval_measurements.csv"
 TRACES = "traces"
 SUITE_FOLDER = ".suite"  # next to the studies: what a suite keeps about its jobs
 EVENTS = "events"
+COMPILATION = "compilation"  # compiled programs, while a trial can be resumed
 _STUDY = re.compile(r"study_(\d+)")
 _TRIAL = re.compile(r"trial_(\d+)")
 _WORKLOAD = re.compile(rf"(?P<workload>[a-z0-9_]+)_(?P<framework>{'|'.join(FRAMEWORKS)})")
@@ -45,7 +46,7 @@ _CHECKPOINT_FILE = r"(manifest|run)\.json|state/.+"
 _RUN_FILE = re.compile(
     rf"({_TRIAL.pattern}/)?("
     r"(trial|hparams|seed|submission|process|calibration|verification)\.json|run\.toml|(flags|meta_data)_\d+\.json|"
-    rf"(eval_)?measurements(\.lost-\d+)?\.csv|({TRACES}|wandb)/.+|{EVENTS}\.out\.tfevents\.[^/]+|"
+    rf"(eval_)?measurements(\.lost-\d+)?\.csv|({TRACES}|{COMPILATION}|wandb)/.+|{EVENTS}\.out\.tfevents\.[^/]+|"
     rf"\.?checkpoint_\d+(\.partial)?/({_CHECKPOINT_FILE})|\.[^/]+\.partial|\.{_TRIAL.pattern}\.lock(\.json)?)"
 )
 

@@ -10,6 +10,7 @@ from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS, Ruleset
 from algoperf.edition import EDITIONS, V0_6, MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records.layout import study_number
+from algoperf.runner.compilation_cache import AUTO
 
 DATA_CHOICES = ("auto", "full", "mini")
 SUITE_FLAGS = ("dry_run", "num_studies", "launcher", "executor", "resources", "outdated")
@@ -55,6 +56,8 @@ class RunConfig:
     librispeech_tokenizer_vocab_path: Path | None = None
     torch_compile: bool | None = None
     deterministic: bool = False
+    max_device_batch: int | None = None
+    compilation_cache: str = AUTO
     save_checkpoints: bool = True
     save_intermediate_checkpoints: bool = False
     keep_checkpoint_at_target: bool = False
@@ -107,6 +110,11 @@ class RunConfig:
                 f"--hparam_start_index={first} and --hparam_end_index={last} select no trial of "
                 f"--num_tuning_trials={self.num_trials}; indices count from 0 and the end is exclusive"
             )
+
+    @property
+    def compile_model(self) -> bool | None:
+        """`--torch_compile`; microbatches, which would be compiled one after the other, are not by default."""
+        return False if self.torch_compile is None and self.max_device_batch is not None else self.torch_compile
 
     @property
     def ruleset(self) -> Ruleset:

@@ -11,6 +11,7 @@ from absl import flags
 
 from algoperf.definition import EXTERNAL, FRAMEWORKS, RULESETS
 from algoperf.edition import EDITIONS, MatmulPrecision
+from algoperf.runner.compilation_cache import AUTO, CHOICES
 from algoperf.runner.run_config import ConfigError
 
 REQUIRED = ("workload", "framework")
@@ -99,6 +100,20 @@ _TABLE = (
         "On GPUs, use kernels that give the same bits every time, where there are such; slower.",
         default=False,
         kind=bool,
+    ),
+    Setting(
+        "max_device_batch",
+        "Compute a batch in parts of at most so many examples on a device: less memory, about a third more time; "
+        "gradients stay those of the batch. Not for workloads that normalise by the batch. Default: whole batches.",
+        kind=int,
+        at_least=1,
+    ),
+    Setting(
+        "compilation_cache",
+        "trial: a folder of the trial's own, so that compiling counts and a resumed run need not do it again; shared: "
+        "one of this machine; auto: shared for single runs of minis, else the trial's own.",
+        default=AUTO,
+        choices=CHOICES,
     ),
     Setting(
         "save_checkpoints", "Checkpoint after every evaluation, at the end and on SIGTERM.", default=True, kind=bool

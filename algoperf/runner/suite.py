@@ -15,6 +15,7 @@ from algoperf.records.layout import ExperimentPaths
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
 from algoperf.runner.calibration import AUTO, OFF
+from algoperf.runner.compilation_cache import TRIAL
 from algoperf.runner.executors.choice import Executor
 from algoperf.runner.executors.local import LocalExecutor
 from algoperf.runner.executors.resources import ResourceTable
@@ -33,6 +34,8 @@ _PASSED_ON = (
     "imagenet_v2_data_dir",
     "librispeech_tokenizer_vocab_path",
     "torch_compile",
+    "deterministic",
+    "max_device_batch",
     "save_checkpoints",
     "save_intermediate_checkpoints",
     "keep_checkpoint_at_target",
@@ -49,7 +52,6 @@ _PASSED_ON = (
     "stop_at_validation_target",
     "calibration",
     "matmul_precision",
-    "deterministic",
 )
 _PATHS = ("submission_path", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path", "calibration")
 
@@ -245,6 +247,7 @@ class SuiteRun:
             "resume_last_run": True,
             "study": trial.study,
             "data": "full",
+            "compilation_cache": TRIAL,
         }
         if config.ruleset.tunable:
             flags["tuning_search_space"] = self.plan.space

@@ -35,8 +35,11 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
 from algoperf.reporting import Report
 from algoperf.runner import summary
+from algoperf.runner.compilation_cache import CompilationCache
 from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, hyperparameter_dict
+
+_SAMPLE_ROWS = 4
 
 
 def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSignals, watch: RankWatch) -> TrialResult:
@@ -88,6 +91,10 @@ def _train(
     if end.calibration is not None:
         plan = dataclasses.replace(plan, definition=end.calibration.calibrated(plan.definition))
     seeds = Seeds(backend, plan.seed)
+    end.compilation_cache = cache = CompilationCache.of_trial(
+        plan.config.compilation_cache, plan.definition, plan.trial_dir
+    )
+    backend.use_compilation_cache(cache.folder, is_shared=cache.is_shared)
     with stop.interrupting():
         backend.reset_memory()
         if backend.rank == 0:
@@ -177,7 +184,11 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
 
 def _build_model(plan: TrialPlan, backend: Backend) -> base.Model:
     model: base.Model = plan.component(base.model_module(backend.framework)).build(plan.definition)
-    return model
+    max_rows = plan.config.max_device_batch
+    if max_rows is None:
+        return model
+    sample = plan.component("data").fake_batch(plan.definition, _SAMPLE_ROWS, 0)
+    return backend.microbatched(plan.definition, model, max_rows, sample)
 
 
 def _initial_training_state(
@@ -188,7 +199,7 @@ def _initial_training_state(
     params = backend.prepare_model(
         workload,
         params,
-        compile_model=plan.config.torch_compile,
+        compile_model=plan.config.compile_model,
         sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
     )
     guard.add(workload)

@@ -26,6 +26,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
 from algoperf.runner.calibration import Calibrator
+from algoperf.runner.compilation_cache import CompilationCache
 from algoperf.runner.run_config import RunConfig
 from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.submissions import sources as submission_sources
@@ -120,6 +121,7 @@ class TrialEnd:
         self.run_state: RunState | None = None
         self.calibration: TrialCalibration | None = None
         self.rank_times = RankTimes()
+        self.compilation_cache: CompilationCache | None = None
         self._settings = settings
         self._backend = backend
         self._clock = clock
@@ -133,6 +135,8 @@ class TrialEnd:
         record = self._record(result)
         if is_writer:
             record.write(self._settings.trial_dir)
+            if self.compilation_cache is not None and result.outcome.is_final:
+                self.compilation_cache.close()
         return TrialResult(
             outcome=result.outcome,
             trial_dir=self._settings.trial_dir,

@@ -89,6 +89,9 @@ class FakeBackend:
     def put_batch(self, batch: spec.Batch) -> spec.Batch:
         return batch
 
+    def microbatched(self, definition: WorkloadDefinition, model: Any, max_rows: int, sample: spec.Batch) -> Any:
+        return model
+
     def build_workload(self, definition: WorkloadDefinition, model: Model) -> "FakeWorkload":
         return FakeWorkload(definition, model)
 
@@ -108,6 +111,9 @@ class FakeBackend:
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
         return params
+
+    def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:
+        pass
 
     def place_state(self, optimizer_state: Any) -> Any:
         return optimizer_state

@@ -300,7 +300,12 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
+def test_a_compiled_model_trains_like_the_plain_one(backend, workload, tmp_path, monkeypatch):
+    """What is compiled on trial is not kept: the first step compiles. Later steps do not."""
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    backend.use_compilation_cache(tmp_path / "kept", is_shared=False)
+    num_compilations = []
     batch = small_model.make_batch(8)
     trained = []
     for compile_model in (False, True):
@@ -309,8 +314,10 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
         prepared = backend.prepare_model(workload, params, compile_model=compile_model, sample_batch=lambda: batch)
         assert (prepared is not params) == compile_model
         assert torch.equal(torch.get_rng_state(), generator)
+        assert not any((tmp_path / "kept").rglob("*.so"))
         optimizer = torch.optim.SGD(prepared.parameters(), lr=0.1)
-        for update_batch_norm in (True, False):
+        for update_batch_norm in (True, False, True, False):
+            num_compilations.append(backend.device_report()["num_compilations_of_process"])
             logits, _ = workload.model_fn(
                 prepared, backend.put_batch(batch), None, spec.ForwardPassMode.TRAIN, None, update_batch_norm, 0.0
             )
@@ -320,6 +327,8 @@ def test_a_compiled_model_trains_like_the_plain_one(backend, workload):
         trained.append(pytorch_utils.unwrapped(prepared).state_dict())
     for name, tensor in trained[0].items():
         torch.testing.assert_close(trained[1][name], tensor, rtol=1e-4, atol=1e-5)
+    assert any((tmp_path / "kept").rglob("*.so"))
+    assert num_compilations[4] < num_compilations[5] < num_compilations[6] == num_compilations[7]
 
 
 def test_without_a_batch_nothing_is_compiled(backend, workload):
