@@ -19,17 +19,17 @@ _ARRAYS = frozenset(
 _SOURCE = frozenset({".c", ".cc", ".cpp", ".cu", ".cuh"})
 _NATIVE = _SOURCE | {".so", ".pyd", ".dll", ".dylib", ".pyc"}
 _LARGEST_BYTES = 1_000_000
-_MOST_FILES = 10_000
 
 
 def folder(entry: SourceFile) -> Iterator[RuleFinding]:
-    """Findings about the files in the submission's folder and below, hidden folders left out."""
+    """Findings about the files in the submission's folder and in the packages below."""
     root = entry.path.parent
     for path in _files(root):
         label, suffix = path.relative_to(root).as_posix(), path.suffix.lower()
         if suffix in _ARRAYS or (suffix in {".json", ".toml", ".txt"} and path.stat().st_size > _LARGEST_BYTES):
             message = f"a file of {path.stat().st_size} bytes that may hold weights"
-            yield _finding("stored_arrays", message, "start from the weights that the benchmark draws", label)
+            advice = "start from the weights that the benchmark draws"
+            yield _finding("stored_arrays", message, advice, label, level=Level.WARNING)
         elif suffix in _NATIVE:
             message = "native or compiled code, which no check reads"
             level = Level.WARNING if suffix in _SOURCE else None
@@ -38,13 +38,17 @@ def folder(entry: SourceFile) -> Iterator[RuleFinding]:
         yield from _requirements(path)
 
 
-def _files(root: Path) -> list[Path]:
-    paths: list[Path] = []
-    for path in root.rglob("*"):
-        below = path.relative_to(root).parts
-        if len(paths) < _MOST_FILES and path.is_file() and not any(p.startswith((".", "__pycache__")) for p in below):
-            paths.append(path)
-    return sorted(paths)
+def _files(folder: Path) -> list[Path]:
+    """Files in a folder and in the packages below, links left out."""
+    files: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name.startswith("."):
+            continue
+        if path.is_file():
+            files.append(path)
+        elif (path / "__init__.py").is_file():
+            files += _files(path)
+    return files
 
 
 def _requirements(path: Path) -> Iterator[RuleFinding]:

@@ -47,7 +47,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_sources(submission: Path) -> list[RuleFinding]:
-    """Findings about the sources of a submission, sorted by file and line.
+    """Findings about a submission and the files that it imports, sorted by file and line.
 
     Args:
       submission: its file.
@@ -57,7 +57,7 @@ def check_sources(submission: Path) -> list[RuleFinding]:
     """
     findings: list[RuleFinding] = []
     entry: SourceFile | None = None
-    for label, path in sources.python_files(submission).items():
+    for label, path in sources.python_files(submission, only_imported=True).items():
         is_entry = path == submission.resolve()
         if _BENCHMARK in path.parents and not submission.resolve().is_relative_to(_BENCHMARK):
             continue

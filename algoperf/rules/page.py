@@ -1,9 +1,11 @@
 """The page docs/rules.md: the rules in sentences, what each edition lays down, and the table of what checks them."""
 
+import textwrap
 from collections.abc import Iterator
 
 from algoperf.rules import STAGES, Rule, RuleBook
 
+_WIDTH = 120
 _INTRODUCTION = """\
 # Rules
 
@@ -25,7 +27,7 @@ def _rules(book: RuleBook) -> Iterator[str]:
         yield f"## {section}\n"
         for rule in book.rules:
             if rule.section == section:
-                yield f"- **{rule.id}** ({rule.level}) {rule.text}"
+                yield textwrap.fill(f"- **{rule.id}** ({rule.level}) {rule.text}", _WIDTH, subsequent_indent="  ")
         yield ""
 
 

@@ -12,6 +12,7 @@ from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report, report_to_stderr
 from algoperf.runner import search_space
+from algoperf.runner.isolation import is_isolated
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.study import Study
 from algoperf.runner.trial_end import TrialResult
@@ -34,6 +35,8 @@ def run(
     if stop is None:
         with StopSignals() as stop:
             return run(config, registry=registry, report=report, stop=stop)
+    if config.isolated and not is_isolated():
+        raise ConfigError("isolated replaces the process that asks for it; use the command `algoperf run --isolated`")
     edition = config.edition or registry.get(config.workload).edition
     registry.get(config.workload).of_edition(edition)
     config = dataclasses.replace(config, edition=edition)
@@ -56,6 +59,15 @@ def run(
         watch.close()
         if not watch.is_broken:
             backend.close()
+
+
+def prepare_data(config: RunConfig, registry: Registry = REGISTRY) -> None:
+    """Prepares the data that a run would use, as far as they can be generated.
+
+    Raises: as `ensure_prepared`.
+    """
+    definition = choose_definition(config, registry, report_to_stderr)
+    ensure_prepared(definition, config.data_dir, report=report_to_stderr, registry=registry)
 
 
 def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:

@@ -74,6 +74,7 @@ class RunConfig:
     skip_evals: bool = False
     stop_at_validation_target: bool = False
     strict_guards: bool = False
+    isolated: bool = False
     calibration: str = "auto"
     edition: str | None = None
     matmul_precision: str | None = None

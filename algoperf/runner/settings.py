@@ -133,6 +133,12 @@ _TABLE = (
         default=False,
         kind=bool,
     ),
+    Setting(
+        "isolated",
+        "Run without network, where nothing but the results can be written (Linux with user namespaces, one process).",
+        default=False,
+        kind=bool,
+    ),
     Setting("resume_last_run", "Continue in an existing experiment folder.", default=False, kind=bool),
     Setting(
         "overwrite",

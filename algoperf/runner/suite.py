@@ -40,6 +40,7 @@ _PASSED_ON = (
     "save_intermediate_checkpoints",
     "keep_checkpoint_at_target",
     "strict_guards",
+    "isolated",
     "use_wandb",
     "use_tensorboard",
     "max_global_steps",

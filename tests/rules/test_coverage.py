@@ -49,6 +49,10 @@ FIXTURES: dict[str, Tests] = {
         (GUARDS, "test_a_run_records_a_violation_and_ends_at_it_where_asked"),
         (GUARDS, "test_nothing_was_changed"),
     ),
+    "run.isolated": (
+        ("runner/test_isolation.py", "test_nothing_but_the_results_can_be_written_and_nobody_reached"),
+        ("runner/test_isolation.py", "test_a_run_is_isolated_to_its_end"),
+    ),
     "run.loading": (
         (SUBMISSION, "test_a_missing_function_or_wrong_signature_is_named"),
         (SUBMISSION, "test_decorated_and_catch_all_functions_are_accepted"),

@@ -1,0 +1,89 @@
+"""What guards and isolation cost: seconds of a step and of a pause with and without, in interleaved runs.
+
+  python benchmarks/guards.py [--framework=jax|pytorch] [--rounds=3] [--steps=400] [--workload=mnist_mini]
+
+A round has a run without guards, one with them, one isolated, and again one without, whose ratio to the first says what
+noise is. Prints medians of the ratios over the rounds, their spread, and the least of all rounds.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_OFF = """
+import sys
+from algoperf.harness.guards import Guard
+Guard.pause_begins = lambda self: []
+Guard.pause_ends = lambda self: None
+sys.argv[0] = "submission_runner.py"
+from absl import app
+import submission_runner
+app.run(submission_runner.main)
+"""
+ARMS = ("without", "guards", "isolated", "without again")
+
+
+def run(arm: str, options: argparse.Namespace, folder: Path) -> tuple[float, float]:
+    """Seconds of a step after the first evaluation, and of a pause."""
+    name = arm.replace(" ", "_")
+    flags = {
+        "workload": options.workload,
+        "framework": options.framework,
+        "experiment_dir": folder,
+        "experiment_name": name,
+        "data_dir": options.data_dir.expanduser(),
+        "max_global_steps": options.steps,
+        "rng_seed": 1,
+        "calibration": "off",
+        "save_checkpoints": False,
+        "use_tensorboard": False,
+        "overwrite": True,
+        "isolated": arm == "isolated",
+    }
+    words = [f"--{key}={value}" for key, value in flags.items()]
+    start = ["-c", _OFF] if arm.startswith("without") else ["submission_runner.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *start, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{arm}: {done.stderr}")
+    trial = folder / name / f"{options.workload}_{options.framework}" / "trial_1"
+    with (trial / "eval_measurements.csv").open(newline="") as stream:
+        first, *_, last = list(csv.DictReader(stream))
+    seconds = float(last["accumulated_submission_time"]) - float(first["accumulated_submission_time"])
+    pauses = json.loads((trial / "trial.json").read_text())["pauses"]
+    return seconds / (int(last["global_step"]) - int(first["global_step"])), pauses["total_s"] / pauses["num_pauses"]
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--framework", choices=("jax", "pytorch"), default="jax")
+    parser.add_argument("--workload", default="mnist_mini")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
+    options = parser.parse_args(argv)
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.rounds):
+            rounds.append({arm: run(arm, options, Path(folder)) for arm in ARMS})
+    print(f"{options.workload}, {options.framework}, {options.rounds} rounds of {options.steps} steps")
+    for arm in ARMS[1:]:
+        for index, what in enumerate(("step", "pause")):
+            ratios = sorted(entry[arm][index] / entry["without"][index] for entry in rounds)
+            least, least_without = (min(entry[a][index] for entry in rounds) for a in (arm, "without"))
+            print(
+                f"{arm}: a {what} takes {statistics.median(ratios):.3f} times as long as without ({ratios[0]:.3f} to "
+                f"{ratios[-1]:.3f}); least of all rounds: {1e3 * least:.2f} ms, {least / least_without:.3f} times"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
