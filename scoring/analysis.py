@@ -19,6 +19,7 @@ from scoring.outcomes import censored_at_s, ending
 from scoring.placement import Placement, place_submissions
 from scoring.provenance import ProvenanceRow, provenance_rows
 from scoring.published import PublishedBoard
+from scoring.ranked_row import RankedRow
 from scoring.record_findings import record_findings
 from scoring.rules import Rules, TuningRule
 from scoring.speedups import Speedup, speedups
@@ -45,20 +46,9 @@ DEFAULT_REPLICATES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaderboardRow:
-    """One submission. Limits are 95 % confidence limits of the score by the written rules.
+class LeaderboardRow(RankedRow):
+    """One submission on the board."""
 
-    The sets of ranks of all rows hold together at 95 %; members of different tie groups are resolved from each other.
-    """
-
-    submission: str
-    score: float
-    score_low: float
-    score_high: float
-    rank: int
-    rank_low: int
-    rank_high: int
-    tie_group: int
     workloads_solved: int
     score_best_of_k: float
     score_best_of_k_low: float

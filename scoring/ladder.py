@@ -20,6 +20,7 @@ from algoperf.records import best
 from scoring.board import Board, competition_ranks, workload_scores
 from scoring.log_issues import printable
 from scoring.logs import LogTree, Trial
+from scoring.ranked_row import RankedRow
 from scoring.rules import WorkloadRule
 from scoring.statistics.bootstrap import resample_rungs, score_intervals
 from scoring.statistics.rank_correlation import kendall_tau
@@ -58,21 +59,13 @@ FIRST_REACHED = Passage()
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderRow:
-    """One submission on the ladder; limits are 95 % confidence limits, sets of ranks hold together at 95 %.
+class LadderRow(RankedRow):
+    """One submission on the ladder.
 
     `scores_by_rung` are from the easiest rung to the official target; `rungs_passed` counts pairs of a base workload
     and a rung that add to the score.
     """
 
-    submission: str
-    score: float
-    score_low: float
-    score_high: float
-    rank: int
-    rank_low: int
-    rank_high: int
-    tie_group: int
     scores_by_rung: tuple[float, ...]
     rungs_passed: int
 

@@ -26,14 +26,12 @@ def _minis(workloads: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}_mini" for name in workloads)
 
 
-def _suites(
-    edition: str, full: tuple[str, ...], minis: tuple[str, ...], rules: Mapping[str, str]
-) -> Mapping[str, Suite]:
+def _suites(edition: str, full: tuple[str, ...], rules: Mapping[str, str]) -> Mapping[str, Suite]:
     """The suites of an edition by name; `rules` has their rule sets."""
     workloads = {
         "full": (full, _SCORED, "mini"),
         "qualification": (_QUALIFICATION, _QUALIFYING, "mini_qualification"),
-        "mini": (minis, _SCORED, None),
+        "mini": (_minis(full), _SCORED, None),
         "mini_qualification": (_minis(_QUALIFICATION), _QUALIFYING, None),
     }
     return MappingProxyType(
@@ -49,7 +47,6 @@ SUITES: Mapping[str, Mapping[str, Suite]] = MappingProxyType(
         V0_6.name: _suites(
             V0_6.name,
             _OF_V0_6,
-            _minis(_OF_V0_6),
             {
                 "full": "v0.6",
                 "qualification": "qualification",
@@ -60,7 +57,6 @@ SUITES: Mapping[str, Mapping[str, Suite]] = MappingProxyType(
         V1_0.name: _suites(
             V1_0.name,
             _OF_V1_0,
-            _minis(_OF_V1_0),
             {
                 "full": "v1.0",
                 "qualification": "qualification-v1.0",

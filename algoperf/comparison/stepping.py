@@ -11,6 +11,8 @@ from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
+from algoperf.harness.hooks import hook_arguments, training_arguments
+from algoperf.harness.run_state import TrainingState
 from algoperf.harness.seeds import Seeds
 from algoperf.records import columns
 from algoperf.registry import REGISTRY, Registry
@@ -46,7 +48,6 @@ class SteppedSubmission:
         self._backend = backend
         self._hyperparameters = hyperparameters
         self._seeds = Seeds(backend, 0)
-        self._number = 0
         self.batch_size = batch_size or resolve_batch_size(submission, definition, backend.num_devices)
         data = registry.module(definition.name, "data")
         model = registry.module(definition.name, base.model_module(backend.framework)).build(definition)
@@ -54,57 +55,54 @@ class SteppedSubmission:
             [backend.put_batch(data.fake_batch(definition, self.batch_size, seed)) for seed in range(_BATCHES)]
         )
         self._workload = backend.build_workload(definition, model)
-        params, self._model_state = self._workload.init_model_fn(self._seeds.model_init)
-        self._params = backend.prepare_model(self._workload, params, compile_model=False)
-        self._state = backend.place_state(
+        params, model_state = self._workload.init_model_fn(self._seeds.model_init)
+        params = backend.prepare_model(self._workload, params, compile_model=False)
+        optimizer_state = backend.place_state(
             submission.init_optimizer_state(
                 workload=self._workload,
-                model_params=self._params,
-                model_state=self._model_state,
+                model_params=params,
+                model_state=model_state,
                 hyperparameters=hyperparameters,
                 rng=self._seeds.optimizer_init,
             )
         )
+        self._state = TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
 
     def seconds_of(self, num_steps: int) -> float:
         """Makes so many steps; returns the seconds until their device work is done."""
-        self._backend.fence(self._state, self._params, self._model_state)
+        self._backend.fence(*self._state.device_trees)
         started = time.perf_counter()
         for _ in range(num_steps):
             self._step()
-        self._backend.fence(self._state, self._params, self._model_state)
+        self._backend.fence(*self._state.device_trees)
         return time.perf_counter() - started
 
     def _step(self) -> None:
-        submission, number = self._submission, self._number
-        keys = self._seeds.step(number)
-        self._backend.seed_global(0, number)
-        common: dict[str, Any] = {
-            "workload": self._workload,
-            "current_param_container": self._params,
-            "model_state": self._model_state,
-            "hyperparameters": self._hyperparameters,
-            "optimizer_state": self._state,
-            "global_step": number,
-        }
+        submission, workload, state = self._submission, self._workload, self._state
+        keys = self._seeds.step(state.global_step)
+        self._backend.seed_global(0, state.global_step)
+        common = hook_arguments(workload, state, self._hyperparameters)
         batch = submission.data_selection(input_queue=self._batches, rng=keys.data_selection, **common)
         requested: dict[str, Any] = {"train_state": _TRAIN_STATE} if submission.wants_train_state else {}
         try:
-            self._state, self._params, self._model_state = submission.update_params(
+            state.optimizer_state, state.params, state.model_state = submission.update_params(
                 batch=batch,
-                current_params_types=self._workload.model_params_types,
-                loss_type=self._workload.loss_type,
-                eval_results=[],
                 rng=keys.update,
-                **common,
+                **training_arguments(
+                    workload,
+                    state,
+                    self._hyperparameters,
+                    params_types=workload.model_params_types,
+                    eval_results=[],
+                ),
                 **requested,
             )
         except spec.TrainingCompleteError:
             raise EndedTrainingError(
-                f"{submission.path} ended training at step {number}; a measurement needs all its steps, shorten "
-                "--period or --cycles"
+                f"{submission.path} ended training at step {state.global_step}; a measurement needs all its steps, "
+                "shorten --period or --cycles"
             ) from None
-        self._number += 1
+        state.global_step += 1
 
 
 _TRAIN_STATE: Mapping[str, Any] = MappingProxyType(

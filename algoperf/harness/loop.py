@@ -22,6 +22,7 @@ from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.clock import Item
 from algoperf.harness.failure import LoopResult, RuleViolationError, reraise_from_submission, result_of
+from algoperf.harness.hooks import hook_arguments, training_arguments
 from algoperf.harness.run_state import RunState
 from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
@@ -187,35 +188,24 @@ class TrainingLoop:
 
     def _step(self) -> None:
         state, now = self._state, self._clock.now
-        submission, workload = self._submission, self._workload
+        submission = self._submission
         keys = self._seeds.step(state.global_step)
         self._backend.seed_global(self._seeds.seed, state.global_step)
         try:
             before = now()
             batch = submission.data_selection(
-                workload=workload,
                 input_queue=self._input_queue,
-                optimizer_state=state.optimizer_state,
-                current_param_container=state.params,
-                model_state=state.model_state,
-                hyperparameters=self._hyperparameters,
-                global_step=state.global_step,
                 rng=keys.data_selection,
+                **hook_arguments(self._workload, state, self._hyperparameters),
             )
             self._clock.add_data_selection(now() - before)
-            requested = {"train_state": MappingProxyType(self._train_state)} if submission.wants_train_state else {}
+            requested: dict[str, Any] = {}
+            if submission.wants_train_state:
+                requested["train_state"] = MappingProxyType(self._train_state)
             state.optimizer_state, state.params, state.model_state = submission.update_params(
-                workload=workload,
-                current_param_container=state.params,
-                current_params_types=self._param_types,
-                model_state=state.model_state,
-                hyperparameters=self._hyperparameters,
                 batch=batch,
-                loss_type=workload.loss_type,
-                optimizer_state=state.optimizer_state,
-                eval_results=self._eval_results,
-                global_step=state.global_step,
                 rng=keys.update,
+                **self._training_arguments(),
                 **requested,
             )
         except spec.TrainingCompleteError:
@@ -224,6 +214,15 @@ class TrainingLoop:
             reraise_from_submission(error)
         state.global_step += 1
         self._train_state["last_step_end_time"] = now()
+
+    def _training_arguments(self) -> dict[str, Any]:
+        return training_arguments(
+            self._workload,
+            self._state,
+            self._hyperparameters,
+            params_types=self._param_types,
+            eval_results=self._eval_results,
+        )
 
     def _pause_and_evaluate(self, stop: StopSignals) -> Outcome | None:
         state, clock = self._state, self._clock
@@ -256,21 +255,12 @@ class TrainingLoop:
         prepare = self._submission.prepare_for_eval
         if prepare is None:
             return
-        state, workload = self._state, self._workload
+        state = self._state
         last_step = max(state.global_step - 1, 0)
         try:
             with self._clock.preparing_for_eval(lambda: state.device_trees):
                 state.optimizer_state, state.params, state.model_state = prepare(
-                    workload=workload,
-                    current_param_container=state.params,
-                    current_params_types=self._param_types,
-                    model_state=state.model_state,
-                    hyperparameters=self._hyperparameters,
-                    loss_type=workload.loss_type,
-                    optimizer_state=state.optimizer_state,
-                    eval_results=self._eval_results,
-                    global_step=state.global_step,
-                    rng=self._seeds.step(last_step).prepare_for_eval,
+                    rng=self._seeds.step(last_step).prepare_for_eval, **self._training_arguments()
                 )
         except UserError as error:
             reraise_from_submission(error)
