@@ -19,10 +19,11 @@ import torch.distributed as dist
 from torch import nn
 
 from algoperf import nvidia, spec
-from algoperf.backends import host_memory, precision, torch_checkpoint, torch_microbatches, torch_module
+from algoperf.backends import host_memory, precision, torch_checkpoint, torch_microbatches, torch_module, torch_state
 from algoperf.backends.base import Model
 from algoperf.backends.microbatches import check_splits
 from algoperf.backends.torch_processes import TorchStore, join
+from algoperf.backends.torch_state import TensorKinds
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
 from algoperf.edition import MatmulPrecision
@@ -101,6 +102,7 @@ class TorchBackend:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.num_devices = self.world_size
         self._store = store
+        self._fresh_tensors: TensorKinds | None = None
         self._is_cuda = device.type == "cuda"
         self._copy_stream = torch.cuda.Stream(device) if self._is_cuda else None
         self._compilation_cache: Path | None = None
@@ -231,6 +233,7 @@ class TorchBackend:
         self._compilation_cache, self._tries_apart = folder, not is_shared
 
     def place_state(self, optimizer_state: Any) -> Any:
+        self._fresh_tensors = torch_state.tensor_kinds(optimizer_state, "optimizer_state")
         return optimizer_state
 
     def _compiles(self, workload: TorchWorkload, params: nn.Module, batch: spec.Batch | None) -> bool:
@@ -274,7 +277,7 @@ class TorchBackend:
         torch_checkpoint.encode(state)
 
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
-        torch_checkpoint.save(directory, state, rank=self.rank, gather=self.gather_objects)
+        torch_checkpoint.save(directory, state, rank=self.rank, gather=self.gather_objects, fresh=self._fresh_tensors)
 
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
         return torch_checkpoint.load(directory, template, rank=self.rank, num_ranks=self.world_size, device=self.device)

@@ -14,27 +14,36 @@ import torch
 
 from algoperf.backends import torch_state
 from algoperf.backends.base import StateMismatchError
+from algoperf.backends.torch_state import TensorKinds
 from algoperf.data.disk_space import format_bytes
 from algoperf.pytorch_utils import unwrapped
 
 _STATE = "state.pt"
 _MAX_DEVICES = 64  # of one machine
-_PER_RANK = ("model_state", "optimizer_state")
+_OPTIMIZER_STATE = "optimizer_state"
+_PER_RANK = ("model_state", _OPTIMIZER_STATE)
+_FRESH = "fresh_tensors"
 
 
 def save(
-    directory: Path, state: Mapping[str, Any], *, rank: int, gather: Callable[[Any], list[Any]] = lambda v: [v]
+    directory: Path,
+    state: Mapping[str, Any],
+    *,
+    rank: int,
+    gather: Callable[[Any], list[Any]] = lambda v: [v],
+    fresh: TensorKinds | None = None,
 ) -> None:
     """Writes `state` into `directory`; all ranks call it.
 
     Args:
+      fresh: tensors of the optimizer state as `init_optimizer_state` returned it; None where that is not known.
       gather: returns the values of all ranks in rank order.
 
     Raises:
       UnsavableStateError: names the entry of the optimizer state that cannot be kept.
       OSError: the files cannot be written.
     """
-    own = encode(state)
+    own: dict[str, Any] = {**encode(state), _FRESH: fresh}
     digests = gather(_digest(own))
     if rank == 0:
         params = unwrapped(state["model_params"]).state_dict()
@@ -69,8 +78,20 @@ def load(directory: Path, template: Mapping[str, Any], *, rank: int, num_ranks: 
     own_file = directory / _rank_file(rank)
     own = _read(own_file, device) if own_file.exists() else whole
     module = _loaded_module(template["model_params"], whole)
-    restored = {name: torch_state.decode(own[name], template[name], name) for name in _PER_RANK}
-    return {"model_params": module, **restored}
+    return {"model_params": module, **_decoded(own, template)}
+
+
+def _decoded(own: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
+    """The rank's own entries. Tensors of the optimizer state may have changed in training, its fresh ones may not."""
+    fresh = own.get(_FRESH)
+    if fresh is not None:
+        torch_state.check_tensor_kinds(fresh, template[_OPTIMIZER_STATE], _OPTIMIZER_STATE)
+    return {
+        name: torch_state.decode(
+            own[name], template[name], name, keeps_shapes=fresh is None or name != _OPTIMIZER_STATE
+        )
+        for name in _PER_RANK
+    }
 
 
 def load_model(directory: Path, template: Mapping[str, Any], *, device: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import io
 import pickle
 import types
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from algoperf.backends.base import StateMismatchError, UnsavableStateError
 
 _PLAIN = (type(None), bool, int, float, str, bytes)
+TensorKinds = dict[str, tuple[list[int], str]]  # path -> (shape, dtype)
 Node = tuple[Any, ...]  # (kind, payload): plain data that `decode` restores
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, type)
 
@@ -53,17 +54,49 @@ def encode(value: Any, path: str, *, inside_state_dict: bool = False) -> Node:
     raise _unsavable(value, path)
 
 
-def decode(node: Node, template: Any, path: str) -> Any:
+def tensor_kinds(value: Any, path: str) -> TensorKinds:
+    """Shape and dtype of each tensor in nested containers, by its path; objects with a state of their own are left out.
+
+    Of a fresh state they say which submission and workload it is of; training may change them.
+    """
+    match value:
+        case torch.Tensor():
+            return {path: (list(value.shape), str(value.dtype))}
+        case Mapping():
+            items = [(f"{path}[{key!r}]", item) for key, item in value.items()]
+        case list() | tuple() | deque():
+            items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        case _:
+            return {}
+    return {name: kind for below, item in items for name, kind in tensor_kinds(item, below).items()}
+
+
+def check_tensor_kinds(saved: TensorKinds, template: Any, path: str) -> None:
+    """Compares the tensors of two fresh states, where both have them.
+
+    Raises:
+      StateMismatchError: names the first that differs.
+    """
+    for name, now in tensor_kinds(template, path).items():
+        if tuple(saved.get(name, now)) != now:
+            raise _other_tensor(name, saved[name], now)
+
+
+def decode(node: Node, template: Any, path: str, *, keeps_shapes: bool = True) -> Any:
     """Restores plain data into `template`, in place where it can hold it: tensors, dicts, lists, objects with
     `load_state_dict`.
+
+    Args:
+      keeps_shapes: whether a tensor of another shape or dtype than the template's is an error; else it takes its place.
 
     Raises:
       StateMismatchError: an object or function is missing in `template`, or something has another shape or dtype.
     """
+    below = functools.partial(decode, keeps_shapes=keeps_shapes)
     kind, payload = node
     match kind:
         case "tensor":
-            return _restored_tensor(payload, template, path)
+            return _restored_tensor(payload, template, path, keeps_shapes)
         case "plain":
             return payload
         case "array":
@@ -79,9 +112,9 @@ def decode(node: Node, template: Any, path: str) -> Any:
         case "state_dict":
             return _restored_object(payload, template, path)
         case "dict":
-            return _restored_dict(payload, template, path)
+            return _restored_dict(payload, template, path, below)
         case _:
-            return _restored_sequence(kind, payload, template, path)
+            return _restored_sequence(kind, payload, template, path, below)
 
 
 def digest(node: Any, hasher: Any) -> None:
@@ -98,14 +131,14 @@ def digest(node: Any, hasher: Any) -> None:
         hasher.update(repr(node).encode())
 
 
-def _restored_tensor(saved: torch.Tensor, template: Any, path: str) -> torch.Tensor:
+def _restored_tensor(saved: torch.Tensor, template: Any, path: str, keeps_shapes: bool) -> torch.Tensor:
     if not isinstance(template, torch.Tensor):
         return saved
-    if (saved.shape, saved.dtype) != (template.shape, template.dtype):
-        raise StateMismatchError(
-            f"{path} has shape {tuple(saved.shape)} and dtype {saved.dtype} in the checkpoint, {tuple(template.shape)} "
-            f"and {template.dtype} in this run; resume with the submission and workload that wrote it"
-        )
+    before, now = ((tensor.shape, tensor.dtype) for tensor in (saved, template))
+    if before != now and keeps_shapes:
+        raise _other_tensor(path, before, now)
+    if before != now:
+        return saved
     with torch.no_grad():
         return template.copy_(saved)
 
@@ -120,9 +153,9 @@ def _restored_object(payload: tuple[Any, ...], template: Any, path: str) -> Any:
     return template
 
 
-def _restored_dict(items: list[tuple[Any, Node]], template: Any, path: str) -> Any:
+def _restored_dict(items: list[tuple[Any, Node]], template: Any, path: str, below: Callable[..., Any]) -> Any:
     known = template if isinstance(template, dict) else {}
-    restored = {key: decode(node, known.get(key), f"{path}[{key!r}]") for key, node in items}
+    restored = {key: below(node, known.get(key), f"{path}[{key!r}]") for key, node in items}
     if not isinstance(template, dict):
         return restored
     template.clear()
@@ -130,11 +163,11 @@ def _restored_dict(items: list[tuple[Any, Node]], template: Any, path: str) -> A
     return template
 
 
-def _restored_sequence(kind: str, payload: Any, template: Any, path: str) -> Any:
+def _restored_sequence(kind: str, payload: Any, template: Any, path: str, below: Callable[..., Any]) -> Any:
     maxlen, nodes = payload if kind == "deque" else (None, payload)
     known = list(template) if isinstance(template, (list, tuple, deque)) else []
     known += [None] * (len(nodes) - len(known))
-    restored = [decode(node, known[index], f"{path}[{index}]") for index, node in enumerate(nodes)]
+    restored = [below(node, known[index], f"{path}[{index}]") for index, node in enumerate(nodes)]
     if kind == "deque":
         return deque(restored, maxlen)
     if kind == "tuple":
@@ -183,6 +216,13 @@ def _unsavable(value: Any, path: str) -> UnsavableStateError:
     return UnsavableStateError(
         f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which a checkpoint cannot keep; give it "
         f"state_dict() and load_state_dict(), or use tensors, arrays, numbers, strings, None and containers of them"
+    )
+
+
+def _other_tensor(path: str, before: Sequence[Any], now: Sequence[Any]) -> StateMismatchError:
+    return StateMismatchError(
+        f"{path} has shape {tuple(before[0])} and dtype {before[1]} in the checkpoint, {tuple(now[0])} and {now[1]} in "
+        "this run; resume with the submission and workload that wrote it"
     )
 
 

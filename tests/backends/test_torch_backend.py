@@ -1,5 +1,6 @@
 """The PyTorch backend: workload surface, keys, checkpoints, compilation adapter, several processes."""
 
+import copy
 import functools
 import json
 import os
@@ -265,6 +266,24 @@ def test_other_models_and_shapes_are_refused(backend, workload, tmp_path):
         backend.load_state(tmp_path, {**state, "optimizer_state": {"m": torch.zeros(3)}})
     with pytest.raises(StateMismatchError, match="model does not fit"):
         backend.load_state(tmp_path, {**state, "model_params": nn.Linear(1, 1)})
+
+
+def test_tensors_whose_shape_or_dtype_changes_in_training_are_resumed(backend, workload, tmp_path):
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
+    initial = {"history": torch.zeros(1, 2), "levels": [torch.zeros(3), torch.zeros(2)], "m": torch.zeros(2)}
+    fresh = backend.place_state(copy.deepcopy(initial))
+    trained = {"history": torch.ones(4, 2), "levels": [torch.ones(5), torch.ones(2).half()], "m": torch.ones(2)}
+    backend.save_state(tmp_path, {"model_params": params, "model_state": None, "optimizer_state": trained})
+    template = {"model_params": params, "model_state": None, "optimizer_state": fresh}
+    restored = backend.load_state(tmp_path, template)["optimizer_state"]
+    assert restored is fresh
+    for name in ("history", "m"):
+        torch.testing.assert_close(restored[name], trained[name], rtol=0, atol=0)
+    assert [level.dtype for level in restored["levels"]] == [torch.float32, torch.float16]
+    torch.testing.assert_close(restored["levels"], trained["levels"], rtol=0, atol=0)
+    other = {**template, "optimizer_state": {**initial, "history": torch.zeros(1, 3)}}
+    with pytest.raises(StateMismatchError, match=r"\['history'\] has shape \(1, 2\) and dtype torch.float32"):
+        backend.load_state(tmp_path, other)
 
 
 def test_disk_errors_are_os_errors(backend, workload, tmp_path):
