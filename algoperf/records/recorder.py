@@ -1,4 +1,4 @@
-"""Records what a trial measures: CSV files in the layout of AlgoPerf v0.6, TensorBoard, Weights & Biases.
+"""Records what a trial measures: CSV files in the layout of AlgoPerf v0.6; trackers get the same.
 
 `measurements.csv` holds a row for each call of the submission, for each evaluation and for the final score;
 `eval_measurements.csv` holds the evaluations alone. Time that a submission spends here is charged to it, so its
@@ -6,18 +6,16 @@ rows are only buffered; the slow consumers get them between steps that count.
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from algoperf.records import json
 from algoperf.records.columns import GLOBAL_STEP, PREEMPTION_COUNT, SCORE
 from algoperf.records.csv_log import CsvLog, Number
-from algoperf.records.files import RecorderError, explained, unwritable
+from algoperf.records.files import explained, unwritable
 from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
-from algoperf.records.tensorboard import TensorBoardLog
+from algoperf.records.trackers import GuardedTracker, Row
 
 _FLUSH_PERIOD_S = 1.0
 _MAX_WAITING = 100_000
@@ -28,40 +26,32 @@ class Recorder:
 
     Args:
       trial_dir: existing folder of the trial.
-      tensorboard: also write TensorBoard event files.
 
     Every method raises RecorderError when the disk is full or not writable.
     """
 
-    def __init__(
-        self,
-        trial_dir: Path,
-        *,
-        tensorboard: bool = True,
-    ) -> None:
+    def __init__(self, trial_dir: Path) -> None:
         self._trial_dir = trial_dir
-        self._has_tensorboard = tensorboard
         self._rows: Mapping[str, int] = {}
         self._preemption_count = 0
-        self._wandb_run: Any = None
-        self._waiting: list[tuple[dict[str, Number], int, float]] = []
+        self._trackers: Sequence[GuardedTracker] = ()
+        self._waiting: list[Row] = []
         self._flushed_s = 0.0
         self._closed = False
 
-    def start(self, *, preemption_count: int = 0, wandb_run: Any = None) -> Self:
+    def start(self, *, preemption_count: int = 0, trackers: Sequence[GuardedTracker] = ()) -> Self:
         """Opens the files. Rows beyond those of the loaded state, or all without one, go to `<stem>.lost-<k>.csv`.
 
         Args:
           preemption_count: how often the trial was resumed; a column of evaluations and of the final row.
-          wandb_run: also send to this run, as `start_wandb` returns it; it is finished at `close`.
+          trackers: get every row too, between steps that count; they are closed at `close`.
         """
         self._preemption_count = preemption_count
-        self._wandb_run = wandb_run
+        self._trackers = trackers
         folder, keep = self._trial_dir, self._rows
         with explained(folder):
             self._measurements = CsvLog(folder / MEASUREMENTS, keep_rows=keep.get(MEASUREMENTS, 0))
             self._evaluations = CsvLog(folder / EVALUATIONS, sort_columns=True, keep_rows=keep.get(EVALUATIONS, 0))
-            self._tensorboard = TensorBoardLog(folder) if self._has_tensorboard else None
         return self
 
     def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None:
@@ -82,7 +72,7 @@ class Recorder:
                 self._measurements.flush()
         except OSError as error:
             raise unwritable(self._measurements.path, error) from error
-        self._waiting.append((numbers, step, now_s))
+        self._waiting.append(Row(metrics=numbers, global_step=step, wall_time_s=now_s))
         if len(self._waiting) >= _MAX_WAITING:
             self._deliver()
 
@@ -97,7 +87,7 @@ class Recorder:
             self._measurements.append(labelled)
             self._evaluations.sync()
             self._measurements.sync()
-        self._waiting.append((numbers, int(global_step), time.time()))
+        self._waiting.append(Row(metrics=numbers, global_step=int(global_step), wall_time_s=time.time()))
         self._deliver()
 
     def append_final(self, score: float, global_step: int) -> None:
@@ -107,7 +97,7 @@ class Recorder:
         with explained(self._trial_dir):
             self._measurements.append(labelled)
             self._measurements.sync()
-        self._waiting.append((numbers, int(global_step), time.time()))
+        self._waiting.append(Row(metrics=numbers, global_step=int(global_step), wall_time_s=time.time()))
         self._deliver()
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,25 +117,17 @@ class Recorder:
             return
         self._closed = True
         with explained(self._trial_dir), contextlib.ExitStack() as stack:  # backwards, each whatever the others do
-            if self._wandb_run is not None:
-                stack.callback(self._wandb_run.finish)
-            if self._tensorboard is not None:
-                stack.callback(self._tensorboard.close)
+            for tracker in self._trackers:
+                stack.callback(tracker.close)
             stack.callback(self._deliver)
             stack.callback(self._evaluations.close)
             stack.callback(self._measurements.close)
 
     def _deliver(self) -> None:
-        """Gives the rows since the last call to TensorBoard and Weights & Biases."""
+        """Gives the rows since the last call to the trackers."""
         waiting, self._waiting = self._waiting, []
-        if self._tensorboard is not None and waiting:
-            with explained(self._trial_dir):
-                for numbers, step, wall_time_s in waiting:
-                    self._tensorboard.write(numbers, step, wall_time_s)
-                self._tensorboard.flush()
-        if self._wandb_run is not None:
-            for numbers, step, _ in waiting:
-                self._wandb_run.log(numbers, step=step)
+        for tracker in self._trackers:
+            tracker.log(waiting)
 
 
 class ScalarLogger:
@@ -163,7 +145,7 @@ class ScalarLogger:
 class NullRecorder:
     """Takes the place of a Recorder on ranks other than 0; does nothing."""
 
-    def start(self, *, preemption_count: int = 0, wandb_run: Any = None) -> Self:
+    def start(self, *, preemption_count: int = 0, trackers: Sequence[GuardedTracker] = ()) -> Self:
         return self
 
     def append_scalar_metrics(self, metrics: Mapping[str, Any], global_step: int) -> None: ...
@@ -178,44 +160,6 @@ class NullRecorder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None: ...
-
-
-def start_wandb(trial_dir: Path, *, name: str, config: Mapping[str, Any], tags: Sequence[str]) -> Any:
-    """Starts a Weights & Biases run for a trial; never prompts.
-
-    Args:
-      trial_dir: where its files go.
-      name: of the run.
-      config: flags and hyperparameters.
-      tags: workload and framework.
-
-    Raises:
-      RecorderError: the package is not installed, or there is no account; says what to do.
-    """
-    try:
-        import wandb
-    except ImportError as error:
-        raise RecorderError(
-            "--use_wandb needs a package that is not installed; install it with: pip install 'algoperf[wandb]'"
-        ) from error
-    mode = os.environ.get("WANDB_MODE", "online")
-    try:
-        if mode == "online" and not _has_wandb_account(wandb):
-            raise RecorderError(
-                "--use_wandb needs an account: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline"
-            )
-        return wandb.init(
-            dir=str(trial_dir), project="algoperf", name=name, tags=list(tags), config=json.plain(config), mode=mode
-        )
-    except wandb.errors.Error as error:
-        raise RecorderError(f"Weights & Biases cannot start: {' '.join(str(error).split())}") from error
-
-
-def _has_wandb_account(wandb: Any) -> bool:
-    try:
-        return bool(wandb.login(prompt=False))
-    except TypeError:  # releases whose login has no `prompt`
-        return bool(wandb.api.api_key)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Number]:

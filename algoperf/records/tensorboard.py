@@ -4,14 +4,15 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from algoperf.records.layout import EVENTS
+from algoperf.records.trackers import Row
 
 
 class TensorBoardLog:
-    """Writes event files into a folder, in the calling thread; raises OSError when the disk is full or not writable."""
+    """A tracker that writes event files into a folder."""
 
     def __init__(self, folder: Path) -> None:
         with _torch_kept_out():
@@ -23,12 +24,11 @@ class TensorBoardLog:
         unique = f".{os.getpid()}.{time.monotonic_ns()}"
         self._writer = EventsWriter(str(folder / EVENTS), unique)
 
-    def write(self, metrics: Mapping[str, float], global_step: int, wall_time_s: float) -> None:
+    def log(self, rows: Sequence[Row]) -> None:
         value = self._summary.Value
-        summary = self._summary(value=[value(tag=name, simple_value=number) for name, number in metrics.items()])
-        self._writer.write_event(self._event(wall_time=wall_time_s, step=global_step, summary=summary))
-
-    def flush(self) -> None:
+        for row in rows:
+            summary = self._summary(value=[value(tag=name, simple_value=x) for name, x in row.metrics.items()])
+            self._writer.write_event(self._event(wall_time=row.wall_time_s, step=row.global_step, summary=summary))
         self._writer.flush()
 
     def close(self) -> None:

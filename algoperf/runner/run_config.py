@@ -65,6 +65,7 @@ class RunConfig:
     overwrite: bool = False
     append_timestamp: bool = False
     use_wandb: bool = False
+    use_mlflow: bool = False
     use_tensorboard: bool = True
     profile: bool = False
     max_global_steps: int | None = None

@@ -148,6 +148,7 @@ _TABLE = (
     ),
     Setting("append_timestamp", "Append -YYYY-MM-DD-HH-MM-SS to experiment_name.", default=False, kind=bool),
     Setting("use_wandb", "Also log to Weights & Biases.", default=False, kind=bool),
+    Setting("use_mlflow", "Also log to MLflow, where MLFLOW_TRACKING_URI says.", default=False, kind=bool),
     Setting("use_tensorboard", "Also write TensorBoard event files.", default=True, kind=bool),
     Setting("profile", "Print at the end where the time of each trial went.", default=False, kind=bool),
     Setting("max_global_steps", "Stop after this many steps.", kind=int, at_least=1),

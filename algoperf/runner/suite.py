@@ -42,6 +42,7 @@ _PASSED_ON = (
     "strict_guards",
     "isolated",
     "use_wandb",
+    "use_mlflow",
     "use_tensorboard",
     "max_global_steps",
     "rng_seed",

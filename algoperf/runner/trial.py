@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 from algoperf import spec
 from algoperf.backends import base
@@ -32,7 +31,8 @@ from algoperf.harness.stopping import Stopping
 from algoperf.records import json, provenance
 from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
-from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger, start_wandb
+from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger
+from algoperf.records.trackers import MLFLOW, TENSORBOARD, WANDB, GuardedTracker, TrackedTrial, start_trackers
 from algoperf.reporting import Report
 from algoperf.runner import summary
 from algoperf.runner.compilation_cache import CompilationCache
@@ -104,7 +104,7 @@ def _train(
         _check_savable(setup)
         _restore(setup, report)
         end.run_state = setup.run_state
-        _start(plan, backend, setup, cleanup)
+        _start(plan, backend, setup, cleanup, report)
     progress = Progress(plan.definition, setup.run_state.stopping.budget_s, enabled=backend.rank == 0)
     loop = _loop(plan, backend, seeds, setup, progress, end.rank_times)
     setup.run_state.pauses.guard.add(loop, setup.recorder, setup.run_state.schedule, setup.run_state.stopping)
@@ -144,9 +144,7 @@ def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> Tria
     workload = backend.build_workload(plan.definition, _build_model(plan, backend))
     config, guard = plan.config, plan.guard or Guard(None, ())
     guard.watch(clock)
-    recorder: Recorder | NullRecorder = (
-        Recorder(plan.trial_dir, tensorboard=config.use_tensorboard) if backend.rank == 0 else NullRecorder()
-    )
+    recorder: Recorder | NullRecorder = Recorder(plan.trial_dir) if backend.rank == 0 else NullRecorder()
     input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
     run_state = RunState(
         seed=plan.seed,
@@ -238,12 +236,12 @@ def _check_savable(setup: TrialSetup) -> None:
             setup.checkpointer.check(setup.run_state)
 
 
-def _start(plan: TrialPlan, backend: Backend, setup: TrialSetup, cleanup: contextlib.ExitStack) -> None:
+def _start(plan: TrialPlan, backend: Backend, setup: TrialSetup, cleanup: contextlib.ExitStack, report: Report) -> None:
     """Opens the logs and the input queue; `cleanup` closes them."""
     preemptions = setup.run_state.preemption_count
     with plan.own_work.starting():
-        wandb_run = _start_wandb(plan, backend) if plan.config.use_wandb and backend.rank == 0 else None
-        setup.recorder.start(preemption_count=preemptions, wandb_run=wandb_run)
+        trackers = _start_trackers(plan, backend, report) if backend.rank == 0 else []
+        setup.recorder.start(preemption_count=preemptions, trackers=trackers)
     cleanup.callback(setup.recorder.close)
     setup.workload.metrics_logger = ScalarLogger(setup.recorder.append_scalar_metrics)
     _write_metadata(plan, backend, setup.workload, preemptions)
@@ -288,13 +286,16 @@ def _loop(
     )
 
 
-def _start_wandb(plan: TrialPlan, backend: Backend) -> Any:
-    return start_wandb(
-        plan.trial_dir,
+def _start_trackers(plan: TrialPlan, backend: Backend, report: Report) -> list[GuardedTracker]:
+    config = plan.config
+    asked = {TENSORBOARD: config.use_tensorboard, WANDB: config.use_wandb, MLFLOW: config.use_mlflow}
+    trial = TrackedTrial(
+        trial_dir=plan.trial_dir,
         name=f"{plan.definition.name}_{backend.framework}",
-        config={**plan.config.flag_values, **hyperparameter_dict(plan.hyperparameters)},
+        config={**config.flag_values, **hyperparameter_dict(plan.hyperparameters)},
         tags=[plan.definition.name, backend.framework],
     )
+    return start_trackers([name for name, is_asked in asked.items() if is_asked], trial, report)
 
 
 def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver, rank_times: RankTimes) -> Evaluator:

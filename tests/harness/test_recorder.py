@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from hypothesis import strategies as st
 from algoperf.records.csv_log import CsvLog
 from algoperf.records.files import RecorderError
 from algoperf.records.layout import EVALUATIONS, MEASUREMENTS
-from algoperf.records.recorder import NullRecorder, Recorder, start_wandb
+from algoperf.records.recorder import NullRecorder, Recorder
+from algoperf.records.trackers import TENSORBOARD, TrackedTrial, start_trackers
 
 EVALUATION = {"validation/loss": 0.5, "test/loss": 0.6, "accumulated_submission_time": 1.25, "score": 1.25}
 
@@ -30,7 +30,7 @@ def table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def test_files_have_the_layout_of_algoperf(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False).start(preemption_count=2)
+    recorder = Recorder(tmp_path).start(preemption_count=2)
     recorder.append_scalar_metrics({"loss": 0.1, "grad_norm": 2}, 0)
     recorder.append_evaluation(EVALUATION, 1)
     recorder.append_scalar_metrics({"grad_norm": 3.5, "loss": 1 / 3}, 1)
@@ -49,7 +49,7 @@ def test_files_have_the_layout_of_algoperf(tmp_path):
 
 
 def test_header_is_sorted_when_an_evaluation_comes_first(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     recorder.append_evaluation(EVALUATION, 1)
     recorder.append_scalar_metrics({"another": 1.0}, 1)
     recorder.close()
@@ -61,7 +61,7 @@ def test_header_is_sorted_when_an_evaluation_comes_first(tmp_path):
 
 def test_pandas_reads_numbers_nan_infinity_and_absence(tmp_path):
     pandas = pytest.importorskip("pandas")
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     recorder.append_evaluation({"a": math.nan, "b": math.inf, "c": 0.1 + 0.2}, 1)
     recorder.append_evaluation({"a": 1.0, "c": 1e-300}, 2)
     recorder.close()
@@ -97,7 +97,7 @@ class DeviceScalar:
 )
 def test_numbers_of_any_origin_are_recorded(tmp_path, value, text):
     metrics = {"x": value}
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     recorder.append_scalar_metrics(metrics, np.int64(1))
     recorder.close()
     assert table(tmp_path / MEASUREMENTS)[1] == [{"global_step": "1", "x": text}]
@@ -107,7 +107,7 @@ def test_numbers_of_any_origin_are_recorded(tmp_path, value, text):
 
 @pytest.mark.parametrize("value", [None, "1.5", [1.0], np.zeros(2), 1j])
 def test_what_is_no_number_is_named(tmp_path, value):
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     with pytest.raises(TypeError, match=f"metric 'x' must be a number .* got {type(value).__name__}"):
         recorder.append_scalar_metrics({"x": value}, 1)
     recorder.close()
@@ -115,7 +115,7 @@ def test_what_is_no_number_is_named(tmp_path, value):
 
 
 def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     recorder.append_scalar_metrics({"loss": 1.0}, 0)
     recorder.append_evaluation(EVALUATION, 1)
     saved = recorder.state_dict()
@@ -126,7 +126,7 @@ def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
     recorder.close()
 
     for attempt in (1, 2):
-        resumed = Recorder(tmp_path, tensorboard=False)
+        resumed = Recorder(tmp_path)
         resumed.load_state_dict(saved)
         resumed.start(preemption_count=attempt)
         assert resumed.state_dict() == saved
@@ -140,7 +140,7 @@ def test_a_resumed_recorder_takes_up_where_the_checkpoint_was(tmp_path):
 
 def test_a_restart_without_a_checkpoint_sets_all_rows_aside(tmp_path):
     for _ in range(2):
-        recorder = Recorder(tmp_path, tensorboard=False).start()
+        recorder = Recorder(tmp_path).start()
         recorder.append_scalar_metrics({"loss": 1.0}, 0)
         recorder.close()
     assert len(table(tmp_path / MEASUREMENTS)[1]) == 1
@@ -148,7 +148,7 @@ def test_a_restart_without_a_checkpoint_sets_all_rows_aside(tmp_path):
 
 
 def resume(folder, rows):
-    recorder = Recorder(folder, tensorboard=False)
+    recorder = Recorder(folder)
     recorder.load_state_dict({"rows": rows})
     return recorder.start()
 
@@ -225,7 +225,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_rows(tmp_path):
 import itertools
 from pathlib import Path
 from algoperf.records.recorder import Recorder
-recorder = Recorder(Path({str(tmp_path)!r}), tensorboard=False).start()
+recorder = Recorder(Path({str(tmp_path)!r})).start()
 print("up", flush=True)
 for step in itertools.count():
     recorder.append_scalar_metrics({{"loss": 1 / (step + 3), f"new_{{min(step // 50, 40)}}": step}}, step)
@@ -241,7 +241,7 @@ for step in itertools.count():
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        Recorder(tmp_path, tensorboard=False).start().close()
+        Recorder(tmp_path).start().close()
         steps = [int(r["global_step"]) for r in table(tmp_path / EVALUATIONS)[1]]
         assert steps == [20 * i for i in range(len(steps))]
         losses = [(int(r["global_step"]), r["loss"]) for r in table(tmp_path / MEASUREMENTS)[1] if r["loss"]]
@@ -249,7 +249,7 @@ for step in itertools.count():
 
 
 def test_scalars_reach_the_file_at_the_latest_with_the_next_evaluation(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     for step in range(100):
         recorder.append_scalar_metrics({"loss": 1.0}, step)
     recorder.append_evaluation(EVALUATION, 100)
@@ -258,7 +258,7 @@ def test_scalars_reach_the_file_at_the_latest_with_the_next_evaluation(tmp_path)
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_whole_rows(tmp_path, monkeypatch):
-    recorder = Recorder(tmp_path, tensorboard=False).start()
+    recorder = Recorder(tmp_path).start()
     recorder.append_evaluation(EVALUATION, 1)
     before = (tmp_path / EVALUATIONS).read_bytes()
     write = os.write
@@ -284,7 +284,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_whole_rows(tmp_path, monkeypa
 
 def test_a_missing_folder_is_one_clear_error(tmp_path):
     with pytest.raises(RecorderError, match=r"^cannot write .*absent/measurements.csv: No such file or directory$"):
-        Recorder(tmp_path / "absent", tensorboard=False).start()
+        Recorder(tmp_path / "absent").start()
 
 
 def read_events(path: Path) -> list:
@@ -299,8 +299,9 @@ def read_events(path: Path) -> list:
 
 
 def test_tensorboard_gets_every_row(tmp_path):
+    trial = TrackedTrial(trial_dir=tmp_path, name="n", config={}, tags=[])
     for _ in range(2):  # a second recorder in the same second must not take the first one's file
-        recorder = Recorder(tmp_path).start()
+        recorder = Recorder(tmp_path).start(trackers=start_trackers([TENSORBOARD], trial, print))
         recorder.append_scalar_metrics({"loss": 0.5, "bad": math.nan}, 3)
         recorder.append_evaluation({"validation/loss": 0.25}, 4)
         recorder.append_final(7.0, 5)
@@ -318,57 +319,14 @@ def test_recording_imports_no_framework(tmp_path):
 import sys
 from pathlib import Path
 from algoperf.records.recorder import Recorder
-assert not {{"tensorboardX", "wandb", "pandas"}} & set(sys.modules), "imported too early"
-Recorder(Path({str(tmp_path)!r})).start().close()
+from algoperf.records.trackers import TENSORBOARD, TrackedTrial, start_trackers
+assert not {{"tensorboardX", "wandb", "mlflow", "pandas"}} & set(sys.modules), "imported too early"
+trial = TrackedTrial(trial_dir=Path({str(tmp_path)!r}), name="n", config={{}}, tags=[])
+Recorder(trial.trial_dir).start(trackers=start_trackers([TENSORBOARD], trial, print)).close()
 assert "tensorboardX" in sys.modules
 assert not {{"torch", "jax", "tensorflow"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-class FakeWandbRun:
-    def __init__(self):
-        self.logged, self.finished = [], 0
-
-    def log(self, row, step):
-        self.logged.append((row, step))
-
-    def finish(self):
-        self.finished += 1
-
-
-def test_wandb_gets_rows_in_order_and_is_finished_once(tmp_path):
-    run = FakeWandbRun()
-    recorder = Recorder(tmp_path, tensorboard=False).start(wandb_run=run)
-    recorder.append_scalar_metrics({"loss": 0.5}, 3)
-    recorder.append_evaluation({"validation/loss": 0.25}, 4)
-    recorder.append_scalar_metrics({"loss": 0.25}, 4)
-    recorder.close()
-    recorder.close()
-    assert run.logged == [({"loss": 0.5}, 3), ({"validation/loss": 0.25}, 4), ({"loss": 0.25}, 4)]
-    assert run.finished == 1
-
-
-def start(tmp_path):
-    return start_wandb(tmp_path, name="n", config={"path": tmp_path}, tags=["toy", "jax"])
-
-
-def test_wandb_without_package_or_account_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(RecorderError, match=r"pip install 'algoperf\[wandb\]'"):
-        start(tmp_path)
-    fake = types.SimpleNamespace(
-        login=lambda prompt: prompt,
-        errors=types.SimpleNamespace(Error=RuntimeError),
-        init=lambda **arguments: arguments,
-    )
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    with pytest.raises(RecorderError, match="wandb login"):
-        start(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert start(tmp_path)["tags"] == ["toy", "jax"]
-    assert start(tmp_path)["config"] == {"path": str(tmp_path)}
 
 
 def test_null_recorder_has_the_same_methods():
