@@ -72,8 +72,8 @@ def write_logs(results: Path, output: Path, submission: Path | None) -> dict[str
     copies, _ = plan_merge([results], output / LOGS)
     copy_files(copies, is_public=True)
     for name, published in sources.items():
-        for place, file in published.files.items():
-            target = output / SOURCES / name / place
+        for relative, file in published.files.items():
+            target = output / SOURCES / name / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
         for trial in trials[name]:

@@ -43,15 +43,15 @@ class SubmissionSources:
         own = [file for file in by_label.values() if not _is_shared(file)]
         # Modules may be imported by the name of a folder above the submission, so that its name stays.
         root = Path(os.path.commonpath([file.parent for file in own])).parent if own else Path()
-        files = {_place(file, root): file for file in by_label.values()}
-        return cls(main=_place(submission.resolve(), root), files=files, digest=sources.digest(digests))
+        files = {_published_path(file, root): file for file in by_label.values()}
+        return cls(main=_published_path(submission.resolve(), root), files=files, digest=sources.digest(digests))
 
 
 def _is_shared(file: Path) -> bool:
     return _SHARED in file.parts
 
 
-def _place(file: Path, root: Path) -> PurePosixPath:
+def _published_path(file: Path, root: Path) -> PurePosixPath:
     if _is_shared(file):
         return PurePosixPath(*file.parts[file.parts.index(_SHARED) :])
     return PurePosixPath(file.relative_to(root).as_posix())
