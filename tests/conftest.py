@@ -3,7 +3,10 @@
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,8 +24,19 @@ _CACHE_OPTIONS = {
 }
 
 
+_DATA_OF_A_PERSON = Path.home() / "data"
+
+
+def _refuse_data_of_a_person(event: str, arguments: tuple[Any, ...]) -> None:
+    """Prepared data are a person's: a test that leaves `data_dir` at its default would add to them."""
+    if event == "os.mkdir" and Path(os.fsdecode(arguments[0])).is_relative_to(_DATA_OF_A_PERSON):
+        raise AssertionError(f"a test writes {os.fsdecode(arguments[0])}; give it a data_dir of its own")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Sets what workers and other child processes inherit; variables that are set already stay as they are."""
+    if not Path(tempfile.gettempdir()).is_relative_to(_DATA_OF_A_PERSON):
+        sys.addaudithook(_refuse_data_of_a_person)
     os.environ.setdefault("XLA_FLAGS", " ".join(_COMPILE_FAST))
     # How long an example takes says nothing on a machine that does other work as well.
     hypothesis.settings.register_profile("no deadline", deadline=None)
