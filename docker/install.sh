@@ -5,7 +5,10 @@ set -eu
 case "$ACCELERATOR" in
   cpu)
     # PyTorch's wheels on PyPI are those for CUDA; pip prefers 2.x.y+cpu from here to 2.x.y.
-    set -- --extra-index-url https://download.pytorch.org/whl/cpu
+    case ",$EXTRAS," in
+      *,all,* | *,torch,*) set -- --extra-index-url https://download.pytorch.org/whl/cpu ;;
+      *) set -- ;;
+    esac
     ;;
   cuda)
     case ",$EXTRAS," in

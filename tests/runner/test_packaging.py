@@ -85,6 +85,7 @@ def installed_in_the_image(tmp_path, **arguments):
     ("arguments", "expected"),
     [
         ({}, ["--editable", ".[all]", "--extra-index-url", "https://download.pytorch.org/whl/cpu"]),
+        ({"EXTRAS": "jax,data"}, ["--editable", ".[jax,data]"]),
         ({"ACCELERATOR": "cuda"}, ["--editable", ".[all]", "jax[cuda13]"]),
         ({"ACCELERATOR": "cuda", "EXTRAS": "torch,data"}, ["--editable", ".[torch,data]"]),
         ({"ACCELERATOR": "cuda", "EXTRAS": "data,jax", "JAX_CUDA": "cuda12"}, [".[data,jax]", "jax[cuda12]"]),
@@ -105,10 +106,34 @@ def test_the_image_refuses_an_unknown_accelerator(tmp_path):
 def test_the_image_names_what_exists():
     text, arguments = (ROOT / "docker/Dockerfile").read_text(), dockerfile_arguments()
     assert set(arguments["EXTRAS"].split(",")) <= set(PYPROJECT["project"]["optional-dependencies"])
-    assert re.search(r"^FROM python:3\.11\.", text, re.MULTILINE), "the version that is tested"
-    named = re.findall(r"(?:sh |/opt/algoperf/)([\w/]+\.(?:py|sh))", text)
-    assert sorted(named) == ["docker/install.sh", "submission_runner.py"]
-    assert all((ROOT / path).is_file() for path in named)
+    assert re.search(r"^FROM \$BASE$", text, re.MULTILINE)
+    assert arguments["BASE"].startswith("python:3.11."), "the version that is tested"
+    assert sorted(named_files(text)) == ["docker/install.sh", "submission_runner.py"]
+    assert all((ROOT / path).is_file() for path in named_files(text))
+
+
+def named_files(text):
+    return set(re.findall(r"(?:sh |/opt/algoperf/)([\w/]+\.(?:py|sh))", text))
+
+
+def section(text, name):
+    """Lines of a section of a definition file of Apptainer."""
+    [body] = re.findall(rf"^%{name}\n((?: .*\n|\n)*)", text, re.MULTILINE)
+    return [line.strip() for line in body.splitlines() if line.strip()]
+
+
+def test_the_apptainer_image_is_the_same():
+    text, dockerfile = (ROOT / "docker/apptainer.def").read_text(), (ROOT / "docker/Dockerfile").read_text()
+    arguments = dict(line.split("=") for line in section(text, "arguments"))
+    assert arguments == {"BOOTSTRAP": "docker", **dockerfile_arguments()}
+    copied = {line.split()[0] for line in section(text, "files")}
+    packages = {name.removesuffix("*") for name in SETUPTOOLS["packages"]["find"]["include"]}
+    assert copied >= packages | {"docker", "pyproject.toml", "constraints.txt", "submission_runner.py", ".git"}
+    assert all((ROOT / name).exists() for name in copied - {".git"})
+    assert named_files(text) == named_files(dockerfile)
+    for command in ("apt-get install --yes --no-install-recommends git g++", "sh docker/install.sh", "compileall -q"):
+        assert command in text
+        assert command in dockerfile
 
 
 def test_the_runner_is_in_the_wheel():
