@@ -24,6 +24,7 @@ from algoperf.runner.executors.resources import Resources, ResourcesError, Resou
 from algoperf.runner.executors.slurm import JobArray, job_arrays, script
 from algoperf.runner.executors.status import State, suite_status
 from algoperf.runner.executors.suite_folder import ENDED, STARTED, StoredSuite, StoredTrial, SuiteFolderError
+from algoperf.runner.executors.trial_process import MAX_KILLS
 from algoperf.runner.run_config import ConfigError
 from algoperf.runner.suite import SuiteRun
 
@@ -260,9 +261,9 @@ def test_another_folder_is_refused(tmp_path, content, capsys):
 
 
 def test_what_a_trial_does_is_read_off_its_journal(tmp_path):
-    suite = stored_suite(tmp_path, [stored_trial(study=study) for study in range(5)])
+    suite = stored_suite(tmp_path, [stored_trial(study=study) for study in range(6)])
     suite.write()
-    alive, gone, stopped, foreign, _ = suite.trials
+    alive, gone, stopped, foreign, _, other = suite.trials
     host = socket.gethostname()
     suite.append(alive, STARTED, pid=os.getpid(), node=host, job=None)
     suite.append(gone, STARTED, pid=2**22 + 1, node=host, job=None)
@@ -271,8 +272,11 @@ def test_what_a_trial_does_is_read_off_its_journal(tmp_path):
     suite.append(foreign, STARTED, pid=1, node="elsewhere", job=None)
     with (suite.root / ".suite" / "journal" / f"{alive.key.replace('/', '.')}.jsonl").open("a") as journal:
         journal.write('{"event": "ended", "time')  # cut short
+    with (suite.root / ".suite" / "journal" / f"{other.key.replace('/', '.')}.jsonl").open("w") as journal:
+        journal.write(json.dumps({"event": STARTED, "time_s": 1000.0, "pid": os.getpid(), "node": host}) + "\n")
     states = [trial.state for trial in suite_status(suite).trials]
-    assert states == [State.RUNNING, State.INTERRUPTED, State.INTERRUPTED, State.RUNNING, State.NOT_STARTED]
+    assert states[:3] == [State.RUNNING, State.INTERRUPTED, State.INTERRUPTED]
+    assert states[3:] == [State.RUNNING, State.NOT_STARTED, State.INTERRUPTED]
 
 
 def test_a_suite_that_runs_here_is_cancelled_by_its_folder(tmp_path):
@@ -322,3 +326,32 @@ def test_the_examples_for_kubernetes_and_skypilot_call_the_job_as_it_is(monkeypa
     assert called == [("/experiments/mine", "$(JOB_COMPLETION_INDEX)"), ("/experiments/mine", '"$TRIAL"')]
     assert kubernetes["spec"]["completionMode"] == "Indexed"
     assert "TRIAL" in sky["envs"]
+
+
+KILLED_ALWAYS = """
+import os, signal
+def update_params(**named):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.jax
+@pytest.mark.slow
+def test_a_run_that_is_always_killed_is_given_up(tmp_path):
+    source = (ROOT / "reference_algorithms" / "nadamw" / "jax_submission.py").read_text()
+    (tmp_path / "submission.py").write_text(source + KILLED_ALWAYS)
+    (tmp_path / "self_tuning.json").write_text((ROOT / "reference_algorithms/nadamw/self_tuning.json").read_text())
+    messages: list[str] = []
+    flags = {"tuning_ruleset": "self", "calibration": "off", "submission_path": str(tmp_path / "submission.py")}
+    run = SuiteRun(
+        Suite(name="tiny", workloads=("mnist_mini",), studies={"self": 1}, rules="mini"),
+        config(tmp_path, "jax", **flags, experiment_name="mine", workload="tiny"),
+        report=messages.append,
+    )
+    assert run.run() == 1
+    stored = StoredSuite.read(run.root)
+    ends = [event for event in stored.journal(stored.trials[0]) if event.event == ENDED]
+    assert [end.details["reason"] for end in ends] == ["killed"] * MAX_KILLS
+    assert messages.count("mnist_mini study_0 trial_1: was killed; it is resumed") == MAX_KILLS - 1
+    [status] = suite_status(stored).trials
+    assert (status.state, status.num_starts) == (State.INTERRUPTED, MAX_KILLS)

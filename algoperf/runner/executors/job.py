@@ -25,6 +25,7 @@ from algoperf.runner.executors import scheduler
 from algoperf.runner.executors.results import result_line
 from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
 from algoperf.runner.executors.trial_process import (
+    MAX_KILLS,
     SCHEDULER_SIGNALS,
     Placement,
     ProcessEnd,
@@ -36,7 +37,6 @@ from algoperf.runner.launch import node_rank
 
 _POLL_S = 0.05
 _END_S = 60.0  # in which the scheduler ends a job that it has put back
-_TRIES = 3  # of one job, for a process that is killed
 
 
 class TrialFailedError(UserError):
@@ -69,7 +69,7 @@ def _run(
 ) -> ProcessEnd | None:
     """Runs the process of the trial, again where it is killed; None where the trial was finished before."""
     end = None
-    for _ in range(_TRIES):
+    for _ in range(MAX_KILLS):
         if suite.is_finished(trial):
             report(f"{trial.label}: finished before; not run again")
             return end

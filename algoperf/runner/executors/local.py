@@ -1,5 +1,6 @@
 """Runs the trials of a suite on this machine, several at a time where asked to, each on cores or GPUs of its own."""
 
+import collections
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from algoperf.harness.signals import StopSignals
 from algoperf.reporting import Report
 from algoperf.runner.executors.results import collect, duration, result_line
 from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
-from algoperf.runner.executors.trial_process import Placement, ProcessEnd, Reason, TrialProcess
+from algoperf.runner.executors.trial_process import MAX_KILLS, Placement, ProcessEnd, Reason, TrialProcess
 from algoperf.runner.run_config import ConfigError
 
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGTERM
@@ -59,6 +60,7 @@ class _Running:
         self._free = list(slots)
         self._num_slots = len(slots)
         self._processes: dict[TrialProcess, Slot] = {}
+        self._kills: collections.Counter[str] = collections.Counter()
 
     def run(self, stop: StopSignals) -> bool:
         """Returns whether a signal ended it before the last trial did."""
@@ -101,10 +103,11 @@ class _Running:
     def _end(self, process: TrialProcess, end: ProcessEnd) -> None:
         process.note_end(end, neighbours=[other.trial.key for other in self._processes])
         self._report(f"{self._position(process.trial)}: {result_line(self._suite, process.trial, end.status)}")
-        starts = self._suite.num_starts(process.trial)
-        if end.reason is Reason.KILLED and starts < self._suite.site.max_starts:
-            self._report(f"{process.trial.label}: was killed; it is resumed")
-            self._waiting.insert(0, process.trial)
+        if end.reason is Reason.KILLED:
+            self._kills[process.trial.key] += 1
+            if self._kills[process.trial.key] < MAX_KILLS:
+                self._report(f"{process.trial.label}: was killed; it is resumed")
+                self._waiting.insert(0, process.trial)
 
     def _position(self, trial: StoredTrial) -> str:
         return f"[{self._suite.trials.index(trial) + 1}/{len(self._suite.trials)}] {trial.label}"

@@ -116,6 +116,8 @@ def suite_status(suite: StoredSuite) -> SuiteStatus:
             queue = {job.job: job for job in scheduler.queue()}
         except SchedulerError as error:
             queue, remark = None, f"SLURM does not answer, this is by the journals alone: {error}"
+        else:
+            remark = _printed_jobs(suite, queue)
     trials = tuple(_trial_status(suite, trial, queue) for trial in suite.trials)
     return SuiteStatus(suite=suite, trials=trials, remark=remark)
 
@@ -137,6 +139,13 @@ def cancel(suite: StoredSuite, report: Report) -> int:
         process.terminate()
         report(f"process {process.pid}, which runs the suite on this machine, was asked to stop")
     return len(jobs) + (process is not None)
+
+
+def _printed_jobs(suite: StoredSuite, queue: Mapping[str, QueuedJob]) -> str:
+    """Jobs of a printed script say which trial they run only once they have started."""
+    known = set(suite.jobs.values())
+    pending = [job for job in queue.values() if job.name == job_name(suite) and job.is_pending and job.job not in known]
+    return f"{len(pending)} jobs of printed scripts wait in the queue" if pending else ""
 
 
 def _may_have_jobs(suite: StoredSuite) -> bool:
@@ -194,7 +203,11 @@ def _is_alive(start: Event, queue: Mapping[str, QueuedJob] | None) -> bool:
         return queue is None or (job in queue and not queue[job].is_pending)
     if start.details.get("node") != socket.gethostname():
         return True
-    return bool(psutil.pid_exists(int(start.details.get("pid", 0))))
+    try:
+        process = psutil.Process(int(start.details.get("pid", 0)))
+        return bool(process.create_time() < start.time_s + 1)  # not a later one of the same number
+    except (psutil.Error, ValueError):
+        return False
 
 
 def _local_process(suite: StoredSuite) -> psutil.Process | None:

@@ -21,6 +21,7 @@ from algoperf.runner.parent import child_environment
 
 # Schedulers send these to every process of a job; only the process that started the trial acts on them.
 SCHEDULER_SIGNALS = ("SIGUSR1", "SIGUSR2")
+MAX_KILLS = 3  # of one trial, before its process is not started again at once
 
 
 class Reason(enum.StrEnum):
