@@ -39,13 +39,13 @@ studies = 1
 [self]
 studies = 6
 """
-# A minute is the shortest time limit that there is; a job is told 45 s before.
+# A minute is the shortest time limit that there is; a job is told 30 s before.
 RESOURCES = """
 [default]
 cores = 1
 time_min = 1
 [site]
-warning_s = 45
+warning_s = 30
 """
 # The first time three of the runs are slow from step 20 on, and one of them is killed there.
 FAULTS = f"""
@@ -106,6 +106,10 @@ def folder(tmp_path):
 def write_suite(folder, *, studies=6, framework="jax"):
     constants = f"STEPS, STUDIES, FRAMEWORK = {STEPS}, {studies}, {framework!r}"
     (folder / "suite.py").write_text(f"{constants}\n{SUITE}")
+
+
+def allow_more_time(folder, more=""):
+    (folder / "resources.toml").write_text(RESOURCES.replace("time_min = 1", f"time_min = 5\n{more}"))
 
 
 def command(folder, *words):
@@ -200,6 +204,7 @@ def assert_each_ran_once(suite):
 
 
 def test_a_cancelled_suite_leaves_the_queue_and_its_runs_write_their_records(cluster, folder):
+    allow_more_time(folder)
     assert command(folder, "suite.py", "slurm")[0] == 0
     suite = StoredSuite.read(folder / "experiments" / "mine")
     wait_until((folder / "submission" / REQUEUED).exists)
@@ -216,6 +221,7 @@ def test_a_cancelled_suite_leaves_the_queue_and_its_runs_write_their_records(clu
 def test_the_printed_script_runs_the_same_array(cluster, folder):
     reference = (ROOT / "reference_algorithms" / "nadamw" / "jax_submission.py").read_text()
     (folder / "submission" / "submission.py").write_text(reference)
+    allow_more_time(folder)
     code, printed = command(folder, "suite.py", "print")
     assert code == 0
     assert not cluster.ask("squeue", "--noheader")
@@ -230,7 +236,7 @@ def test_the_printed_script_runs_the_same_array(cluster, folder):
 @pytest.mark.parametrize("framework", ["jax", pytest.param("pytorch", marks=pytest.mark.torch)])
 def test_a_run_over_two_nodes_joins_them(cluster, folder, framework):
     write_suite(folder, studies=1, framework=framework)
-    (folder / "resources.toml").write_text(RESOURCES.replace("time_min = 1", "time_min = 3\nnodes = 2"))
+    allow_more_time(folder, "nodes = 2")
     source = ROOT / "reference_algorithms" / "nadamw" / f"{'jax' if framework == 'jax' else 'torch'}_submission.py"
     (folder / "submission" / "submission.py").write_text(source.read_text())
     assert command(folder, "suite.py", "slurm")[0] == 0
