@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add("submission", metavar="SUBMISSION", help="a .py file or a dotted module")
     add("--framework", choices=tuple(FRAMEWORKS), help="default: the one that its sources import")
     add("--workloads", default=",".join(WORKLOADS), help=f"of the dry run, comma list (default: {','.join(WORKLOADS)})")
+    add("--tuning_search_space", help="of the dry run (default: as in a run; without any, the self-tuning rules)")
     add("--data_dir", type=Path, default=Path("~/data"), help="of prepared data, which a submission may not open")
     add("--static", action="store_true", help="read the sources only")
     add("--strict", action="store_true", help="warnings count as errors")
@@ -47,6 +48,7 @@ def _run(options: argparse.Namespace, answer: Answer) -> int:
             framework=options.framework,
             workloads=() if options.static else tuple(options.workloads.split(",")),
             data_dir=options.data_dir,
+            tuning_search_space=options.tuning_search_space,
         )
     except UserError as error:
         return answer.fail(str(error), status=2)
@@ -63,6 +65,7 @@ def check(
     framework: str | None = None,
     workloads: Sequence[str] = WORKLOADS,
     data_dir: Path = Path("~/data"),
+    tuning_search_space: str | None = None,
 ) -> list[RuleFinding]:
     """All findings about a submission, those about its sources first.
 
@@ -71,6 +74,7 @@ def check(
       framework: None takes the one that the sources import.
       workloads: of the dry run; none leaves it out.
       data_dir: of prepared data.
+      tuning_search_space: file whose first point is taken; None looks for one as a run does.
 
     Raises:
       SubmissionError: there is no such submission.
@@ -81,7 +85,9 @@ def check(
         REGISTRY.get(name)
     findings = check_sources(path)
     if workloads:
-        findings += dry_run(path, framework or framework_of(path), tuple(workloads), data_dir.expanduser().resolve())
+        framework = framework or framework_of(path)
+        data_dir = data_dir.expanduser().resolve()
+        findings += dry_run(path, framework, tuple(workloads), data_dir, tuning_search_space)
     return findings
 
 

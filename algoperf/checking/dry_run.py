@@ -1,7 +1,7 @@
 """A few steps of a submission on random batches of two workloads, in a process of its own, with guards on.
 
-`python -m algoperf.checking.dry_run REQUEST ANSWER`: REQUEST has `submission`, `framework`, `workloads`, `data_dir` and
-`steps`; ANSWER gets the findings.
+`python -m algoperf.checking.dry_run REQUEST ANSWER`: REQUEST has `submission`, `framework`, `workloads`, `data_dir`,
+`steps` and, where one is given, `tuning_search_space`; ANSWER gets the findings.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from algoperf.runner.run_config import RunConfig
 from algoperf.runner.trial import build
 from algoperf.runner.trial_end import TrialPlan
 from algoperf.submissions import sources
-from algoperf.submissions.loading import Submission, SubmissionError, load_submission, resolve_batch_size
+from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
 
 STEPS = 3
 WORKLOADS = ("mnist_mini", "criteo1tb_mini")
@@ -52,7 +52,13 @@ _LARGEST_UPDATE = 1.0  # norm of the first update over that of the weights; othe
 _CHECKS = {"C1": "pause_work", "C4": "changed_code", "C5": "interpreter"}
 
 
-def dry_run(submission: Path, framework: str, workloads: tuple[str, ...], data_dir: Path) -> list[RuleFinding]:
+def dry_run(
+    submission: Path,
+    framework: str,
+    workloads: tuple[str, ...],
+    data_dir: Path,
+    tuning_search_space: str | None = None,
+) -> list[RuleFinding]:
     """Findings of the dry run; that it gives no answer is one."""
     request = {
         "submission": str(submission),
@@ -60,6 +66,7 @@ def dry_run(submission: Path, framework: str, workloads: tuple[str, ...], data_d
         "workloads": workloads,
         "data_dir": str(data_dir),
         "steps": STEPS,
+        "tuning_search_space": tuning_search_space,
     }
     try:
         answer = ask("algoperf.checking.dry_run", request, timeout_s=_TIMEOUT_S)
@@ -80,6 +87,7 @@ class DryRun:
         self._path = Path(request["submission"])
         self._data_dir = Path(request["data_dir"])
         self._steps = int(request["steps"])
+        self._search_space: str | None = request.get("tuning_search_space")
         self._registry = registry
         self._definitions = [registry.get(name) for name in request["workloads"]]
         self._backend = base.load(request["framework"])
@@ -99,7 +107,7 @@ class DryRun:
                 submission = load_submission(str(self._path))
             for definition in self._definitions:
                 self._run_workload(definition, submission, own_work, guard, calls)
-        except SubmissionError as error:
+        except UserError as error:
             self._add("steps", str(error), "let it run on a mini first")
         for phase, names in calls.counted.items():
             message = f"{phase} calls {', '.join(names)}, which is not charged"
@@ -204,6 +212,7 @@ class DryRun:
             framework=self._backend.framework,
             submission_path=str(self._path),
             tuning_ruleset=ruleset,
+            tuning_search_space=self._search_space if ruleset == EXTERNAL.name else None,
             data_dir=self._data_dir,
             save_checkpoints=False,
             use_tensorboard=False,
@@ -216,6 +225,8 @@ class DryRun:
             space = search_space.for_single_run(config, definition, self._path, lambda message: None)
             return EXTERNAL.name, next(iter(space.draw(1, study=0)))
         except (UserError, OSError):
+            if self._search_space is not None:
+                raise
             return SELF_TUNING.name, None
 
     def _add(self, check: str, message: str, advice: str, level: Level | None = None) -> None:

@@ -123,3 +123,14 @@ def test_a_process_without_an_answer_is_a_finding(tmp_path: Path, monkeypatch: p
     [finding] = dry_run.dry_run(HONEST["jax"], "jax", ("mnist_mini",), tmp_path)
     assert (finding.rule, finding.check) == ("S2", "dry_run.steps")
     assert "ended without an answer: Killed" in finding.message
+
+
+def test_a_search_space_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+    request = {"submission": str(HONEST["pytorch"]), "framework": "pytorch", "workloads": ["toy_mini"], "steps": 1}
+    files = {"data_dir": str(tmp_path / "data"), "tuning_search_space": str(tmp_path / "none.json")}
+    answer = tmp_path / "answer.json"
+    words = [json.dumps({**request, **files}), str(answer)]
+    subprocess.run([sys.executable, "-c", CHILD, *words], capture_output=True, text=True, timeout=300)
+    [finding] = json.loads(answer.read_text())
+    assert finding["rule"] == "S2"
+    assert "none.json" in finding["message"]
