@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from algoperf.data.tfds_order import tfds_order
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import SplitSizes
 from algoperf.registry import REGISTRY, Registry
@@ -79,7 +80,9 @@ def write_cifar_for_torch(root: Path, form: dict) -> dict:
         dumped = pickle.dumps(rows, protocol=2)  # published files come from Python 2 and NumPy 1
         (folder / name).write_bytes(dumped.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
         content.setdefault("train" if number else "test", []).append((images, [number] * 4))
-    return {split: tuple(map(np.concatenate, zip(*parts, strict=True))) for split, parts in content.items()}
+    arrays = {split: tuple(map(np.concatenate, zip(*parts, strict=True))) for split, parts in content.items()}
+    order = {split: tfds_order(split, range(len(labels))) for split, (_, labels) in arrays.items()}
+    return {split: (images[order[split]], labels[order[split]]) for split, (images, labels) in arrays.items()}
 
 
 def _write_images(root: Path, name: str, version: str, shape: tuple, counts: dict, form: dict) -> dict:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import hashlib
 import struct
 import zlib
 
@@ -11,6 +10,7 @@ import pytest
 
 from algoperf.data import EvalPipeline, Store, StoreError
 from algoperf.data.places import store_dir
+from algoperf.data.tfds_order import tfds_order
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, SplitSizes
 from algoperf.prepare import ensure_prepared
@@ -71,14 +71,14 @@ def test_order_is_that_of_tfds(tmp_path):
     for index in range(500):
         shuffler.add(index, str(index).encode())
     expected = [int(value) for _, value in shuffler]
-    assert prepare.tfds_order("train", 500).tolist() == expected
+    assert tfds_order("train", range(500)).tolist() == expected
 
 
 def test_idx_files_and_tfds_give_the_same_store(tmp_path, small, monkeypatch):
     parts = write_idx(tmp_path / "plain")
     from_idx = run_prepare(small, tmp_path / "a", tmp_path / "plain")
     for split, (images, labels) in parts.items():
-        order = prepare.tfds_order(split, len(labels))
+        order = tfds_order(split, range(len(labels)))
         np.testing.assert_array_equal(from_idx[f"{split}_images"][..., 0], images[order])
         np.testing.assert_array_equal(from_idx[f"{split}_labels"], labels[order])
     write_tfds_dataset(
@@ -89,13 +89,13 @@ def test_idx_files_and_tfds_give_the_same_store(tmp_path, small, monkeypatch):
         {
             split: [
                 {"image": images[index][..., None], "label": int(labels[index])}
-                for index in prepare.tfds_order(split, len(labels))
+                for index in tfds_order(split, range(len(labels)))
             ]
             for split, (images, labels) in parts.items()
         },
     )
     from_tfds = run_prepare(small, tmp_path / "b", tmp_path / "tfds")
-    monkeypatch.setattr(prepare, "_SHA256", {})
+    monkeypatch.setattr(prepare, "_CHECKSUMS", {})
     write_idx(tmp_path / "compressed", compressed=True)
     from_gz = run_prepare(small, tmp_path / "c", tmp_path / "compressed")
     for name, array in from_idx.items():
@@ -141,22 +141,6 @@ def test_broken_sources_are_named(tmp_path, small, monkeypatch):
     with pytest.raises(StoreError, match="not that of the published file"):
         run_prepare(small, tmp_path, tmp_path / "compressed")
     assert not (tmp_path / "prepared" / "small").exists()
-
-
-def test_download_compares_checksums_and_keeps_what_is_there(tmp_path, small, monkeypatch):
-    write_idx(tmp_path / "server", compressed=True)
-    url = (tmp_path / "server").as_uri() + "/"
-    with pytest.raises(StoreError, match=r"has SHA-256 .*, expected 440fcabf"):
-        prepare.download(tmp_path / "prepared" / "small_raw", silent, url)
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "server").iterdir()}
-    monkeypatch.setattr(prepare, "_SHA256", sums)
-    prepare.download(tmp_path / "prepared" / "small_raw", silent, url)
-    fetched = []
-    prepare.download(tmp_path / "prepared" / "small_raw", fetched.append, url)
-    assert fetched == []
-    assert len(run_prepare(small, tmp_path, None)["train_labels"]) == 16
-    with pytest.raises(StoreError, match="fetch it yourself and use --source_dir"):
-        prepare.download(tmp_path / "other", silent, (tmp_path / "gone").as_uri() + "/")
 
 
 def test_mini_holds_every_digit_of_scikit_learn_once(mini_dir):

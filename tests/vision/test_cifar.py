@@ -1,13 +1,19 @@
 import dataclasses
 import pickle
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core import hashing
 
-from algoperf.data import BatchRequest, StoreError
+from algoperf.data import BatchRequest, Store, StoreError
+from algoperf.data.places import store_dir
+from algoperf.data.tfds_order import tfds_order
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, SplitSizes
+from algoperf.prepare import data_digest
 from workloads.cifar.data import augmented, open_split
 from workloads.cifar.definition import BASE
 from workloads.cifar.prepare import prepare
@@ -68,10 +74,58 @@ def prepared(source_dir: Path, data_dir: Path) -> None:
     prepare(DEFINITION, data_dir, source_dir=source_dir, num_workers=1, report=lambda message: None)
 
 
+def packed(write, archive: str):
+    """The archive that unpacks to what `write` writes, and nothing else."""
+
+    def pack(root: Path, pixels) -> Path:
+        write(root, pixels)
+        (folder,) = root.iterdir()
+        with tarfile.open(root / archive, "w:gz") as file:
+            file.add(folder, folder.name)
+        shutil.rmtree(folder)
+        return root
+
+    return pack
+
+
+FORMS = {
+    "binary": write_binary,
+    "python": write_python,
+    "binary archive": packed(write_binary, "cifar-10-binary.tar.gz"),
+    "python archive": packed(write_python, "cifar-10-python.tar.gz"),
+}
+
+
+def test_every_form_gives_one_store_in_the_order_of_tfds(pixels, tmp_path: Path) -> None:
+    digests = set()
+    for name, write in FORMS.items():
+        prepared(write(tmp_path / name, pixels), tmp_path / name / "data")
+        digests.add(data_digest(DEFINITION, tmp_path / name / "data"))
+    assert len(digests) == 1
+    hasher = hashing.Hasher("train")
+    order = sorted(range(20), key=hasher.hash_key)  # the key of an image is its number in the binary files
+    store = Store(store_dir(DEFINITION, tmp_path / "binary" / "data"))
+    np.testing.assert_array_equal(store["train_images"], pixels["train"][0][order])
+
+
+def test_an_archive_that_is_cut_or_lacks_a_batch_is_named(pixels, tmp_path: Path) -> None:
+    root = FORMS["binary archive"](tmp_path / "raw", pixels)
+    archive = root / "cifar-10-binary.tar.gz"
+    content = archive.read_bytes()
+    archive.write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match=r"cifar-10-binary\.tar\.gz cannot be read"):
+        prepared(root, tmp_path)
+    with tarfile.open(archive, "w:gz"):
+        pass
+    with pytest.raises(StoreError, match=r"cifar-10-binary\.tar\.gz has no data_batch_1\.bin"):
+        prepared(root, tmp_path)
+
+
 @pytest.mark.parametrize("write", [write_binary, write_python, write_tfds])
 def test_every_form_gives_the_images(write, pixels, tmp_path: Path) -> None:
     prepared(write(tmp_path / "raw", pixels), tmp_path)
-    images, labels = pixels["train"]
+    order = np.arange(20) if write is write_tfds else tfds_order("train", range(20))
+    images, labels = (array[order] for array in pixels["train"])
     mean, stddev = np.array(BASE.data.train_mean), np.array(BASE.data.train_stddev)
     for split, rows in ((Split.VALIDATION, slice(15, 20)), (Split.EVAL_TRAIN, slice(0, 4))):
         source = open_split(DEFINITION, split, tmp_path)

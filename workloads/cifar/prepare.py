@@ -1,15 +1,18 @@
-"""CIFAR-10 as TFDS dataset, as binary batches or as pickled Python batches, to a store."""
+"""CIFAR-10 as TFDS dataset, as binary batches or as pickled Python batches, packed or not, to a store in TFDS order."""
 
 import hashlib
 import io
 import pickle
-from pathlib import Path
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.places import first_folder, new_store_dir
+from algoperf.data.tfds_order import tfds_order
 from algoperf.data.tfds_source import find_tfds_dataset, has_tfds_dataset, labelled_images
 from algoperf.definition import WorkloadDefinition
 from algoperf.reporting import Report
@@ -17,6 +20,7 @@ from algoperf.reporting import Report
 _SIDE = 32
 _NUM_CLASSES = 10
 _PUBLISHED_ROWS = 10_000  # of each batch
+_ARCHIVES = {"cifar-10-batches-bin": "cifar-10-binary.tar.gz", "cifar-10-batches-py": "cifar-10-python.tar.gz"}
 _BINARY = ("cifar-10-batches-bin", {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]})
 _PYTHON = ("cifar-10-batches-py", {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]})
 _PICKLED_NAMES = frozenset(
@@ -67,16 +71,17 @@ def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
     """See `algoperf.data.source.PrepareModule`."""
 
     def holds(root: Path) -> bool:
-        return any((root / name).is_dir() for name, _ in (_BINARY, _PYTHON)) or has_tfds_dataset(root, "cifar10")
+        has_batches = any((root / name).is_dir() or (root / packed).is_file() for name, packed in _ARCHIVES.items())
+        return has_batches or has_tfds_dataset(root, "cifar10")
 
     return first_folder(folder, ("cifar10", "cifar"), holds)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:
     return (
-        "CIFAR-10 (170 MB) comes from https://www.cs.toronto.edu/~kriz/cifar.html (binary or Python version) or from "
-        f"TFDS (cifar10). Extract it into a folder and run: python -m algoperf.prepare {definition.name} "
-        "--data_dir=DIR --source_dir=FOLDER"
+        f"python -m algoperf.prepare {definition.name} --download --accept_licenses --data_dir=DIR downloads CIFAR-10 "
+        "(170 MB) from https://www.cs.toronto.edu/~kriz/cifar.html and prepares it. Or put its archive (binary or "
+        "Python version), what it unpacks to, or TFDS' cifar10 into a folder and add --source_dir=FOLDER"
     )
 
 
@@ -87,14 +92,45 @@ def required_bytes(definition: WorkloadDefinition) -> int:
 
 def _read_split(source_dir: Path, split: str) -> Arrays:
     for (folder, files), read in ((_BINARY, _read_binary), (_PYTHON, _read_pickle)):
-        if (source_dir / folder).is_dir():
-            parts = [read(_existing(source_dir / folder / name)) for name in files[split]]
-            return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+        contents = _contents(source_dir, folder, files[split])
+        if contents is not None:
+            images, labels = (
+                np.concatenate(parts)
+                for parts in zip(*(read(path, encoded) for path, encoded in contents), strict=True)
+            )
+            order = tfds_order(
+                split, range(len(labels))
+            )  # the end of the training data in this order is for validation
+            return images[order], labels[order]
     try:
         tfds_dir = find_tfds_dataset(source_dir, "cifar10")
     except StoreError as error:
         raise StoreError(f"{source_dir} has neither {_BINARY[0]}, {_PYTHON[0]} nor TFDS' cifar10 ({error})") from error
     return labelled_images(tfds_dir, split, _NUM_CLASSES)
+
+
+def _contents(source_dir: Path, folder: str, names: list[str]) -> list[tuple[Path, bytes]] | None:
+    """Where the batches are, and their bytes, from a folder or the archive of it; None: neither is there."""
+    path = source_dir / folder
+    if path.is_dir():
+        return [(path / name, _existing(path / name).read_bytes()) for name in names]
+    packed = source_dir / _ARCHIVES[folder]
+    if not packed.is_file():
+        return None
+    present: dict[str, bytes] = {}
+    try:
+        with tarfile.open(packed) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if PurePosixPath(member.name).name in names else None
+                if file is not None:
+                    present[PurePosixPath(member.name).name] = file.read()
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StoreError(f"{packed} cannot be read ({reason}); download it again") from error
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise StoreError(f"{packed} has no {missing[0]}; download it again")
+    return [(packed / name, present[name]) for name in names]
 
 
 def _existing(path: Path) -> Path:
@@ -103,9 +139,9 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_binary(path: Path) -> Arrays:
+def _read_binary(path: Path, encoded: bytes) -> Arrays:
     """Records of one label byte and 3 x 32 x 32 pixels."""
-    content = np.fromfile(path, np.uint8)
+    content = np.frombuffer(encoded, np.uint8)
     record = 1 + 3 * _SIDE * _SIDE
     if len(content) % record:
         raise StoreError(f"{path} should have a multiple of {record} bytes, found {len(content)}; extract it again")
@@ -122,8 +158,7 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _read_pickle(path: Path) -> Arrays:
-    encoded = path.read_bytes()
+def _read_pickle(path: Path, encoded: bytes) -> Arrays:
     try:
         content = _ArraysOnly(io.BytesIO(encoded), encoding="bytes").load()
         pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])

@@ -20,10 +20,12 @@ from algoperf.definition import Split, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.reporting import Report
 from workloads.fastmri import phantoms
+from workloads.fastmri.archives import archive_of, unpack
 from workloads.fastmri.definition import FastMRIData
 from workloads.fastmri.kspace import half_transformed
 
 TRAIN_FOLDER, VALIDATION_FOLDER = "knee_singlecoil_train", "knee_singlecoil_val"
+UNPACKED = "unpacked"  # folder below that of the raw data
 VOLUMES_PER_PART = 32
 
 
@@ -57,7 +59,7 @@ def prepare(
     source_dir = find_raw(definition, source_dir or data_dir) or source_dir
     if source_dir is None:
         raise RawVolumeError(f"no {TRAIN_FOLDER} under {data_dir}. {how_to_get(definition)}")
-    files = volume_files(source_dir, definition.data)
+    files = volume_files(_unpacked(definition, source_dir, data_dir, report), definition.data)
     parts: list[Path] = []
     num_parts: dict[str, int] = {}
     meta = {"source": str(source_dir), "num_parts": num_parts}
@@ -79,9 +81,25 @@ def prepare(
         adopt_parts(writer, store_dir, parts)
 
 
+def _unpacked(definition: WorkloadDefinition, source_dir: Path, data_dir: Path, report: Report) -> Path:
+    """`source_dir`, or where its archives are unpacked to if it has those instead of folders."""
+    archives = {name: archive_of(source_dir, name) for name in (TRAIN_FOLDER, VALIDATION_FOLDER)}
+    if not all(archives.values()) or any(_volume_folder(source_dir, name).is_dir() for name in archives):
+        return source_dir
+    unpacked = raw_dir(definition, data_dir) / UNPACKED
+    for name, archive in archives.items():
+        if archive is not None:
+            unpack(archive, unpacked / name, report)
+    return unpacked
+
+
 def find_raw(definition: WorkloadDefinition, folder: Path) -> Path | None:
     """See `algoperf.data.source.PrepareModule`."""
-    return first_folder(folder, ("fastmri",), lambda root: _volume_folder(root, TRAIN_FOLDER).is_dir())
+
+    def holds(root: Path) -> bool:
+        return _volume_folder(root, TRAIN_FOLDER).is_dir() or archive_of(root, TRAIN_FOLDER) is not None
+
+    return first_folder(folder, ("fastmri",), holds)
 
 
 def how_to_get(definition: WorkloadDefinition) -> str:
@@ -89,9 +107,11 @@ def how_to_get(definition: WorkloadDefinition) -> str:
         return f"{definition.name} is generated: python -m algoperf.prepare {definition.name} --data_dir=DIR"
     return (
         "The knee single-coil data (knee_singlecoil_train.tar.xz and knee_singlecoil_val.tar.xz, about 90 GB) come "
-        "from https://fastmri.med.nyu.edu after registration. Extract them so that one directory holds "
-        f"{TRAIN_FOLDER}/*.h5 and {VALIDATION_FOLDER}/*.h5 and run: python -m algoperf.prepare {definition.name} "
-        "--data_dir=DIR --source_dir=THAT_DIRECTORY. The prepared copy takes 60 GB."
+        "from https://fastmri.med.nyu.edu after registration. With the links that come by e-mail: python -m "
+        f"algoperf.prepare {definition.name} --download --accept_licenses --fastmri_knee_singlecoil_train_url=URL "
+        "--fastmri_knee_singlecoil_val_url=URL --data_dir=DIR. Or put the archives, or the folders "
+        f"{TRAIN_FOLDER}/*.h5 and {VALIDATION_FOLDER}/*.h5, into one directory and add --source_dir=THAT_DIRECTORY. "
+        "Archives are unpacked below DIR (110 GB); the prepared copy takes 60 GB."
     )
 
 

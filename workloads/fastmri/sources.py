@@ -29,6 +29,7 @@ SOURCES = (
             ),
         ),
         store_bytes=60_000_000_000,
+        unpacked_bytes=110_000_000_000,
         core_hours=3.0,
         core_hours_basis="estimated",
     ),

@@ -68,11 +68,12 @@ def how_to_get(definition: WorkloadDefinition) -> str:
     return (
         "ImageNet-2012 (ILSVRC2012_img_train.tar, 138 GB, and ILSVRC2012_img_val.tar, 6.3 GB) comes from "
         "https://image-net.org after registration; ImageNet-v2 (matched frequency, 1.2 GB) from "
-        "https://github.com/modestyachts/ImageNetV2. Put TFDS folders (imagenet2012/5.1.0, "
-        "imagenet_v2/matched-frequency/3.0.0) or class folders (train/<class>, val/<class>, "
-        "imagenetv2-matched-frequency-format-val/<label>) into one directory and run: "
-        f"python -m algoperf.prepare {definition.name} --data_dir=DIR --source_dir=THAT_DIRECTORY. "
-        "The prepared copy takes another 146 GB."
+        "https://github.com/modestyachts/ImageNetV2. With the links of your registration: python -m algoperf.prepare "
+        f"{definition.name} --download --accept_licenses --imagenet_train_url=URL --imagenet_val_url=URL. "
+        "Or put the archives, which stay packed, or TFDS folders (imagenet2012/5.1.0, "
+        "imagenet_v2/matched-frequency/3.0.0), or class folders (train/<class>, val/<class>, "
+        "imagenetv2-matched-frequency-format-val/<label>) into one directory and add --source_dir=THAT_DIRECTORY; with "
+        "--download, what it lacks is downloaded. The prepared copy takes another 146 GB."
     )
 
 

@@ -1,10 +1,10 @@
-"""Raw ImageNet in any of the forms in which people have it: TFDS folders, or class folders of image files.
+"""Raw ImageNet in any of the forms in which people have it: TFDS folders, class folders of image files, or archives.
 
-| split | TFDS folder | class folders |
-|---|---|---|
-| train | `imagenet2012/<version>`, split `train` | `train/<class>/*` |
-| validation | `imagenet2012/<version>`, split `validation` | `val/<class>/*` |
-| test | `imagenet_v2/matched-frequency/<version>`, split `test` | `imagenetv2-matched-frequency-format-val/<label>/*` |
+| split | TFDS folder | class folders | archive |
+|---|---|---|---|
+| train | `imagenet2012/<version>` | `train/<class>/*` | `ILSVRC2012_img_train.tar` |
+| validation | `imagenet2012/<version>` | `val/<class>/*` | `ILSVRC2012_img_val.tar` |
+| test | `imagenet_v2/matched-frequency/<version>` | `imagenetv2-matched-frequency-format-val/<label>/*` | `.tar.gz` |
 
 TFDS files may be ArrayRecord or TFRecord. Each split is looked for in the folder given and at the places below it where
 AlgoPerf's setup puts it (`imagenet/jax`, `imagenet/pytorch`). Labels of class folders are positions in their sorted
@@ -12,13 +12,15 @@ names (in numeric order where the names are numbers), which for ImageNet equals 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.data.places import first_folder
-from algoperf.data.store import StoreError
 from algoperf.data.tfds_source import TfdsSplit
 from algoperf.definition import Split
+from workloads.common.imagenet.archives import ARCHIVES, archive_path, read_archive
+from workloads.common.imagenet.raw_image import IMAGE_SUFFIXES, RawDataError, RawImage
+
+__all__ = ["IMAGE_SUFFIXES", "RawDataError", "RawImage", "read_split", "split_root"]
 
 _TFDS = {
     Split.TRAIN: ("imagenet2012", "train"),
@@ -31,27 +33,14 @@ _FOLDERS = {
     Split.TEST: "imagenetv2-matched-frequency-format-val",
 }
 _BELOW = ("imagenet/jax", "imagenet/pytorch", "imagenet", "jax", "pytorch")
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
-
-
-class RawDataError(StoreError):
-    """The raw dataset is missing, incomplete or damaged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawImage:
-    """One image as it is stored: `name` for messages, `label`, and the `encoded` bytes of the file."""
-
-    name: str
-    label: int
-    encoded: bytes
 
 
 def split_root(source_dir: Path, split: Split) -> Path | None:
     """The folder at or below `source_dir` in which the images of `split` lie; None: they are not there."""
 
     def holds(root: Path) -> bool:
-        return _latest_version(root / _TFDS[split][0]) is not None or (root / _FOLDERS[split]).is_dir()
+        has_folder = _latest_version(root / _TFDS[split][0]) is not None or (root / _FOLDERS[split]).is_dir()
+        return has_folder or archive_path(root, split) is not None
 
     return first_folder(source_dir, _BELOW, holds)
 
@@ -62,12 +51,15 @@ def read_split(source_dir: Path, split: Split, num_classes: int) -> Iterator[Raw
     root = split_root(source_dir, split)
     if root is None:
         raise RawDataError(
-            f"no {split} images under {source_dir}: expected the TFDS folder {dataset}/<version> "
-            f"or the class folders {_FOLDERS[split]}/<class>"
+            f"no {split} images under {source_dir}: expected the TFDS folder {dataset}/<version>, "
+            f"the class folders {_FOLDERS[split]}/<class>, or the archive {ARCHIVES[split]}"
         )
     tfds_folder = _latest_version(root / dataset)
+    archive = archive_path(root, split)
     if tfds_folder is not None:
         yield from _read_tfds(tfds_folder, tfds_split, num_classes)
+    elif archive is not None and not (root / _FOLDERS[split]).is_dir():
+        yield from read_archive(archive, split, num_classes)
     else:
         yield from _read_class_folders(root / _FOLDERS[split], num_classes)
 
