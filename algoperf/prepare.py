@@ -15,8 +15,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from algoperf import __version__
 from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.cores import usable_cores
+from algoperf.croissant import write_metadata
 from algoperf.data.places import new_store_dir, store_dir
 from algoperf.data.shards import resume_parts
 from algoperf.data.store import (
@@ -27,8 +29,10 @@ from algoperf.data.store import (
     content_digest,
     is_complete,
     record_settings,
+    store_manifests,
 )
 from algoperf.dataset_overview import definitions_by_names, listing
+from algoperf.dataset_source import DatasetSource
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.preparation_times import record_time
@@ -119,7 +123,7 @@ def prepare_dataset(
             report(f"{definition.dataset}: already prepared at {store}")
             return store
         store = new_store_dir(definition, data_dir)
-        module = registry.module(definition.name, "prepare")
+        module, source = registry.module(definition.name, "prepare"), registry.dataset_source(definition.name)
         num_workers = num_workers or _default_workers()
         started = time.monotonic()
         try:
@@ -127,7 +131,6 @@ def prepare_dataset(
             check_replaceable(store)
             resume_parts(store)
             require_disk_space([definition], data_dir, downloads=links is not None, registry=registry)
-            source = registry.dataset_source(definition.name)
             source_dir = raw_data(definition, data_dir, source, source_dir, links, report)
             report(f"{definition.dataset}: preparing at {store}")
             started = time.monotonic()
@@ -139,9 +142,9 @@ def prepare_dataset(
         store = store_dir(definition, data_dir)
         if not is_complete(store):
             raise PreparationError(f"preparing {definition.name} ended without a complete store at {store}")
-        report(f"{definition.dataset}: prepared in {time.monotonic() - started:.1f} s")
-        if not is_resumed:
-            record_time(store, time.monotonic() - started, num_workers)
+        seconds = time.monotonic() - started
+        _describe(definition, source, store, None if is_resumed else seconds, num_workers)
+        report(f"{definition.dataset}: prepared in {seconds:.1f} s")
     return store
 
 
@@ -168,6 +171,16 @@ def _has_settings(definition: WorkloadDefinition, store: Path) -> bool:
     return True
 
 
+def _describe(
+    definition: WorkloadDefinition, source: DatasetSource | None, store: Path, seconds: float | None, num_workers: int
+) -> None:
+    """Writes what other programs and the list of datasets say about a store; a full disk does not undo the store."""
+    with contextlib.suppress(OSError):
+        write_metadata(definition, source, store, __version__)
+        if seconds is not None:
+            record_time(store, seconds, num_workers)
+
+
 def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
     """Compares every checksum of a prepared dataset; returns the number of stores it consists of.
 
@@ -175,7 +188,7 @@ def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
       StoreError: it is missing, or a file is damaged (named).
     """
     root = store_dir(definition, data_dir)
-    stores = sorted(manifest.parent for manifest in root.rglob(MANIFEST))
+    stores = [manifest.parent for manifest in store_manifests(root)]
     if not stores:
         raise StoreError(f"no prepared data at {root} ({MANIFEST} is missing)")
     for path in stores:
@@ -194,7 +207,7 @@ def data_digest(definition: WorkloadDefinition, data_dir: Path) -> str:
 
 def _is_intact(path: Path) -> bool:
     try:
-        for manifest in sorted(path.rglob(MANIFEST)):
+        for manifest in store_manifests(path):
             Store(manifest.parent).verify()
     except StoreError:
         return False

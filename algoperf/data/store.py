@@ -22,11 +22,12 @@ from algoperf.errors import DataError
 from algoperf.ownership import check_removable, remove_folder
 
 MANIFEST = "store.json"
+METADATA_FILE = "croissant.json"  # for other programs; see `algoperf.croissant`
 FORMAT_VERSION = 2
 _SETTINGS = "settings"
 _SUFFIXES = {1: ".bin", 2: ".npy"}  # by format version
 _VERIFY_CHUNK_BYTES = 1 << 24
-_is_store_file = re.compile(rf"(.+/)?([^/]+\.(npy|bin)|{re.escape(MANIFEST)})").fullmatch
+_is_store_file = re.compile(rf"(.+/)?([^/]+\.(npy|bin)|{re.escape(MANIFEST)})|{re.escape(METADATA_FILE)}").fullmatch
 
 
 class StoreError(DataError):
@@ -240,13 +241,18 @@ def check_replaceable(path: Path) -> None:
         check_removable(folder, _is_store_file)
 
 
+def store_manifests(path: Path) -> list[Path]:
+    """The manifests of a store and of its parts, sorted."""
+    return sorted(path.rglob(MANIFEST))
+
+
 def content_digest(path: Path) -> str:
     """16 hexadecimal digits that stand for shapes, dtypes and checksums of all arrays of a store and of its parts.
 
     Raises:
       StoreError: the store is missing, or a manifest is damaged.
     """
-    parts = sorted(manifest.parent for manifest in path.rglob(MANIFEST)) or [path]
+    parts = [manifest.parent for manifest in store_manifests(path)] or [path]
     arrays = {part.relative_to(path).as_posix(): dict(Store(part).entries) for part in parts}
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()[:16]
 

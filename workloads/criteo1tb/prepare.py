@@ -98,8 +98,9 @@ def how_to_get(definition: WorkloadDefinition) -> str:
     return (
         "The Criteo 1TB click logs are 24 files day_0.gz ... day_23.gz, 350 GB "
         "(https://ailab.criteo.com/download-criteo-1tb-click-logs-dataset/); the store takes "
-        f"{rows * BYTES_PER_ROW / 1e9:.0f} GB. Put them, or their pieces day_<day>_<piece>, into a folder; then "
-        f"python -m algoperf.prepare {definition.name} --data_dir=DIR --source_dir=FOLDER"
+        f"{rows * BYTES_PER_ROW / 1e9:.0f} GB. python -m algoperf.prepare {definition.name} "
+        "--download --accept_licenses --data_dir=DIR downloads and prepares them. Or put them, or their pieces "
+        "day_<day>_<piece>, into a folder and add --source_dir=FOLDER"
     )
 
 

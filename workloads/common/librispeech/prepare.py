@@ -83,9 +83,10 @@ def how_to_get(definition: WorkloadDefinition) -> str:
         return f"generated on demand: python -m algoperf.prepare {definition.name} --data_dir=DATA_DIR"
     archives = ", ".join(f"{name}.tar.gz" for name in data.folders)
     return (
-        f"LibriSpeech comes from https://www.openslr.org/12 (60 GB of downloads: {archives}). Put the archives, or the "
-        "folder LibriSpeech that they unpack to, into one directory and run: python -m algoperf.prepare "
-        f"{definition.name} --data_dir=DATA_DIR --source_dir=THAT_DIRECTORY. The prepared copy takes "
+        f"LibriSpeech comes from https://www.openslr.org/12 (61 GB: {archives}). python -m algoperf.prepare "
+        f"{definition.name} --download --accept_licenses --data_dir=DATA_DIR downloads and prepares it. Or put the "
+        "archives, or the folder LibriSpeech that they unpack to, into one directory and add "
+        "--source_dir=THAT_DIRECTORY. The prepared copy takes "
         f"{_FULL_STORE_BYTES / 1e9:.0f} GB. A SentencePiece model in that directory, called {GIVEN_TOKENIZER}, is used "
         "as the tokenizer; otherwise one is trained."
     )
