@@ -14,6 +14,8 @@ from toy_runs import ROOT
 
 from algoperf.cli import clean, main, run
 from algoperf.cli.verbs import VERBS
+from algoperf.runner.executors.resources import ResourceTable
+from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
 
 SCHEMA = json.loads((ROOT / "algoperf/cli/schema.json").read_text())
 BOARD = ROOT / "docs/leaderboard/mini/logs"
@@ -156,6 +158,28 @@ def test_a_suite_answers_with_its_plan(tmp_path, capsys):
     assert [trial["workload"] for trial in trials[:3]] == ["criteo1tb_mini", "ogbg_mini", "wmt_mini"]
     assert {trial["outcome"] for trial in trials} == {None}
     assert answer.result["longest_s"] > sum(trial["budget_s"] for trial in trials)
+
+
+def test_status_answers_from_the_folder_of_a_suite(tmp_path, capsys):
+    table = ResourceTable()
+    trial = StoredTrial(key="study_0/wmt_jax/trial_1", workload="wmt", budget_s=3600.0, longest_s=4530.0, arguments=())
+    StoredSuite(
+        root=tmp_path,
+        suite="tiny",
+        rules="none",
+        framework="jax",
+        tuning_ruleset="self",
+        executor="local",
+        num_studies=1,
+        num_trials=1,
+        workloads=("wmt",),
+        resources={"wmt": table.of("wmt")},
+        site=table.site,
+        trials=(trial,),
+    ).write()
+    answer = answer_of(capsys, "status", str(tmp_path))
+    assert answer.result["counts"]["not started"] == 1
+    assert answer.result["left_s"] == 4530.0
 
 
 def test_score_merge_and_clean_answer_with_what_they_did(tmp_path, capsys):
