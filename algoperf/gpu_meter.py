@@ -41,7 +41,7 @@ class GpuMeter:
     """Open handles of the GPUs that `CUDA_VISIBLE_DEVICES` lets this process use.
 
     Attributes:
-      names: model and identity of each GPU.
+      names: model and number of each GPU.
       missing: why there is none; None where there are some.
     """
 
@@ -61,7 +61,7 @@ class GpuMeter:
         identities = [_text(self._ask("nvmlDeviceGetUUID", handle)) for handle in handles]
         for index in visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), identities):
             self._handles.append(handles[index])
-            self.names.append(f"{_text(self._ask('nvmlDeviceGetName', handles[index]))} {identities[index]}")
+            self.names.append(f"{_text(self._ask('nvmlDeviceGetName', handles[index]))} ({index})")
         self.missing = None if self._handles else "no GPU is visible to this process"
 
     def energy_j(self) -> float | None:

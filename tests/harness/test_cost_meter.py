@@ -166,7 +166,7 @@ def test_gpus_count_energy_where_all_of_them_do(monkeypatch):
     gpus[:] = [(40, 250, 1000, 35, 6_500), (60, 750, 1000, 40, 7_500)]
     meter._handles = gpus
     assert energy.joules() == 2.0
-    assert "NVIDIA H200 GPU-0" in energy.boundary
+    assert "NVIDIA H200 (0), NVIDIA H200 (1)" in energy.boundary
     assert [(sample.load, sample.clock_mhz, sample.throttled) for sample in meter.sample()] == [
         (0.4, 1980.0, ("sw_power_cap", "hw_thermal_slowdown")),
         (0.6, 1980.0, ("sw_power_cap", "hw_thermal_slowdown")),
