@@ -19,6 +19,8 @@ from workloads.finewebedu_lm.chunks import positions_per_chunk
 from workloads.finewebedu_lm.definition import LanguageModelConfig
 from workloads.finewebedu_lm.rotary import rotations
 
+_MASKED = float(np.finfo(np.float32).min)
+
 
 class CausalAttn(nn.Module):
     """Attention to a position and those before it; queries and keys are rotated, then normalised."""
@@ -37,9 +39,7 @@ class CausalAttn(nn.Module):
         )
         queries, keys, values = (heads(name=name)(hidden) for name in ("query", "key", "value"))
         scale = self.param("attn_scale", nn.initializers.constant(config.initial_attention_scale), ())
-        read = jax.nn.dot_product_attention(
-            self._directions(queries) * scale, self._directions(keys), values, scale=1.0, is_causal=True
-        )
+        read = causal_attention(self._directions(queries) * scale, self._directions(keys), values)
         return nn.DenseGeneral(
             config.width,
             axis=(-2, -1),
@@ -129,6 +129,15 @@ class LanguageModel(FlaxModel):
 
         parts = (_chunks(bound.hidden(inputs), chunk), _chunks(jnp.asarray(targets), chunk))
         return {"loss": jax.lax.map(chunk_losses, parts).mean((0, 2))}
+
+
+def causal_attention(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+    """Softmax over the keys at or before each query; all are [B, L, H, D]. In the layouts that are fast on a CPU."""
+    length = queries.shape[1]
+    scores = jnp.einsum("bhtd,bhds->bhts", jnp.swapaxes(queries, 1, 2), jnp.transpose(keys, (0, 2, 3, 1)))
+    seen = jnp.tril(jnp.ones((length, length), bool))
+    probabilities = jax.nn.softmax(jnp.where(seen, scores, _MASKED))
+    return jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", probabilities, jnp.swapaxes(values, 1, 2)), 1, 2)
 
 
 def rotated(heads: jax.Array, cosines: Any, sines: Any) -> jax.Array:
