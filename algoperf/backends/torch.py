@@ -213,8 +213,12 @@ class TorchBackend:
     ) -> nn.Module:
         """Wraps in DistributedDataParallel under torchrun and in torch.compile where a trial compilation succeeds."""
         compile_model = self._is_cuda if compile_model is None else compile_model
-        is_tried = compile_model or self.world_size > 1
+        is_tried = compile_model or self.world_size > 1 or self._is_cuda
         batch = self.put_batch(sample_batch()) if is_tried and sample_batch is not None else None
+        if self._is_cuda and batch is not None:
+            available = torch.cuda.get_device_properties(self.device).total_memory
+            if (message := workload.memory_shortage(batch, available)) is not None:
+                warnings.warn(message, stacklevel=2)
         compiles = compile_model and self._compiles(workload, params, batch)
         unused = self.world_size > 1 and batch is not None and self._leaves_parameters_unused(workload, params, batch)
         ids = [self.device.index] if self._is_cuda else None

@@ -15,15 +15,15 @@ class MicrobatchedModel:
     """`model` whose module takes at most `max_rows` rows of its arguments at a time; see `Microbatched`."""
 
     def __init__(self, model: Model, max_rows: int) -> None:
-        self._model = model
-        self._max_rows = max_rows
+        self.whole = model
+        self.max_rows = max_rows
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return getattr(self.whole, name)
 
     def init(self, rng: Any) -> tuple[nn.Module, Any]:
-        module, model_state = self._model.init(rng)
-        return in_parts(module, self._max_rows), model_state
+        module, model_state = self.whole.init(rng)
+        return in_parts(module, self.max_rows), model_state
 
 
 class Microbatched(nn.Module):

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from algoperf import spec
-from algoperf.backends import torch_module, torch_random
+from algoperf.backends import torch_memory, torch_module, torch_random
 from algoperf.backends.base import Model
 from algoperf.backends.model_workload import ModelWorkload
+from algoperf.backends.torch_microbatches import MicrobatchedModel
 from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
 from algoperf.pytorch_utils import unwrapped
@@ -97,6 +98,14 @@ class TorchWorkload(ModelWorkload):
             update_batch_norm=update_batch_norm,
             dropout_rate=dropout_rate,
         )
+
+    def memory_shortage(self, batch: spec.Batch, available_bytes: int) -> str | None:
+        """A warning where training on batches like `batch` (tensors) seems to take more memory than there is."""
+        model = self._model
+        if isinstance(model, MicrobatchedModel):
+            batch = torch_memory.first_rows(batch, model.max_rows)
+            model = model.whole
+        return torch_memory.shortage(model, batch, available_bytes)
 
     def compile_loss(self) -> None:
         self._loss = torch.compile(self._model.loss)
