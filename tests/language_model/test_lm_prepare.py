@@ -121,6 +121,7 @@ def test_empty_documents_are_counted_aloud(real_lm, raw_folder, tmp_path):
     _prepare(real_lm, tmp_path, raw_folder, messages.append)
     assert "2 of 154 documents are empty and were left out" in messages
     assert any("documents/s" in message and "tokens/s" in message for message in messages)
+    assert messages[-2] == "wrote 1,040 blocks of 25 tokens, 0.1 MB"
 
 
 def _truncate(folder, real_lm):

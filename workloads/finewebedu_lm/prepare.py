@@ -62,6 +62,8 @@ def prepare(
         for split in _SPLITS:
             _write_blocks(definition, writer, split, parts)
         adopt_parts(writer, store, [])
+    blocks, written = sum(len(Store(store)[split]) for split in _SPLITS), sum(f.stat().st_size for f in store.iterdir())
+    report(f"wrote {blocks:,} blocks of {definition.model.context + 1:,} tokens, {written / 1e6:,.1f} MB")
 
 
 def required_bytes(definition: WorkloadDefinition) -> int:
