@@ -111,7 +111,12 @@ def test_switches_change_the_outputs(name, switch, framework):
 def test_lstm_equals_a_step_by_step_computation_and_its_gradient_is_that_of_differences():
     import jax
 
-    from workloads.common.jax.lstm import lstm
+    from workloads.common.jax.lstm import Weights
+    from workloads.common.jax.lstm import lstm as layers
+
+    def lstm(inputs, *weights):
+        """The first of two layers, of which the second has other weights and inputs."""
+        return layers([inputs, -inputs], [Weights(*weights), Weights(*(2 * w for w in weights))])[0]
 
     rng = np.random.default_rng(0)
     arrays = [rng.normal(0, 0.5, shape) for shape in ((2, 5, 3), (3, 8), (2, 8), (8,))]
@@ -129,6 +134,9 @@ def test_lstm_equals_a_step_by_step_computation_and_its_gradient_is_that_of_diff
         return np.stack(outputs, axis=1)
 
     np.testing.assert_allclose(lstm(*(a.astype("float32") for a in arrays)), reference(*arrays), atol=1e-5)
+    inputs, *weights = arrays
+    _, second = layers([inputs, -inputs], [Weights(*weights), Weights(*(2 * w for w in weights))])
+    np.testing.assert_allclose(second, reference(-inputs, *(2 * w for w in weights)), atol=1e-5)
     weights = rng.normal(size=(2, 5, 2))
     gradients = jax.grad(lambda *a: (lstm(*a) * weights).sum(), argnums=(0, 1, 2, 3))(
         *(a.astype("float32") for a in arrays)

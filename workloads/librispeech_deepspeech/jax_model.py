@@ -9,7 +9,7 @@ from flax.linen.initializers import Initializer, lecun_normal, orthogonal, zeros
 
 from algoperf.definition import WorkloadDefinition
 from workloads.common.jax.dropout import Dropout
-from workloads.common.jax.lstm import lstm
+from workloads.common.jax.lstm import Weights, lstm
 from workloads.common.jax.speech_layers import (
     LayerNorm,
     Subsample,
@@ -66,12 +66,14 @@ class Cell(nn.Module):
 
 
 class LSTMSequenceEncoder(nn.Module):
+    """Weights of one direction under the name that checkpoints have."""
+
+    inputs: int
     cells: int
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """[B, T, D] to [B, T, H]."""
-        return lstm(inputs, *Cell(inputs.shape[-1], self.cells, name="cell")())
+    def __call__(self) -> Weights:
+        return Weights(*Cell(self.inputs, self.cells, name="cell")())
 
 
 class BidirectionalLSTM(nn.Module):
@@ -80,8 +82,8 @@ class BidirectionalLSTM(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, lengths: jax.Array) -> jax.Array:
         """[B, T, D] to [B, T, 2 H]. The backward direction begins at the last real step of each utterance."""
-        forward = LSTMSequenceEncoder(self.cells)(inputs)
-        backward = LSTMSequenceEncoder(self.cells)(_reversed(inputs, lengths))
+        weights = [LSTMSequenceEncoder(inputs.shape[-1], self.cells)() for _ in range(2)]
+        forward, backward = lstm([inputs, _reversed(inputs, lengths)], weights)
         return jnp.concatenate([forward, _reversed(backward, lengths)], axis=-1)
 
 
