@@ -4,6 +4,7 @@ import collections
 import json
 import random
 import shutil
+import tarfile
 
 import h5py
 import numpy as np
@@ -48,6 +49,23 @@ def write_mnist_idx(root, form):
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(_to_idx(np.arange(count, dtype=np.uint8) % 10))
 
 
+def archived(write, folder, inner, suffix):
+    """The same files in archives, one for each subfolder of `folder` / `inner`, as their publishers give them."""
+
+    def write_archives(root, form):
+        write(root, form)
+        parts = sorted(path for path in (root / folder / inner).iterdir() if path.is_dir())
+        for part in parts:
+            with tarfile.open(
+                root / folder / f"{ARCHIVE_NAMES.get(part.name, part.name)}.{suffix}", "w:" + suffix[4:]
+            ) as file:
+                file.add(part, part.relative_to(root / folder).as_posix().removeprefix("knee_"))
+            shutil.rmtree(part)
+
+    return write_archives
+
+
+ARCHIVE_NAMES = {"cifar-10-batches-py": "cifar-10-python"}
 FORMS = {
     "mnist": ("mnist", WRITERS["mnist"]),
     "mnist_idx": ("mnist", write_mnist_idx),
@@ -58,6 +76,9 @@ FORMS = {
     "librispeech": ("librispeech_conformer", WRITERS["librispeech_conformer"]),
     "librispeech_flac": ("librispeech_conformer", write_flac),
     "criteo1tb": ("criteo1tb", WRITERS["criteo1tb"]),
+    "cifar_archive": ("cifar", archived(TORCH_WRITERS["cifar"], "cifar10", "", "tar.gz")),
+    "fastmri_archives": ("fastmri", archived(WRITERS["fastmri"], "fastmri", "", "tar.xz")),
+    "librispeech_archives": ("librispeech_conformer", archived(write_flac, "librispeech", "LibriSpeech", "tar.gz")),
     "ogbg": ("ogbg", WRITERS["ogbg"]),
     "wmt": ("wmt", WRITERS["wmt"]),
 }
@@ -72,7 +93,8 @@ def whole(tmp_path_factory):
         if form not in made:
             root = tmp_path_factory.mktemp(form)
             FORMS[form][1](root, {"file_format": "tfrecord"})
-            made[form] = root, digest(form, root, tmp_path_factory.mktemp("store"))
+            copy = shutil.copytree(root, tmp_path_factory.mktemp("copy") / "raw")  # some archives are unpacked in place
+            made[form] = root, digest(form, copy, tmp_path_factory.mktemp("store"))
         return made[form]
 
     return get
