@@ -131,7 +131,7 @@ def prepare_dataset(
             check_replaceable(store)
             resume_parts(store)
             require_disk_space([definition], data_dir, downloads=links is not None, registry=registry)
-            source_dir = raw_data(definition, data_dir, source, source_dir, links, report)
+            source_dir = raw_data(definition, data_dir, source, source_dir, links, report, registry)
             report(f"{definition.dataset}: preparing at {store}")
             started = time.monotonic()
             module.prepare(definition, data_dir, source_dir=source_dir, num_workers=num_workers, report=report)
@@ -273,6 +273,7 @@ def _run(registry: Registry, options: argparse.Namespace, answer: Answer) -> int
     options.data_dir = options.data_dir.expanduser()
     options.source_dir = options.source_dir and options.source_dir.expanduser()
     options.links = {flag: url for flag in url_flags(registry) if (url := getattr(options, flag))}
+    options.download = options.download or bool(options.links)
     answer.result = {"data_dir": str(options.data_dir), "datasets": []}
     started = time.monotonic()
 

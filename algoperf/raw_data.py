@@ -93,6 +93,7 @@ def raw_data(
     source_dir: Path | None,
     links: Mapping[str, str] | None,
     report: Report,
+    registry: Registry,
 ) -> Path | None:
     """The folder that preparation reads: `source_dir`, or that of downloads, after what was asked for is there.
 
@@ -109,7 +110,19 @@ def raw_data(
     downloads = raw_dir(definition, data_dir)
     if links is None:
         return source_dir or (None if missing_files(source, downloads) else downloads)
+    if _is_there_in_another_form(definition, source, source_dir or data_dir, downloads, registry):
+        report(f"{definition.dataset}: the raw data are there, so nothing is downloaded")
+        return source_dir
     if source_dir is not None:
         link_existing(source, source_dir, downloads)
     download_dataset(source, downloads, links=links, report=report)
     return downloads
+
+
+def _is_there_in_another_form(
+    definition: WorkloadDefinition, source: DatasetSource, folder: Path, downloads: Path, registry: Registry
+) -> bool:
+    """Whether `folder` holds the raw dataset, but not as the files that are downloaded."""
+    find_raw = getattr(registry.module(definition.name, "prepare"), "find_raw", None)
+    root = find_raw(definition, folder) if find_raw and folder.is_dir() else None
+    return root not in (None, downloads) and not any((root / file.name).exists() for file in source.files)

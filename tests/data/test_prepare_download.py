@@ -122,6 +122,25 @@ def test_files_that_a_user_has_are_not_downloaded(tmp_path, server, registry):
     assert os.listdir(given) == [RAW_FILE]
 
 
+def test_raw_data_in_another_form_are_not_downloaded_again(tmp_path, server, registry, monkeypatch, capsys):
+    other = tmp_path / "data" / "other"
+    other.mkdir(parents=True)
+    module = registry.module("toy", "prepare")
+    found = lambda definition, folder: other if other in (folder, folder / "other") else None  # noqa: E731
+    monkeypatch.setattr(module, "find_raw", found, raising=False)
+    for option in (f"--source_dir={other}", "--num_workers=1"):
+        run(registry, "toy", "--download", "--accept_licenses", f"--data_dir={tmp_path / 'data'}", option)
+        assert "nothing is downloaded" in capsys.readouterr().out
+    assert server.requests == []
+    (other / RAW_FILE).write_bytes(server.files[f"/{RAW_FILE}"])
+    assert run(registry, "toy", "--download", "--accept_licenses", f"--data_dir={tmp_path / 'data'}", option) == 0
+
+
+def test_a_link_asks_for_the_download(tmp_path, capsys):
+    assert run(REGISTRY, "imagenet", "--imagenet_train_url=http://127.0.0.1:9/x", f"--data_dir={tmp_path}") == 1
+    assert "--accept_licenses" in capsys.readouterr().err
+
+
 def test_one_that_fails_does_not_stop_the_others(tmp_path, server, registry, capsys):
     del server.files[f"/{RAW_FILE}"]
     assert run(registry, "toy", "toy_mini", "--download", "--accept_licenses", f"--data_dir={tmp_path}") == 1
