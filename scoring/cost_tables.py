@@ -35,7 +35,7 @@ def _columns(row: CostRow, escaped: Callable[[str], str]) -> tuple[str, ...]:
         _text(row.energy_to_target_kwh),
         f"{_text(row.host_peak_bytes / 1e9)}, {_text(row.device_peak_bytes / 1e9)}",
         _text(row.examples_per_s),
-        f"{row.money:.2f} {escaped(row.currency)}" if math.isfinite(row.money) else "-",
+        f"{_text(row.money)} {escaped(row.currency)}".strip(),
     )
 
 
