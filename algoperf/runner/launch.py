@@ -9,10 +9,13 @@ by torchrun; JAX gets one for each node, with all devices of it.
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
+
+import psutil
 
 from algoperf import nvidia
 from algoperf.definition import FRAMEWORKS, JAX
@@ -22,6 +25,7 @@ from algoperf.runner.executors import scheduler
 from algoperf.runner.executors.resources import Resources
 
 NODES = "nodes"  # the launcher of that name is this module
+_GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 _FIRST_PORT, _NUM_PORTS = 20_000, 10_000
 
 
@@ -107,7 +111,25 @@ class Nodes:
                 "JAX_NUM_PROCESSES": str(self.count),
                 "JAX_PROCESS_ID": str(self.rank),
             }
+        if framework != JAX.name and self.count > 1 and (interface := interface_to(self.head, self.port)):
+            told[_GLOO_INTERFACE] = os.environ.get(_GLOO_INTERFACE, interface)
         return told
+
+
+def interface_to(host: str, port: int) -> str | None:
+    """The network interface by which this machine reaches another, or itself by its name; None where it does not.
+
+    Gloo would take the one that this machine's name leads to, often the loopback interface.
+    """
+    try:
+        [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.connect(address)
+            mine = sender.getsockname()[0]
+    except OSError:
+        return None
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, addresses in interfaces if any(entry.address == mine for entry in addresses)), None)
 
 
 def node_rank(environment: Mapping[str, str] = os.environ) -> int:

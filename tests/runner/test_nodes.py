@@ -18,7 +18,7 @@ from toy_runs import ROOT, free_port, trial_dir
 
 from algoperf.harness.rank_times import SLOW_FACTOR, RankTimes
 from algoperf.runner.executors.resources import Resources
-from algoperf.runner.launch import LaunchError, Nodes, launch_words
+from algoperf.runner.launch import LaunchError, Nodes, interface_to, launch_words
 
 NODES = ("node-a", "node-b")
 FRAMEWORKS = [pytest.param("pytorch", marks=pytest.mark.torch), pytest.param("jax", marks=pytest.mark.jax)]
@@ -134,6 +134,17 @@ def test_two_nodes_of_eight_devices_join_at_the_first_node_of_the_job():
     assert told["JAX_COORDINATOR_ADDRESS"] == f"10.0.0.1:{nodes.port}"
     assert (told["JAX_NUM_PROCESSES"], told["JAX_PROCESS_ID"]) == ("2", "1")
     assert "JAX_NUM_PROCESSES" not in Nodes.here({}).environment("jax")
+
+
+def test_processes_of_pytorch_talk_by_the_interface_that_leads_to_the_first_node(monkeypatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    loopback = interface_to("127.0.0.1", 1)
+    assert "127.0.0.1" in {entry.address for entry in psutil.net_if_addrs()[loopback]}
+    assert Nodes(count=2, head="127.0.0.1").environment("pytorch")["GLOO_SOCKET_IFNAME"] == loopback
+    assert "GLOO_SOCKET_IFNAME" not in Nodes(count=1).environment("pytorch")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
+    assert Nodes(count=2, head="127.0.0.1").environment("pytorch")["GLOO_SOCKET_IFNAME"] == "ib0"
+    assert interface_to("no-such-host.invalid", 1) is None
 
 
 def test_named_nodes_go_before_those_of_slurm():
