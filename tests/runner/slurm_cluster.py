@@ -139,10 +139,17 @@ class SlurmCluster:
             time.sleep(0.2)
         raise TimeoutError(f"no idle nodes after {_START_S} s: {(self.folder / 'slurmctld.log').read_text()[-2000:]}")
 
+    def _end_jobs(self) -> None:
+        """Cancels what is left, and waits for it: without its daemon a step would never end."""
+        self.ask("scancel", "--me", "--full")
+        deadline_s = time.monotonic() + _START_S
+        while self.ask("squeue", "--noheader") and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+
     def __exit__(self, *exception: object) -> None:
         if "slurmctld" in self._daemons:
             with contextlib.suppress(AssertionError):
-                self.ask("scancel", "--me", "--full")
+                self._end_jobs()
         for name in reversed(list(self._daemons)):
             self._stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
