@@ -11,6 +11,7 @@ from typing import Any
 from algoperf.answer import Answer, add_json_option, answer_command
 from algoperf.data.disk_space import format_bytes
 from algoperf.definition import ReferenceBudget, WorkloadDefinition
+from algoperf.edition import EDITIONS, V0_6, since
 from algoperf.errors import UserError
 from algoperf.records.json import plain
 from algoperf.registry import REGISTRY, Registry, suites
@@ -21,6 +22,9 @@ _BYTES_PER_PARAMETER = 16  # float32: the parameter, its gradient, two moments
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="algoperf info", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("names", nargs="*", metavar="NAME", help="workloads or suites (default: all workloads)")
+    parser.add_argument(
+        "--edition", choices=tuple(EDITIONS), help="of the rules (default: v0.6, or the first that has the workload)"
+    )
     add_json_option(parser)
     return parser
 
@@ -31,14 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, answer: Answer) -> int:
     try:
-        definitions = _definitions(options.names, REGISTRY)
+        definitions = _definitions(options.names, options.edition, REGISTRY)
         rows = [workload_info(definition, REGISTRY) for definition in definitions]
     except UserError as error:
         return answer.fail(str(error), status=2)
-    answer.result = {"workloads": rows, "suites": {name: list(suite.workloads) for name, suite in suites().items()}}
+    known = suites(options.edition or V0_6.name)
+    answer.result = {"workloads": rows, "suites": {name: list(suite.workloads) for name, suite in known.items()}}
     print("\n".join(_table(rows) if len(rows) != 1 else _details(rows[0])))
     if not options.names:
-        print("\n" + "\n".join(f"suite {name}: {', '.join(suite.workloads)}" for name, suite in suites().items()))
+        print("\n" + "\n".join(f"suite {name}: {', '.join(suite.workloads)}" for name, suite in known.items()))
     return 0
 
 
@@ -54,6 +59,7 @@ def workload_info(definition: WorkloadDefinition, registry: Registry) -> dict[st
             "title": definition.title,
             "base": definition.base,
             "mini": definition.mini_name,
+            "edition": definition.edition,
             "metric": definition.metric.name,
             "direction": definition.metric.direction,
             "validation_target": definition.validation_target,
@@ -75,12 +81,14 @@ def workload_info(definition: WorkloadDefinition, registry: Registry) -> dict[st
     return info
 
 
-def _definitions(names: Sequence[str], registry: Registry) -> list[WorkloadDefinition]:
-    if not names:
-        return registry.definitions()
-    known = suites()
+def _definitions(names: Sequence[str], edition: str | None, registry: Registry) -> list[WorkloadDefinition]:
+    """The workloads and members of suites called `names`, or all that there are, as they are in `edition`."""
+    known = suites(edition or V0_6.name)
     requested = [workload for name in names for workload in (known[name].workloads if name in known else (name,))]
-    return [registry.get(name) for name in dict.fromkeys(requested)]
+    definitions = [registry.get(name) for name in dict.fromkeys(requested)] or registry.definitions()
+    if edition is None:
+        return definitions
+    return [d.of_edition(edition) for d in definitions if names or edition in since(d.edition)]
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:

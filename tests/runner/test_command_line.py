@@ -14,6 +14,7 @@ from toy_runs import ROOT
 
 from algoperf.cli import clean, main, run
 from algoperf.cli.verbs import VERBS
+from algoperf.edition import EDITIONS
 from algoperf.runner.executors.resources import ResourceTable
 from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
 
@@ -248,6 +249,21 @@ def test_info_tells_targets_budgets_sizes_and_memory(capsys):
     assert rows["wmt_mini"]["max_runtime_reference_steps"] == 2786
     qualification = answer_of(capsys, "info", "qualification").result["workloads"]
     assert [row["name"] for row in qualification] == ["criteo1tb", "ogbg", "wmt"]
+
+
+def test_info_has_the_numbers_of_an_edition(capsys):
+    answers = {edition: answer_of(capsys, "info", "wmt", f"--edition={edition}").result for edition in EDITIONS}
+    assert {edition: answer["workloads"][0]["max_runtime_s"] for edition, answer in answers.items()} == {
+        "v0.6": 43_336,
+        "v1.0": 16_114,
+    }
+    added = set(answers["v1.0"]["suites"]["full"]) - set(answers["v0.6"]["suites"]["full"])
+    for edition in EDITIONS:
+        rows = {
+            row["name"]: row["edition"] for row in answer_of(capsys, "info", f"--edition={edition}").result["workloads"]
+        }
+        assert set(rows.values()) == {edition}
+        assert (added <= set(rows)) == (edition == "v1.0")
 
 
 def test_sys_info_tells_the_machine(capsys):
