@@ -3,7 +3,8 @@
   python benchmarks/guards.py [--framework=jax|pytorch] [--rounds=3] [--steps=400] [--workload=mnist_mini]
 
 A round has a run without guards, one with them, one isolated, and again one without, whose ratio to the first says what
-noise is. Prints medians of the ratios over the rounds, their spread, and the least of all rounds.
+noise is. Prints the CPU time of a guard at a pause, and medians of the ratios over the rounds, their spread and the
+least of all rounds.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 _OFF = """
 import sys
 from algoperf.harness.guards import Guard
@@ -61,6 +64,27 @@ def run(arm: str, options: argparse.Namespace, folder: Path) -> tuple[float, flo
     return seconds / (int(last["global_step"]) - int(first["global_step"])), pauses["total_s"] / pauses["num_pauses"]
 
 
+def guard_cpu_ms(framework: str, workload: str) -> float:
+    """Median CPU milliseconds of a guard at one pause; steps it does not touch."""
+    from algoperf.backends import base
+    from algoperf.harness.clock import Clock
+    from algoperf.harness.guards import Guard
+    from algoperf.harness.pinned_code import PinnedCode
+    from algoperf.registry import REGISTRY
+
+    backend = base.load(framework)
+    for name in ("data", "metrics", base.model_module(framework)):
+        REGISTRY.module(workload, name)
+    guard = Guard(PinnedCode(["algoperf", "workloads", *backend.evaluation_packages]), ["algoperf", "workloads"])
+    guard.watch(Clock(fence=backend.fence))
+    times = []
+    for _ in range(20):
+        begun_s = time.thread_time()
+        guard.pause_begins()
+        times.append(time.thread_time() - begun_s)
+    return 1e3 * statistics.median(times)
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--framework", choices=("jax", "pytorch"), default="jax")
@@ -69,6 +93,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     options = parser.parse_args(argv)
+    cpu_ms = guard_cpu_ms(options.framework, options.workload)
+    print(f"{options.framework}: a guard takes {cpu_ms:.1f} ms of CPU in a pause")
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
