@@ -7,6 +7,7 @@ Writes them between the markers of the page; with --check, fails where the page 
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def tables(folder: Path = MEASUREMENTS) -> str:
 def _table(measurement: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in measurement["packages"].items() if version)
     lines = [f"### {measurement['device']}, {measurement['date']}", ""]
-    lines += [f"{versions}, Python {measurement['python']}, driver {measurement['driver']}. {measurement['note']}", ""]
+    words = f"{versions}, Python {measurement['python']}, driver {measurement['driver']}. {measurement['note']}"
+    lines += [*textwrap.wrap(words, 120), ""]
     rows = [_HEAD, *(_row(figures, measurement) for figures in _sorted(measurement["measured"]))]
     used = [number for number in range(len(_HEAD)) if any(row[number] for row in rows[1:])]
     for position, row in enumerate(rows):
