@@ -100,12 +100,18 @@ class TorchWorkload(ModelWorkload):
         )
 
     def memory_shortage(self, batch: spec.Batch, available_bytes: int) -> str | None:
-        """A warning where training on batches like `batch` (tensors) seems to take more memory than there is."""
+        """A warning where training on batches like `batch` (tensors) seems to take more memory than there is.
+
+        None as well for a model that looks at values, which the meta device does not have.
+        """
         model = self._model
         if isinstance(model, MicrobatchedModel):
             batch = torch_memory.first_rows(batch, model.max_rows)
             model = model.whole
-        return torch_memory.shortage(model, batch, available_bytes)
+        try:
+            return torch_memory.shortage(model, batch, available_bytes)
+        except (NotImplementedError, RuntimeError, TypeError):
+            return None
 
     def compile_loss(self) -> None:
         self._loss = torch.compile(self._model.loss)

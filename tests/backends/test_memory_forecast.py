@@ -62,3 +62,13 @@ def test_what_would_fit_is_named():
     fitting = int(re.search(r"about (\d+) would fit, see --max_device_batch", message)[1])
     assert fitting == 4
     assert "would fit" not in shortage(model, batch, 1000)
+
+
+def test_a_model_that_looks_at_values_has_no_forecast(monkeypatch):
+    model, batch = small("imagenet_vit", 8)
+    definition = REGISTRY.get("imagenet_vit").shrunk()
+    workload = TorchBackend(torch.device("cpu")).build_workload(definition, model)
+    assert "would" in workload.memory_shortage(batch, training_bytes(model, batch) - 1)
+    plain = model.loss
+    monkeypatch.setattr(model, "loss", lambda labels, logits, *rest: plain(labels, logits * logits.max().item(), *rest))
+    assert workload.memory_shortage(batch, 1) is None
