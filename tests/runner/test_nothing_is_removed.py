@@ -109,7 +109,7 @@ def write_fastmri(root: Path) -> WorkloadDefinition:
     for folder, number in (("knee_singlecoil_train", 2), ("knee_singlecoil_val", 4)):
         (root / folder).mkdir(parents=True)
         for volume in range(number):
-            with h5py.File(root / folder / f"file{volume}.h5", "w") as file:
+            with h5py.File(root / folder / f"file{10 * number + volume}.h5", "w") as file:
                 file["kspace"] = DIGITS.normal(size=(2, 640, 368)).astype(np.complex64)
                 file["reconstruction_esc"] = DIGITS.random((2, 320, 320)).astype(np.float32)
     base = REGISTRY.get("fastmri")
