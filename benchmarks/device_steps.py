@@ -33,6 +33,7 @@ from algoperf.registry import REGISTRY
 HERE = Path(__file__).resolve().parent
 # For one device; those that take longest to compile come first.
 BATCH_SIZES = {
+    "finewebedu_lm": 16,
     "wmt": 64,
     "librispeech_conformer": 32,
     "librispeech_deepspeech": 32,

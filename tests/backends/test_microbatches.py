@@ -14,7 +14,7 @@ from algoperf.testing.conformance.workload_fixture import perturbed
 
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 ROWS, MAX_ROWS = 6, 2
-SPLIT = ["criteo1tb", "imagenet_vit", "fastmri", "wmt"]
+SPLIT = ["criteo1tb", "imagenet_vit", "fastmri", "wmt", "finewebedu_lm"]
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
