@@ -10,10 +10,11 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from algoperf.digest import NOT_IN_DIGEST, digest, store_digest
 from algoperf.edition import V0_6, EditionError, since
+from algoperf.errors import UserError
 
 
 class LossType(enum.IntEnum):
@@ -62,6 +63,7 @@ class Framework:
 
 JAX = Framework(name="jax", package="jax")
 PYTORCH = Framework(name="pytorch", package="torch")
+_HORIZON_MARK = "_horizon"
 FRAMEWORKS: Mapping[str, Framework] = MappingProxyType({f.name: f for f in (JAX, PYTORCH)})
 
 
@@ -144,6 +146,10 @@ class Budget:
         if not (self.max_runtime_s > 0 and self.eval_period_s > 0 and self.step_hint > 0):
             raise ValueError(f"every part of a budget must be positive, got {self}")
 
+    def times(self, factor: int) -> Self:
+        """The budget of a run `factor` times as long; evaluations keep their period."""
+        return dataclasses.replace(self, max_runtime_s=self.max_runtime_s * factor, step_hint=self.step_hint * factor)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceBudget(Budget):
@@ -168,6 +174,14 @@ class ReferenceBudget(Budget):
         super().__post_init__()
         if not 0 < self.eval_period_steps <= self.max_runtime_steps or not self.target_steps > 0:
             raise ValueError(f"expected 0 < eval_period_steps <= max_runtime_steps and 0 < target_steps, got {self}")
+
+    def times(self, factor: int) -> Self:
+        longer = super().times(factor)
+        return dataclasses.replace(
+            longer,
+            max_runtime_steps=self.max_runtime_steps * factor,
+            target_steps=self.target_steps * factor,
+        )
 
     def at_cost(self, step_s: float) -> "ReferenceBudget":
         """The same budget on a machine on which a reference step takes `step_s` seconds."""
@@ -251,6 +265,7 @@ class WorkloadDefinition:
       reference_batch_size: global batch size of the reference algorithms.
       reference_hyperparameters: the point of the reference algorithm in the timed runs of target setting, which a
         single run of that algorithm takes as well; empty where there is none. No suite reads it.
+      horizons: for each factor on the step hint that targets are kept for, the validation and the test target there.
       batch_size_scale: factor on the base workload's batch size for a submission that knows only the base.
       sources: where each number comes from.
     """
@@ -277,6 +292,7 @@ class WorkloadDefinition:
     mini_name: str | None = field(default=None, metadata=NOT_IN_DIGEST)
     reference_batch_size: int = field(metadata=NOT_IN_DIGEST)
     reference_hyperparameters: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
+    horizons: Mapping[int, tuple[float, float | None]] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
     batch_size_scale: float = 1.0
     sources: Mapping[str, str] = field(default_factory=dict, metadata=NOT_IN_DIGEST)
 
@@ -336,6 +352,28 @@ class WorkloadDefinition:
         The part of the training data that evaluations use is chosen when it is read, and does not count.
         """
         return store_digest(self.data, self.splits.train, self.splits.validation, self.splits.test)
+
+    def at_horizon(self, factor: int) -> "WorkloadDefinition":
+        """The same task with `factor` times the step hint and budget, and the targets that were set for that length.
+
+        Raises:
+          UserError: no targets are kept for that factor.
+        """
+        if factor == 1:
+            return self
+        if factor not in self.horizons:
+            kept = ", ".join(map(str, sorted({1, *self.horizons})))
+            raise UserError(f"{self.name}: targets are kept for a horizon of {kept}, got {factor}")
+        validation, test = self.horizons[factor]
+        return dataclasses.replace(
+            self,
+            name=horizon_name(self.name, factor),
+            title=f"{self.title}, {factor} times as long",
+            validation_target=validation,
+            test_target=test,
+            budget=self.budget.times(factor),
+            horizons={},
+        )
 
     def variant(
         self,
@@ -450,6 +488,17 @@ class Suite:
     studies: Mapping[str, int]
     rules: str
     mini: str | None = None
+
+
+def horizon_name(workload: str, factor: int) -> str:
+    """The name of a workload at `factor` times its step hint; its own at 1."""
+    return workload if factor == 1 else f"{workload}{_HORIZON_MARK}{factor}"
+
+
+def split_horizon(name: str) -> tuple[str, int]:
+    """The workload and the factor that `horizon_name` made `name` of."""
+    workload, mark, factor = name.rpartition(_HORIZON_MARK)
+    return (workload, int(factor)) if mark and factor.isdecimal() and int(factor) > 1 else (name, 1)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from algoperf.dataset_source import DatasetSource
-from algoperf.definition import Suite, WorkloadDefinition
+from algoperf.definition import Suite, WorkloadDefinition, split_horizon
 from algoperf.edition import V0_6
 from algoperf.errors import UserError
 
@@ -86,8 +86,17 @@ class Registry:
         return [self._entries[name][0] for name in self.names()]
 
     def get(self, name: str) -> WorkloadDefinition:
-        """Returns the definition called `name`; raises UnknownWorkloadError with the closest names otherwise."""
-        return self._entry(name)[0]
+        """Returns the definition called `name`; raises UnknownWorkloadError with the closest names otherwise.
+
+        `<workload>_horizon<K>` is the workload at K times its step hint.
+
+        Raises:
+          UserError: a horizon that no targets are kept for.
+        """
+        if name in self._entries:
+            return self._entries[name][0]
+        workload, factor = split_horizon(name)
+        return self._entry(workload if factor != 1 else name)[0].at_horizon(factor)
 
     def _entry(self, name: str) -> tuple[WorkloadDefinition, str]:
         if name not in self._entries:
@@ -97,8 +106,8 @@ class Registry:
         return self._entries[name]
 
     def package(self, name: str) -> str:
-        """Dotted name of the package that declares workload `name`."""
-        return self._entry(name)[1]
+        """Dotted name of the package that declares workload `name`, at any horizon."""
+        return self._entry(name if name in self._entries else split_horizon(name)[0])[1]
 
     def module(self, name: str, component: str) -> ModuleType:
         """Imports a component (`prepare`, `data`, `metrics`, `jax_model`, `torch_model`) of workload `name`.

@@ -49,7 +49,7 @@ def run(
         run_seed = config.rng_seed if config.rng_seed is not None else backend.broadcast_object(seeds.fresh_seed())
         seeds.seed_host_generators(run_seed)
         path = locate_submission(config.submission_path)
-        definition = _with_tokenizer(choose_definition(config, registry, report), config)
+        definition = _with_tokenizer(choose_definition(config, registry, report).at_horizon(config.horizon), config)
         points = _hyperparameters(config, definition, path, report)
         study = Study(
             config=config, registry=registry, definition=definition, submission_path=path, points=points, seed=run_seed

@@ -21,6 +21,7 @@ SINGLE_RUN_FLAGS = (
     "hparam_end_index",
     "hyperparameters",
     "study",
+    "horizon",
 )
 _ONE_TRIAL = {"num_tuning_trials": 1, "hparam_start_index": 0, "hparam_end_index": 1}  # what one trial may be given
 
@@ -52,6 +53,7 @@ class RunConfig:
     study: int | None = None
     data_dir: Path = field(default_factory=lambda: Path.home() / "data")
     data: str = "auto"
+    horizon: int = 1
     imagenet_v2_data_dir: Path | None = None
     librispeech_tokenizer_vocab_path: Path | None = None
     torch_compile: bool | None = None
@@ -104,6 +106,8 @@ class RunConfig:
             raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
         if self.study is not None and self.study < 0:
             raise ConfigError(f"--study must be 0 or more, got {self.study}")
+        if self.horizon < 1:
+            raise ConfigError(f"--horizon must be at least 1, got {self.horizon}")
         if not self.rank_timeout_s > 0:
             raise ConfigError(f"--rank_timeout_s must be above 0, got {self.rank_timeout_s}")
         first, last = self.trial_range
@@ -156,6 +160,8 @@ class RunConfig:
         """
         names = {f.name for f in fields(cls)}
         chosen = {name: value for name, value in values.items() if name in names and value != ""}
+        if chosen.get("horizon") is None:
+            chosen.pop("horizon", None)
         for name in ("experiment_dir", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path"):
             if chosen.get(name) is not None:
                 chosen[name] = Path(chosen[name]).expanduser()

@@ -88,6 +88,11 @@ _TABLE = (
         default="auto",
         choices=("auto", "full", "mini"),
     ),
+    Setting(
+        "horizon",
+        "Of minis: so many times the step hint and budget, with the targets of that length. Default: 1.",
+        kind=int,
+    ),
     Setting("imagenet_v2_data_dir", "Data directory of the test split, if it differs."),
     Setting("librispeech_tokenizer_vocab_path", "SentencePiece model of the speech workloads."),
     Setting(

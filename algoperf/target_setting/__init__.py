@@ -10,11 +10,13 @@ Source of the procedure: Dahl et al. 2023, "Benchmarking Neural Network Training
    runs that hit the validation target, at the evaluation at which they hit it. Both are rounded to four digits, to the
    easier side.
 4. Resolution: heavy-ball momentum at a hundredth of its learning rate, once; it must miss the target.
-5. Budget: the reference's own configuration over seeds until both targets, in each framework, one run at a time.
-   `max_runtime_s` is three times the median time to the validation target in the slower framework, `step_hint` the
-   steps that it takes within that.
-6. Reference steps: a mini's budget and evaluation period are declared in steps of the reference, at its rate in the
-   slower framework, with the median steps to the target beside them.
+5. Reference: NadamW at the best of its points in the tuning stage, annealed over the step hint, over seeds until both
+   targets, in each framework, one run at a time, within the budget. Half of the seeds or more must hit.
+6. Budget: `step_hint` is the length of the runs divided by 0.75. A mini's budget is as long, in reference steps; its
+   seconds are what that takes at the reference's rate in the slower framework. The evaluation period is chosen in
+   reference steps; the steps to the target, for estimates, are those of the slower framework.
+
+With `--horizon=K` the runs are K times as long and set targets alone; `WorkloadDefinition.horizons` holds them.
 
 Every run is a process of its own whose logs are kept; the same command resumes, and ends by
 writing `<work_dir>/<workload>.json`, with the evaluations of all runs, and a table for review,

@@ -19,7 +19,7 @@ from typing import Any
 
 from algoperf import target_setting
 from algoperf.cores import usable_cores
-from algoperf.definition import FRAMEWORKS, JAX, Budget, Split, Tier, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, JAX, Budget, ReferenceBudget, Split, Tier, WorkloadDefinition, horizon_name
 from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records import json as records_json
@@ -32,19 +32,20 @@ from algoperf.target_setting.result import (
     NEGATIVE_CONTROL_ALGORITHM,
     NEGATIVE_CONTROL_FACTOR,
     REFERENCE,
+    TUNING_SHARE_OF_STEP_HINT,
     Evaluation,
     FinishedRun,
     Result,
     best_run,
-    budget_of,
     references_of,
+    runtime_of,
     targets_of,
 )
 from algoperf.target_setting.rungs import check_ladders, ladders_toml
 from algoperf.target_setting.tables import check, table, write_tables
 
-TUNING_SHARE_OF_STEP_HINT = 0.75
 _NEVER_S = 1e9
+_ROOM = 20  # times the budget; the reference is stopped by its steps
 _PEAK_MEMORY = "peak_memory_bytes"
 
 
@@ -86,6 +87,7 @@ class Procedure:
       reference_seeds: repetitions of the reference in each framework; None means as many as `seeds`.
       steps: length of the runs of the tuning and seed stages.
       jobs: untimed runs at once, each on its share of the cores.
+      horizon: factor on the step hint; the default of `steps` and the names of logs and results follow it.
       work_dir: logs and results.
       data_dir: prepared data.
     """
@@ -102,6 +104,7 @@ class Procedure:
         steps: int | None = None,
         jobs: int = 1,
         reference_seeds: int | None = None,
+        horizon: int = 1,
     ) -> None:
         self.definition = definition
         self.framework = framework
@@ -111,7 +114,11 @@ class Procedure:
         self.work_dir = work_dir
         self.data_dir = data_dir
         self.jobs = jobs
-        self.num_tuning_steps = steps or max(1, int(TUNING_SHARE_OF_STEP_HINT * definition.budget.step_hint))
+        self.horizon = horizon
+        self.num_tuning_steps = steps or max(
+            1, round(TUNING_SHARE_OF_STEP_HINT * definition.budget.step_hint * horizon)
+        )
+        self.name = horizon_name(definition.name, horizon)
 
     def tuning_runs(self) -> Iterator[Run]:
         for algorithm, point in itertools.product(ALGORITHMS, range(self.trials)):
@@ -130,17 +137,9 @@ class Procedure:
             framework=self.framework,
             point=0,
             seed=self.trials,
-            space=self._reference_over_the_run(),
+            space=self._single_point("own", self._reference_point(self.framework)),
             steps=self.num_tuning_steps,
         )
-
-    def _reference_over_the_run(self) -> Path:
-        """Search space with the reference's own point alone, without `schedule_steps`.
-
-        The learning-rate schedule then spans the whole run, whose length this stage sets.
-        """
-        point = self._reference_point(self.framework)
-        return self._single_point("own", {name: value for name, value in point.items() if name != "schedule_steps"})
 
     def seed_runs(self, best: FinishedRun) -> Iterator[Run]:
         space = self._single_point("best", best.hyperparameters)
@@ -155,7 +154,7 @@ class Procedure:
         return self._repetition("negative_control", NEGATIVE_CONTROL_ALGORITHM, space, self.seeds)
 
     def _single_point(self, name: str, hyperparameters: Mapping[str, Any]) -> Path:
-        space = self.work_dir / self.definition.name / f"{name}.json"
+        space = self.work_dir / self.name / f"{name}.json"
         space.parent.mkdir(parents=True, exist_ok=True)
         space.write_text(json.dumps([dict(hyperparameters)], indent=2) + "\n")
         return space
@@ -171,7 +170,9 @@ class Procedure:
             steps=self.num_tuning_steps,
         )
 
-    def reference_runs(self) -> Iterator[Run]:
+    def reference_runs(self, tuned: Sequence[FinishedRun]) -> Iterator[Run]:
+        """The reference at the best of its points in the tuning stage, over seeds in each framework."""
+        point = best_run([run for run in tuned if run.algorithm == REFERENCE], self.definition.metric).hyperparameters
         for framework, seed in itertools.product(FRAMEWORKS, range(self.reference_seeds)):
             yield Run(
                 stage="reference",
@@ -179,7 +180,7 @@ class Procedure:
                 framework=framework,
                 point=0,
                 seed=2000 + seed,
-                space=self._single_point("reference", self._reference_point(framework)),
+                space=self._single_point("reference", point),
                 steps=None,
             )
 
@@ -194,7 +195,7 @@ class Procedure:
 
     def trial_dir(self, run: Run) -> Path:
         folder = workload_folder(self.definition.name, run.framework)
-        return self.work_dir / self.definition.name / run.name / folder / trial_folder(run.point + 1)
+        return self.work_dir / self.name / run.name / folder / trial_folder(run.point + 1)
 
     def execute(self, runs: Sequence[Run], targets: Mapping[str, float | None] | None = None, jobs: int = 1) -> None:
         """Runs every run that has no record yet, each in its own process on its share of the cores."""
@@ -228,7 +229,8 @@ class Procedure:
             **dataclasses.asdict(run),
             "space": str(run.space),
             "workload": self.definition.name,
-            "work_dir": str(self.work_dir / self.definition.name),
+            "work_dir": str(self.work_dir / self.name),
+            "step_hint": round(self.num_tuning_steps / TUNING_SHARE_OF_STEP_HINT),
             "data_dir": str(self.data_dir),
             "targets": targets,
             "cores": cores,
@@ -295,11 +297,10 @@ def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     steps = job["steps"]
     changes: dict[str, Any] = job["targets"] or {"validation_target": out_of_reach, "test_target": None}
     if steps is not None:
-        changes |= {
-            "budget": Budget(
-                max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=job["steps"]
-            )
-        }
+        budget = Budget(max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=steps)
+    else:
+        budget = _reference_budget(definition.budget, job["step_hint"])
+    changes |= {"budget": budget}
     submission = default_submission(job["framework"])
     values = {
         "workload": job["workload"],
@@ -315,13 +316,20 @@ def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
         "resume_last_run": True,
         "rng_seed": job["seed"],
         "study": 0,
-        "max_global_steps": steps,
+        "max_global_steps": steps or job["step_hint"],
         "use_tensorboard": False,
-        "calibration": "off",
+        "calibration": "auto" if steps is None else "off",
     }
     driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     records_json.write(Path(job["trial_dir"], PROCESS_FILE), {_PEAK_MEMORY: peak})
+
+
+def _reference_budget(budget: Budget, step_hint: int) -> Budget:
+    """A schedule as long as the step hint, and more time than that takes on a machine that becomes busy."""
+    if isinstance(budget, ReferenceBudget):
+        return dataclasses.replace(budget, step_hint=step_hint, max_runtime_steps=_ROOM * step_hint)
+    return dataclasses.replace(budget, step_hint=step_hint, max_runtime_s=_NEVER_S)
 
 
 def tune(procedure: Procedure) -> list[FinishedRun]:
@@ -338,31 +346,39 @@ def tune(procedure: Procedure) -> list[FinishedRun]:
     return [*tuned, *map(procedure.finished, repeats)]
 
 
-def set_targets(procedure: Procedure) -> Result:
-    """Runs the whole procedure and writes its result and its table.
+def set_targets(procedure: Procedure, kept: Result | None = None) -> Result:
+    """Runs the whole procedure and writes its result and its table; at a horizon other than 1 no reference is timed.
+
+    Args:
+      procedure: what to run.
+      kept: a result whose untimed runs are taken, so that only the reference runs.
 
     Raises:
       UserError: no run left a value.
       ReferenceMissedError: the reference misses the targets; result and table are written all the same.
     """
     metric = procedure.definition.metric
-    untimed = tune(procedure)
+    untimed = tune(procedure) if kept is None else [run for run in kept.runs if run.stage != "reference"]
     validation, test = targets_of([run for run in untimed if run.stage == "seeds"], metric)
-    references = list(procedure.reference_runs())
+    tuned = [run for run in untimed if run.stage == "tuning"]
+    references = list(procedure.reference_runs(tuned)) if procedure.horizon == 1 else []
     procedure.execute(references, {"validation_target": validation, "test_target": test})
     referred = [procedure.finished(run) for run in references]
+    timed = references or list(procedure.tuning_runs())
     result = Result(
         workload=procedure.definition.name,
         framework=procedure.framework,
         trials=procedure.trials,
         seeds=procedure.seeds,
         steps=procedure.num_tuning_steps,
-        machine=_machine(procedure.trial_dir(references[0])),
+        machine=_machine(procedure.trial_dir(timed[0])),
         runs=(*untimed, *referred),
+        horizon=procedure.horizon,
     )
-    result.save(procedure.work_dir / f"{result.workload}.json")
-    (procedure.work_dir / f"{result.workload}.md").write_text(table(result, metric))
-    budget_of(references_of(referred, metric, validation))
+    result.save(procedure.work_dir / f"{procedure.name}.json")
+    (procedure.work_dir / f"{procedure.name}.md").write_text(table(result, metric))
+    if references:
+        runtime_of(result, references_of(referred, metric, validation))
     return result
 
 
@@ -385,8 +401,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5, help="repetitions of the best configuration")
     parser.add_argument("--reference_seeds", type=int, default=None, help="of the timed runs (default: as --seeds)")
     parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
+    parser.add_argument("--horizon", type=int, default=1, help="factor on the step hint; only targets are set")
     parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
     parser.add_argument("--untimed_only", action="store_true", help="stop before the timed runs of the reference")
+    parser.add_argument(
+        "--untimed_from", type=Path, metavar="FILE", help="take the untimed runs of a kept result; time the reference"
+    )
     parser.add_argument("--work_dir", type=Path, default=Path("target_setting"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="compare definitions with kept results and stop")
@@ -422,14 +442,18 @@ def _command(options: argparse.Namespace) -> int:
         return 0
     if options.workload is None:
         raise UserError("--workload is needed")
+    kept = Result.load(options.untimed_from) if options.untimed_from else None
+    if kept is not None and kept.workload != options.workload:
+        raise UserError(f"{options.untimed_from}: expected a result of {options.workload}, got one of {kept.workload}")
     procedure = Procedure(
         REGISTRY.get(options.workload),
-        framework=options.framework,
-        trials=options.trials,
-        seeds=options.seeds,
+        framework=kept.framework if kept else options.framework,
+        trials=kept.trials if kept else options.trials,
+        seeds=kept.seeds if kept else options.seeds,
         reference_seeds=options.reference_seeds,
-        steps=options.steps,
+        steps=kept.steps if kept else options.steps,
         jobs=options.jobs,
+        horizon=options.horizon,
         work_dir=options.work_dir.resolve(),
         data_dir=options.data_dir.expanduser().resolve(),
     )
@@ -437,8 +461,8 @@ def _command(options: argparse.Namespace) -> int:
         runs = [run for run in tune(procedure) if run.stage == "seeds"]
         print("targets {}, {}".format(*targets_of(runs, procedure.definition.metric)))
         return 0
-    set_targets(procedure)
-    print((procedure.work_dir / f"{options.workload}.md").read_text())
+    set_targets(procedure, kept)
+    print((procedure.work_dir / f"{procedure.name}.md").read_text())
     return 0
 
 

@@ -18,9 +18,10 @@ ALGORITHMS = ("adamw", "nadamw", "nesterov", "momentum")
 REFERENCE = "nadamw"
 NEGATIVE_CONTROL_ALGORITHM = "momentum"
 NEGATIVE_CONTROL_FACTOR = 0.01
-BUDGET_FACTOR = 3.0
+# As in Dahl et al. 2023, section 4.3.
+TUNING_SHARE_OF_STEP_HINT = 0.75
 # Limits of the mini tier for the reference on two cores; the spread is that of its seeds.
-LEAST_TIME_S, MOST_TIME_S = 30.0, 120.0
+LEAST_TIME_S, MOST_TIME_S = 30.0, 180.0
 LEAST_STEPS = 200
 LEAST_EVALUATIONS = 8
 MOST_EVALUATION_SHARE = 0.2
@@ -90,8 +91,9 @@ class Result:
       workload: whose targets are set.
       framework: of the tuning and seed stages.
       trials, seeds, steps: points an algorithm, repetitions, length of a run.
-      machine: CPU, cores and memory that the reference was timed on.
-      runs: of all stages.
+      machine: CPU, cores and memory that the reference was timed on; of the other runs where it was not.
+      runs: of all stages; a horizon other than 1 has no reference stage.
+      horizon: factor on the step hint and the budget of the workload.
     """
 
     workload: str
@@ -101,6 +103,12 @@ class Result:
     steps: int
     machine: str
     runs: tuple[FinishedRun, ...]
+    horizon: int = 1
+
+    @property
+    def step_hint(self) -> int:
+        """The step hint of which the runs are 75 %."""
+        return round(self.steps / TUNING_SHARE_OF_STEP_HINT)
 
     def of(self, stage: str, framework: str | None = None) -> list[FinishedRun]:
         """Runs of a stage, those in one framework if it is given."""
@@ -211,69 +219,73 @@ def references_of(runs: Iterable[FinishedRun], metric: MetricSpec, target: float
     return problems
 
 
-def budget_of(references: Sequence[Reference]) -> tuple[int, int]:
-    """`max_runtime_s` and `step_hint` (step 4 of the procedure).
+def runtime_of(result: Result, references: Sequence[Reference]) -> int:
+    """`max_runtime_s` (step 6 of the procedure): seconds that the step hint takes in the slower framework.
 
     Raises:
       ReferenceMissedError: half of the runs in a framework, or more, missed the target.
     """
-    slowest = _slowest(references)
-    if not math.isfinite(slowest.median_s):
-        raise ReferenceMissedError(
-            f"half of the reference runs in {slowest.framework} or more missed the target; "
-            f"give {REFERENCE} better hyperparameters"
-        )
-    seconds = BUDGET_FACTOR * slowest.median_s
-    return round(seconds), round(seconds * slowest.steps_per_s)
+    for reference in references:
+        if not math.isfinite(reference.median_s):
+            raise ReferenceMissedError(
+                f"half of the reference runs in {reference.framework} or more missed the target within the step hint; "
+                f"give {REFERENCE} better hyperparameters"
+            )
+    return round(result.step_hint / _slowest_rate(references))
 
 
-def reference_steps(references: Sequence[Reference], budget: ReferenceBudget) -> dict[str, int]:
-    """What a budget declares in reference steps, by field (step 6 of the procedure); half of the runs hit the target.
+def reference_steps(result: Result, references: Sequence[Reference], budget: ReferenceBudget) -> dict[str, int]:
+    """What a budget in reference steps is to say, by field (step 6 of the procedure); half of the runs hit the target.
 
-    Seconds become steps at the rate of the slower framework.
+    The evaluation period in steps is chosen; its seconds are at the rate of the slower framework.
     """
-    _, runtime_steps = budget_of(references)
     return {
-        "max_runtime_steps": runtime_steps,
-        "eval_period_steps": max(1, round(budget.eval_period_s * _slowest(references).steps_per_s)),
+        "max_runtime_steps": result.step_hint,
+        "eval_period_s": round(budget.eval_period_steps / _slowest_rate(references), 1),
         "target_steps": round(max(statistics.median(reference.steps) for reference in references)),
     }
 
 
-def _slowest(references: Sequence[Reference]) -> Reference:
-    return max(references, key=lambda reference: reference.median_s)
+def _slowest_rate(references: Sequence[Reference]) -> float:
+    return min(reference.steps_per_s for reference in references)
 
 
 def differences(result: Result, definition: WorkloadDefinition) -> list[str]:
-    """One line for each declaration that is not what the runs say; none where all agree."""
-    metric = definition.metric
-    validation, test = targets_of(result.of("seeds"), metric)
-    references = references_of(result.of("reference"), metric, validation)
-    runtime, steps = budget_of(references)
-    points = [run.hyperparameters for run in result.of("reference")]
-    expected: dict[str, Any] = {
-        "validation_target": validation,
-        "test_target": test,
-        "max_runtime_s": runtime,
-        "step_hint": steps,
-        "reference_hyperparameters": points[0] if all(point == points[0] for point in points) else points,
-    }
-    declared: dict[str, Any] = {
-        "validation_target": definition.validation_target,
-        "test_target": definition.test_target,
-        "max_runtime_s": definition.budget.max_runtime_s,
-        "step_hint": definition.budget.step_hint,
-        "reference_hyperparameters": definition.reference_hyperparameters,
-    }
-    if isinstance(definition.budget, ReferenceBudget):
-        in_steps = reference_steps(references, definition.budget)
-        expected |= in_steps
-        declared |= {name: getattr(definition.budget, name) for name in in_steps}
+    """One line for each declaration that is not what the runs say; none where all agree.
+
+    Args:
+      result: of any horizon.
+      definition: of the workload at that horizon.
+    """
+    expected = _targets(result, definition) | ({} if result.horizon != 1 else _reference(result, definition))
+    declared = {name: _declared(definition, name) for name in expected}
     return [
         f"{definition.name}: {name} is {declared[name]} in the definition, {expected[name]} by its runs"
         for name in expected
         if declared[name] != expected[name]
     ]
+
+
+def _targets(result: Result, definition: WorkloadDefinition) -> dict[str, Any]:
+    validation, test = targets_of(result.of("seeds"), definition.metric)
+    return {"validation_target": validation, "test_target": test, "step_hint": result.step_hint}
+
+
+def _reference(result: Result, definition: WorkloadDefinition) -> dict[str, Any]:
+    validation, _ = targets_of(result.of("seeds"), definition.metric)
+    references = references_of(result.of("reference"), definition.metric, validation)
+    tuned = [run for run in result.of("tuning") if run.algorithm == REFERENCE]
+    expected: dict[str, Any] = {
+        "max_runtime_s": runtime_of(result, references),
+        "reference_hyperparameters": best_run(tuned, definition.metric).hyperparameters,
+    }
+    if isinstance(definition.budget, ReferenceBudget):
+        expected |= reference_steps(result, references, definition.budget)
+    return expected
+
+
+def _declared(definition: WorkloadDefinition, name: str) -> Any:
+    return getattr(definition if hasattr(definition, name) else definition.budget, name)
 
 
 def shortfalls(result: Result, metric: MetricSpec) -> list[str]:

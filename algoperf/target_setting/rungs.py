@@ -58,7 +58,7 @@ def ladders_toml(folder: Path, registry: Registry = REGISTRY) -> str:
 
 
 def _ladders(folder: Path, registry: Registry) -> dict[str, tuple[float, ...]]:
-    results = kept_results(folder).values()
+    results = [result for result in kept_results(folder).values() if result.horizon == 1]
     return {result.workload: rungs_of(result, registry.get(result.workload).metric) for result in results}
 
 

@@ -12,12 +12,13 @@ from algoperf.target_setting.result import (
     ALGORITHMS,
     NEGATIVE_CONTROL_ALGORITHM,
     REFERENCE,
+    Reference,
     ReferenceMissedError,
     Result,
     best_run,
-    budget_of,
     differences,
     references_of,
+    runtime_of,
     shortfalls,
     targets_of,
 )
@@ -30,7 +31,7 @@ def table(result: Result, metric: MetricSpec) -> str:
     tuning, seeds = result.of("tuning"), result.of("seeds")
     points = "point" if result.trials == 1 else "points"
     lines = [
-        f"### {result.workload}",
+        f"### {_title(result)}",
         "",
         *_paragraph(
             f"{result.trials} {points} for each of {', '.join(ALGORITHMS)}, {result.steps} steps each, in"
@@ -54,30 +55,44 @@ def table(result: Result, metric: MetricSpec) -> str:
         f"**Validation target {validation:g}, test target {'none' if test is None else f'{test:g}'}.**",
         "",
         *_negative_control_lines(result, metric),
-        f"The reference, {REFERENCE}, on {result.machine}:",
-        "",
-        "| framework | seconds to target | steps | evaluations before | evaluation share of wall | peak memory (GB) |",
-        "|---|---|---|---|---|---|",
     ]
-    references = references_of(result.of("reference"), metric, validation)
-    for reference in references:
-        runs = result.of("reference", reference.framework)
-        cells = (
-            ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
-            ", ".join(map(str, reference.steps)),
-            ", ".join(map(str, reference.evaluations)),
-            ", ".join(_percent(run.evaluation_share) for run in runs),
-            ", ".join("unknown" if run.peak_memory_gb is None else f"{run.peak_memory_gb:.2f}" for run in runs),
-        )
-        lines.append(f"| {reference.framework} | {' | '.join(cells)} |")
-    outside = shortfalls(result, metric)
-    lines += ["", f"Outside the limits of the tier: {'; '.join(outside) or 'nothing'}."]
+    if not (timed := result.of("reference")):
+        return "\n".join([*lines, f"**`step_hint` {result.step_hint}**, the runs are 75 % of it.", ""])
+    references = references_of(timed, metric, validation)
+    lines += [
+        *_paragraph(f"The reference, {REFERENCE}, with `{json.dumps(timed[0].hyperparameters)}`, on {result.machine}:"),
+        "",
+        "| framework | seconds to target | steps | share of the step hint | evaluations before "
+        "| evaluation share of wall | peak memory (GB) |",
+        "|---|---|---|---|---|---|---|",
+        *(_reference_row(result, reference) for reference in references),
+        "",
+        f"Outside the limits of the tier: {'; '.join(shortfalls(result, metric)) or 'nothing'}.",
+        "",
+    ]
     try:
-        runtime, steps = budget_of(references)
-        lines += ["", f"**`max_runtime_s` {runtime}, `step_hint` {steps}.**", ""]
+        lines += [f"**`max_runtime_s` {runtime_of(result, references)}, `step_hint` {result.step_hint}.**", ""]
     except ReferenceMissedError as error:
-        lines += ["", f"No budget: {error}.", ""]
+        lines += [f"No budget: {error}.", ""]
     return "\n".join(lines)
+
+
+def _reference_row(result: Result, reference: Reference) -> str:
+    runs = result.of("reference", reference.framework)
+    cells = (
+        reference.framework,
+        ", ".join("missed" if math.isinf(time) else f"{time:.1f}" for time in reference.times_s),
+        ", ".join(map(str, reference.steps)),
+        ", ".join(f"{step / result.step_hint:.2f}" for step in reference.steps),
+        ", ".join(map(str, reference.evaluations)),
+        ", ".join(_percent(run.evaluation_share) for run in runs),
+        ", ".join("unknown" if run.peak_memory_gb is None else f"{run.peak_memory_gb:.2f}" for run in runs),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _title(result: Result) -> str:
+    return result.workload if result.horizon == 1 else f"{result.workload} at {result.horizon} times the horizon"
 
 
 def _paragraph(text: str) -> list[str]:
@@ -135,7 +150,7 @@ def check(folder: Path, registry: Registry = REGISTRY) -> list[str]:
     tables = page.read_text() if page.is_file() else ""
     problems = []
     for path, result in kept_results(folder).items():
-        definition = registry.get(result.workload)
+        definition = registry.get(result.workload).at_horizon(result.horizon)
         problems += differences(result, definition)
         if table(result, definition.metric) not in tables:
             problems.append(f"{definition.name}: its table in {page} is not the one that {path} gives")

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import RULESETS, Direction, MetricSpec, Split, Suite, Tier, WorkloadDefinition
+from algoperf.definition import RULESETS, Direction, MetricSpec, Split, Suite, Tier, WorkloadDefinition, split_horizon
 from algoperf.edition import EDITIONS, V0_6, since
 from algoperf.records.columns import metric_column
 from algoperf.registry import REGISTRY, suites
@@ -219,7 +219,7 @@ def load_rules(name_or_path: str, *, definitions: Callable[[], list[WorkloadDefi
         suite = _suite(raw["suite"], edition or V0_6.name) if "suite" in raw else None
         base_workloads = tuple(sorted(raw["base_workloads"] if suite is None else suite.workloads))
         studies = {} if suite is None else suite.studies
-        workloads = dict(known)
+        workloads = dict(known) | _at_horizons(base_workloads)
         for name, entry in raw.get("workloads", {}).items():
             workloads[name] = _workload_rule(name, held_out.get(name, name), entry, known.get(name))
         _add_ladders(name_or_path, workloads, raw.get("ladders", {}))
@@ -317,6 +317,11 @@ def _known_workloads(
     if edition is not None:
         known = [d.of_edition(edition) for d in known if edition in since(d.edition)]
     return {d.name: rule_of_definition(d) for d in known}, ""
+
+
+def _at_horizons(names: Sequence[str]) -> dict[str, WorkloadRule]:
+    """Rules of the workloads that are others at a longer horizon, which the registry makes when asked for."""
+    return {name: rule_of_definition(REGISTRY.get(name)) for name in names if split_horizon(name)[1] != 1}
 
 
 def rule_of_definition(definition: WorkloadDefinition) -> WorkloadRule:

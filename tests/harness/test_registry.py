@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from algoperf.definition import Split
-from algoperf.registry import REGISTRY, MissingComponentError, Registry
+from algoperf.errors import UserError
+from algoperf.registry import REGISTRY, MissingComponentError, Registry, UnknownWorkloadError
 from algoperf.testing import toy_registry
 
 
@@ -66,3 +67,20 @@ def test_a_package_that_a_component_lacks_is_named_as_it_is(package):
     registry = Registry((package({}, data="import no_such_dependency"),))
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
         registry.module("toy", "data")
+
+
+def test_a_workload_at_a_longer_horizon_is_found_by_its_name_with_targets_of_its_own():
+    registry = toy_registry().altered({"toy_mini": {"horizons": {3: (0.05, None)}}})
+    plain, longer = registry.get("toy_mini"), registry.get("toy_mini_horizon3")
+    assert longer == plain.at_horizon(3)
+    assert (longer.name, longer.validation_target, longer.test_target) == ("toy_mini_horizon3", 0.05, None)
+    assert (longer.dataset, longer.model, longer.base) == (plain.dataset, plain.model, plain.base)
+    assert longer.budget.step_hint == 3 * plain.budget.step_hint
+    assert longer.budget.max_runtime_s == 3 * plain.budget.max_runtime_s
+    assert longer.digest() != plain.digest() == toy_registry().get("toy_mini").digest()
+    assert registry.module("toy_mini_horizon3", "data") is registry.module("toy_mini", "data")
+    assert "toy_mini_horizon3" not in registry.names()
+    with pytest.raises(UserError, match="toy_mini: targets are kept for a horizon of 1, 3, got 2"):
+        registry.get("toy_mini_horizon2")
+    with pytest.raises(UnknownWorkloadError, match="unknown workload 'tov_mini'; did you mean toy_mini"):
+        registry.get("tov_mini_horizon3")

@@ -18,9 +18,9 @@ from algoperf.target_setting.result import (
     ReferenceMissedError,
     Result,
     best_run,
-    budget_of,
     differences,
     references_of,
+    runtime_of,
     shortfalls,
     targets_of,
 )
@@ -56,7 +56,9 @@ def result(reference_seconds=(10.0, 20.0, 40.0), workload="mnist_mini", poor_val
         for framework, factor in (("jax", 1.0), ("pytorch", 0.5))
         for s in reference_seconds
     ]
-    tuning = [finished([0.5], stage="tuning"), finished([0.6], stage="tuning", algorithm="momentum")]
+    tuning = [
+        finished([0.5 + i / 10], stage="tuning", algorithm=a) for i, a in enumerate(("adamw", "nadamw", "momentum"))
+    ]
     poor = [finished([poor_value], stage="negative_control", algorithm="momentum")]
     return Result(
         workload=workload,
@@ -91,10 +93,11 @@ def test_half_of_the_runs_reach_the_target_and_rounding_moves_it_by_less_than_a_
     assert any(target == pytest.approx(best, rel=1.001e-3) for best in bests)
 
 
-def test_budget_is_three_times_the_median_time_of_the_reference_in_the_slower_framework():
+def test_the_runs_are_three_quarters_of_the_step_hint_which_sets_the_budget_at_the_slower_rate():
     references = references_of(result().of("reference"), UP, 0.9)
     assert [reference.median_s for reference in references] == [40.0, 20.0]
-    assert budget_of(references) == (120, round(120 * 200 / 40))
+    assert result().step_hint == round(200 / 0.75)
+    assert runtime_of(result(), references) == round(267 * 40 / 200)
 
 
 @pytest.mark.parametrize(("times", "median"), [((10.0, 20.0), 15.0), ((10.0, math.inf), math.inf)])
@@ -128,7 +131,7 @@ def test_a_reference_that_misses_is_an_error_and_the_table_is_still_written():
     misses = [run if run.stage != "reference" else finished([0.1], stage="reference") for run in values.runs]
     values = dataclasses.replace(values, runs=tuple(misses))
     with pytest.raises(ReferenceMissedError, match="missed the target"):
-        budget_of(references_of(values.of("reference"), UP, 0.9))
+        runtime_of(values, references_of(values.of("reference"), UP, 0.9))
     assert "| jax | missed, missed" in table(values, UP)
 
 
@@ -138,11 +141,11 @@ def test_what_lies_outside_the_limits_of_the_tier_is_named():
         f"jax: {evaluations_too_few}",
         f"pytorch: {evaluations_too_few}",
     ]
-    found = shortfalls(result((61.0, 61.0, 77.0), poor_value=0.93), UP)
+    found = shortfalls(result((91.0, 91.0, 115.0), poor_value=0.93), UP)
     assert "a poor learning rate reaches the target" in found
-    assert "jax: 122 s to the target" in found
+    assert "jax: 182 s to the target" in found
     assert "jax: seeds differ by 26 %" in found
-    assert "pytorch: 61 s to the target" not in found
+    assert "pytorch: 91 s to the target" not in found
     slow = result((31.0, 32.0, 33.0))
     runs = tuple(dataclasses.replace(run, evaluation_share=0.3, peak_memory_gb=3.5) for run in slow.runs)
     found = shortfalls(dataclasses.replace(slow, runs=runs), UP)
@@ -165,7 +168,7 @@ def agreeing_definition():
         metric=UP,
         validation_target=0.92,
         test_target=0.7,
-        budget=Budget(max_runtime_s=120, eval_period_s=1, step_hint=600),
+        budget=Budget(max_runtime_s=53, eval_period_s=1, step_hint=267),
         reference_hyperparameters={"learning_rate": 0.1},
     )
 
@@ -199,19 +202,19 @@ def test_check_accepts_what_the_runs_say_and_names_every_other_number(tmp_path):
 
 def test_what_a_budget_declares_in_reference_steps_is_compared_too():
     budget = ReferenceBudget(
-        max_runtime_s=120,
-        eval_period_s=1,
-        step_hint=600,
-        max_runtime_steps=600,
+        max_runtime_s=53,
+        eval_period_s=1.0,
+        step_hint=267,
+        max_runtime_steps=267,
         eval_period_steps=5,
         target_steps=200,
     )
     definition = dataclasses.replace(agreeing_definition(), budget=budget)
     assert differences(result(), definition) == []
-    other = dataclasses.replace(budget, max_runtime_steps=601, eval_period_steps=6, target_steps=199)
+    other = dataclasses.replace(budget, max_runtime_steps=268, eval_period_s=6, target_steps=199)
     assert [line.split(": ")[1] for line in differences(result(), dataclasses.replace(definition, budget=other))] == [
-        "max_runtime_steps is 601 in the definition, 600 by its runs",
-        "eval_period_steps is 6 in the definition, 5 by its runs",
+        "max_runtime_steps is 268 in the definition, 267 by its runs",
+        "eval_period_s is 6 in the definition, 1.0 by its runs",
         "target_steps is 199 in the definition, 200 by its runs",
     ]
 
@@ -236,22 +239,42 @@ def test_runs_of_the_procedure(tmp_path):
     assert first.seed != second.seed
     poor = procedure.poor_run([finished([0.1]), finished([0.1], algorithm="momentum")])
     assert (poor.algorithm, json.loads(poor.space.read_text())) == ("momentum", [{"learning_rate": 0.001}])
-    references = list(procedure.reference_runs())
+    tuned = [
+        finished([0.1], algorithm="nadamw"),
+        finished([0.9], algorithm="adamw"),
+        finished([0.2], algorithm="nadamw"),
+    ]
+    tuned[2].hyperparameters["learning_rate"] = 0.3
+    references = list(procedure.reference_runs(tuned))
     assert [run.framework for run in references] == ["jax", "jax", "pytorch", "pytorch"]
     assert {run.space.name for run in references} == {"reference.json"}
-    assert json.loads(references[0].space.read_text()) == [procedure.definition.reference_hyperparameters]
+    assert json.loads(references[0].space.read_text()) == [{"learning_rate": 0.3}]
     assert len({run.name for run in (*runs, first, second, poor, *references)}) == 16
 
 
-def test_the_reference_is_tuned_with_a_schedule_as_long_as_the_run_and_timed_with_its_own(tmp_path):
+def test_a_longer_horizon_has_runs_and_names_of_its_own(tmp_path):
+    definition = REGISTRY.get("wmt_mini")
     procedure = Procedure(
-        REGISTRY.get("criteo1tb_mini"), framework="pytorch", trials=1, seeds=1, work_dir=tmp_path, data_dir=tmp_path
+        definition, framework="pytorch", trials=1, seeds=1, horizon=3, work_dir=tmp_path, data_dir=tmp_path
     )
-    *_, tuned = procedure.tuning_runs()
-    timed = next(procedure.reference_runs())
-    [in_tuning], [own] = (json.loads(run.space.read_text()) for run in (tuned, timed))
-    assert in_tuning == {name: value for name, value in own.items() if name != "schedule_steps"}
-    assert own["schedule_steps"] > 0
+    run = next(procedure.tuning_runs())
+    assert run.steps == round(0.75 * 3 * definition.budget.step_hint)
+    assert tmp_path / "wmt_mini_horizon3" in procedure.trial_dir(run).parents
+
+
+def test_targets_of_a_longer_horizon_are_compared_with_the_definition_at_that_horizon(tmp_path):
+    runs = tuple(run for run in result().runs if run.stage != "reference")
+    longer = dataclasses.replace(result(), runs=runs, horizon=2)
+    definition = dataclasses.replace(
+        agreeing_definition(),
+        budget=Budget(max_runtime_s=1, eval_period_s=1, step_hint=133),
+        horizons={2: (0.92, 0.8)},
+    )
+    assert differences(longer, definition.at_horizon(2)) == [
+        "mnist_mini_horizon2: test_target is 0.8 in the definition, 0.7 by its runs",
+        "mnist_mini_horizon2: step_hint is 266 in the definition, 267 by its runs",
+    ]
+    assert "### mnist_mini at 2 times the horizon" in table(longer, UP)
 
 
 def test_minis_are_tuned_over_a_space_of_their_own():

@@ -1,5 +1,6 @@
 """ResNet-50 on ImageNet: base, variants and mini."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -17,7 +18,6 @@ from workloads.common.imagenet.definition import (
     ACCURACY,
     DATASET,
     LOSS,
-    MINI_DATASET,
     MINI_GENERATOR,
     MINI_SPLITS,
     ImageNetData,
@@ -126,45 +126,48 @@ LARGE_BN_INIT = BASE.variant(
 
 _MINI_BLOCKS = (1, 1, 1)
 
+# Six outlines, where the transformer's mini has four: with four, networks of this width end within the noise of 2,048
+# validation images of each other.
+_GENERATOR = dataclasses.replace(MINI_GENERATOR, outlines=6)
+
 MINI = BASE.mini(
     "Small ResNet on generated images of textured shapes",
-    dataset=MINI_DATASET,
+    dataset="imagenet_resnet_mini",
     validation_target=0.9604,
     test_target=0.9687,
     splits=MINI_SPLITS,
     budget=ReferenceBudget(
         max_runtime_s=165,
         eval_period_s=3.5,
-        step_hint=3_029,
-        max_runtime_steps=3_029,
+        step_hint=933,
+        max_runtime_steps=933,
         eval_period_steps=64,
-        target_steps=1_216,
+        target_steps=793,
     ),
     eval_batch_size=256,
     reference_batch_size=128,
     reference_hyperparameters={
-        "learning_rate": 0.003,
-        "one_minus_beta1": 0.1,
-        "beta2": 0.999,
-        "weight_decay": 0.02,
+        "learning_rate": 0.003196141908083713,
+        "one_minus_beta1": 0.14271575260500177,
+        "beta2": 0.99,
+        "weight_decay": 0.06407823336414556,
         "warmup_factor": 0.05,
         "label_smoothing": 0.0,
         "dropout_rate": 0.0,
-        "schedule_steps": 1700,
     },
-    model=ResNetConfig(blocks=_MINI_BLOCKS, width=16),
+    model=ResNetConfig(blocks=_MINI_BLOCKS, width=24),
     data=ImageNetData(
-        num_classes=MINI_GENERATOR.outlines * MINI_GENERATOR.textures,
+        num_classes=_GENERATOR.outlines * _GENERATOR.textures,
         image_size=32,
         resize_size=36,
         area_range=(0.5, 1.0),
         decoded=True,
-        generator=MINI_GENERATOR,
+        generator=_GENERATOR,
     ),
     checks=ConformanceSpec(
-        parameter_count=131_104,
+        parameter_count=291_504,
         parameter_kinds=_kinds(_MINI_BLOCKS),
-        initial_loss=(math.log(16) - 0.2, math.log(16) + 0.2),
+        initial_loss=(math.log(24) - 0.2, math.log(24) + 0.2),
     ),
     sources={"targets": "docs/target_setting.md", "budget": "docs/target_setting.md"},
 )

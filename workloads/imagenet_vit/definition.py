@@ -163,10 +163,10 @@ MINI = BASE.mini(
     budget=ReferenceBudget(
         max_runtime_s=100,
         eval_period_s=3.5,
-        step_hint=5_177,
-        max_runtime_steps=5_177,
+        step_hint=3_333,
+        max_runtime_steps=3_333,
         eval_period_steps=181,
-        target_steps=1_910,
+        target_steps=2_833,
     ),
     eval_batch_size=256,
     reference_batch_size=64,

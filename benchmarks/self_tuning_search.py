@@ -1,0 +1,202 @@
+"""The learning rates of the self-tuning points, by a search of equal effort for each algorithm on two minis.
+
+  python benchmarks/self_tuning_search.py --run [--jobs=2] [--work_dir=DIR] [--data_dir=DIR] [--limit_s=S]
+  python benchmarks/self_tuning_search.py --table=docs/leaderboard/self_tuning_search.json [--write]
+
+The rule, stated before any run: each algorithm at its general configuration with the learning rate times 1/2, 1, 2 and
+4, one seed, in PyTorch, on `ogbg_mini` and `wmt_mini`, for as many steps as the step hint. A point is worth the mean,
+over the two minis and the targets of their ladders, of the steps to the target as a share of the step hint; a target
+that is missed counts 1.5, the budget of self-tuning. The smallest wins, of equals the lower rate.
+
+`--run` does what is missing and writes the result; `--limit_s` starts no run after so many seconds. `--table` shows the
+kept result, and with `--write` puts the winners into `reference_algorithms/<name>/self_tuning.json`.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from algoperf.definition import PYTORCH, SELF_TUNING, Budget
+from algoperf.records import columns
+from algoperf.records import json as records_json
+from algoperf.records.best import first_reached
+from algoperf.records.layout import EVALUATIONS, trial_folder, workload_folder
+from algoperf.records.trial import TrialRecord
+from algoperf.registry import REGISTRY
+from algoperf.runner import driver
+from algoperf.runner.run_config import RunConfig, default_submission
+from scoring.rules import load_rules
+
+ROOT = Path(__file__).resolve().parents[1]
+ALGORITHMS = ("nadamw", "adamw", "schedule_free_adamw", "muon", "shampoo", "lion", "ademamix", "nesterov")
+WORKLOADS = ("ogbg_mini", "wmt_mini")
+FACTORS = (0.5, 1.0, 2.0, 4.0)
+RATE = "learning_rate"
+_KEPT = ROOT / "docs" / "leaderboard" / "self_tuning_search.json"
+_NEVER_S = 1e9
+_SEED = 4000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRun:
+    """One run: the algorithm's general configuration with `factor` times its learning rate."""
+
+    algorithm: str
+    workload: str
+    factor: float
+    general: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.algorithm}/{self.factor:g}"
+
+    @property
+    def point(self) -> dict[str, Any]:
+        return self.general | {RATE: self.general[RATE] * self.factor}
+
+
+def self_tuning_file(algorithm: str) -> Path:
+    return ROOT / "reference_algorithms" / algorithm / "self_tuning.json"
+
+
+def runs(general: dict[str, dict[str, Any]]) -> Iterator[SearchRun]:
+    for factor, workload, algorithm in itertools.product(FACTORS, WORKLOADS, general):
+        yield SearchRun(algorithm=algorithm, workload=workload, factor=factor, general=general[algorithm])
+
+
+def trial_dir(run: SearchRun, work_dir: Path) -> Path:
+    return work_dir / run.name / workload_folder(run.workload, PYTORCH.name) / trial_folder(1)
+
+
+def train(run: SearchRun, options: argparse.Namespace) -> None:
+    """One run, in this process, to the end of its schedule."""
+    definition = REGISTRY.get(run.workload)
+    steps = definition.budget.step_hint
+    out_of_reach = math.inf if definition.metric.better(1.0, 0.0) else -math.inf
+    budget = Budget(max_runtime_s=_NEVER_S, eval_period_s=options.eval_period_s, step_hint=steps)
+    changes = {"validation_target": out_of_reach, "test_target": None, "budget": budget}
+    space = options.work_dir / f"{run.algorithm}_{run.factor:g}.json"
+    space.write_text(json.dumps([run.point]))
+    values = {
+        "workload": run.workload,
+        "framework": PYTORCH.name,
+        "submission_path": str(self_tuning_file(run.algorithm).with_name(default_submission(PYTORCH.name).name)),
+        "tuning_search_space": str(space),
+        "experiment_dir": str(options.work_dir),
+        "experiment_name": run.name,
+        "data_dir": str(options.data_dir),
+        "resume_last_run": True,
+        "rng_seed": _SEED,
+        "study": 0,
+        "max_global_steps": steps,
+        "use_tensorboard": False,
+        "save_checkpoints": False,
+        "calibration": "off",
+    }
+    driver.run(RunConfig.from_flags(values), registry=REGISTRY.altered({run.workload: changes}))
+
+
+def start(run: SearchRun, options: argparse.Namespace, until_s: float) -> None:
+    """The run in a process of its own, unless it is finished or time is up."""
+    if time.monotonic() > until_s or TrialRecord.read(trial_dir(run, options.work_dir)) is not None:
+        return
+    command = [sys.executable, __file__, f"--one={json.dumps(dataclasses.asdict(run))}"]
+    command += [f"--{name}={getattr(options, name)}" for name in ("work_dir", "data_dir", "eval_period_s")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    print(run.name, run.workload, (done.stderr.strip() or "no output").splitlines()[-1], flush=True)
+
+
+def evaluations(run: SearchRun, work_dir: Path) -> list[tuple[int, float]]:
+    """Steps and validation values of a finished run; none where there is none."""
+    folder = trial_dir(run, work_dir)
+    if TrialRecord.read(folder) is None:
+        return []
+    metric = columns.metric_column("validation", REGISTRY.get(run.workload).metric.name)
+    with (folder / EVALUATIONS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(int(float(row[columns.GLOBAL_STEP])), float(row[metric])) for row in rows]
+
+
+def cost(run: dict[str, Any]) -> float:
+    """Mean share of the step hint that a kept run takes to the targets of the ladder."""
+    definition, rule = REGISTRY.get(run["workload"]), load_rules("mini").workloads[run["workload"]]
+    values = [value for _, value in run["evaluations"]]
+    shares = []
+    for target in (*rule.rungs, rule.validation_target):
+        index = first_reached(values, definition.metric, target)
+        share = None if index is None else run["evaluations"][index][0] / definition.budget.step_hint
+        shares.append(SELF_TUNING.budget_factor if share is None else share)
+    return sum(shares) / len(shares)
+
+
+def costs(kept: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
+    """For each algorithm and factor, the mean over the minis; infinite where a run is missing."""
+    table: dict[str, dict[float, float]] = {}
+    for algorithm in dict.fromkeys(run["algorithm"] for run in kept):
+        own = [run for run in kept if run["algorithm"] == algorithm]
+        for factor in FACTORS:
+            found = [cost(run) for run in own if run["factor"] == factor and run["evaluations"]]
+            table.setdefault(algorithm, {})[factor] = (
+                sum(found) / len(found) if len(found) == len(WORKLOADS) else math.inf
+            )
+    return table
+
+
+def show(kept: list[dict[str, Any]], write: bool) -> None:
+    print(f"| algorithm | {' | '.join(f'x {factor:g}' for factor in FACTORS)} | learning rate |")
+    print("|---|" + "---:|" * (len(FACTORS) + 1))
+    for algorithm, by_factor in costs(kept).items():
+        best = min(FACTORS, key=lambda factor: (by_factor[factor], factor))
+        general = next(run["general"] for run in kept if run["algorithm"] == algorithm)
+        rate = general[RATE] * best
+        marked = (f"**{by_factor[f]:.3f}**" if f == best else f"{by_factor[f]:.3f}" for f in FACTORS)
+        print(f"| {algorithm} | {' | '.join(marked)} | {rate:.4g} |")
+        if write:
+            self_tuning_file(algorithm).write_text(json.dumps(general | {RATE: rate}, indent=2) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", action="store_true", help="run what is missing and write the result")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="show a kept result")
+    parser.add_argument("--write", action="store_true", help="with --table: write the winners")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--limit_s", type=float, default=math.inf)
+    parser.add_argument("--eval_period_s", type=float, default=5.0)
+    parser.add_argument("--work_dir", type=Path, default=Path("experiments/self_tuning_search"))
+    parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
+    parser.add_argument("--result", type=Path, default=_KEPT)
+    options = parser.parse_args()
+    options.work_dir = options.work_dir.resolve()
+    if options.one:
+        train(SearchRun(**json.loads(options.one)), options)
+    elif options.run:
+        options.work_dir.mkdir(parents=True, exist_ok=True)
+        planned = list(runs({name: json.loads(self_tuning_file(name).read_text()) for name in ALGORITHMS}))
+        until_s = time.monotonic() + options.limit_s
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda run: start(run, options, until_s), planned))
+        kept = [dataclasses.asdict(run) | {"evaluations": evaluations(run, options.work_dir)} for run in planned]
+        options.result.write_text(records_json.dumps(kept, indent=1))
+    elif options.table:
+        show(json.loads(options.table.read_text()), options.write)
+    else:
+        parser.error("expected --run or --table=FILE")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
