@@ -234,7 +234,7 @@ def runtime_of(result: Result, references: Sequence[Reference]) -> int:
     return round(result.step_hint / _slowest_rate(references))
 
 
-def reference_steps(result: Result, references: Sequence[Reference], budget: ReferenceBudget) -> dict[str, int]:
+def reference_steps(result: Result, references: Sequence[Reference], budget: ReferenceBudget) -> dict[str, float]:
     """What a budget in reference steps is to say, by field (step 6 of the procedure); half of the runs hit the target.
 
     The evaluation period in steps is chosen; its seconds are at the rate of the slower framework.

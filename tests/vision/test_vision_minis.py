@@ -45,7 +45,7 @@ def test_image_mini_goes_through_the_real_pipeline(tmp_path: Path) -> None:
     prepare_images(mini, tmp_path, source_dir=None, num_workers=1, report=lambda message: None)
     real_data = dataclasses.replace(mini.data, decoded=False, generator=None)
     real = dataclasses.replace(mini, dataset="like_real", data=real_data)
-    raw = tmp_path / "prepared" / f"{definition.dataset}_raw"
+    raw = tmp_path / "prepared" / f"{mini.dataset}_raw"
     prepare_images(real, tmp_path, source_dir=raw, num_workers=1, report=lambda message: None)
     for split, seed in ((Split.TRAIN, 3), (Split.TEST, None)):
         indices = np.arange(12)
