@@ -32,6 +32,7 @@ from algoperf.records import columns
 from algoperf.records import json as records_json
 from algoperf.records.best import first_reached
 from algoperf.records.layout import EVALUATIONS, trial_folder, workload_folder
+from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY
 from algoperf.runner import driver
@@ -79,6 +80,11 @@ def trial_dir(run: SearchRun, work_dir: Path) -> Path:
     return work_dir / run.name / workload_folder(run.workload, PYTORCH.name) / trial_folder(1)
 
 
+def has_ended(run: SearchRun, work_dir: Path) -> bool:
+    record = TrialRecord.read(trial_dir(run, work_dir))
+    return record is not None and record.outcome is not Outcome.INTERRUPTED
+
+
 def train(run: SearchRun, options: argparse.Namespace) -> None:
     """One run, in this process, to the end of its schedule."""
     definition = REGISTRY.get(run.workload)
@@ -109,7 +115,7 @@ def train(run: SearchRun, options: argparse.Namespace) -> None:
 
 def start(run: SearchRun, options: argparse.Namespace, until_s: float) -> None:
     """The run in a process of its own, unless it is finished or time is up."""
-    if time.monotonic() > until_s or TrialRecord.read(trial_dir(run, options.work_dir)) is not None:
+    if time.monotonic() > until_s or has_ended(run, options.work_dir):
         return
     command = [sys.executable, __file__, f"--one={json.dumps(dataclasses.asdict(run))}"]
     command += [f"--{name}={getattr(options, name)}" for name in ("work_dir", "data_dir", "eval_period_s")]
@@ -121,7 +127,7 @@ def start(run: SearchRun, options: argparse.Namespace, until_s: float) -> None:
 def evaluations(run: SearchRun, work_dir: Path) -> list[tuple[int, float]]:
     """Steps and validation values of a finished run; none where there is none."""
     folder = trial_dir(run, work_dir)
-    if TrialRecord.read(folder) is None:
+    if not has_ended(run, work_dir):
         return []
     metric = columns.metric_column("validation", REGISTRY.get(run.workload).metric.name)
     with (folder / EVALUATIONS).open(newline="") as file:

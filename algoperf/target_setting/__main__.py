@@ -24,6 +24,7 @@ from algoperf.errors import UserError
 from algoperf.records import columns
 from algoperf.records import json as records_json
 from algoperf.records.layout import EVALUATIONS, PROCESS_FILE, trial_folder, workload_folder
+from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission
@@ -198,7 +199,7 @@ class Procedure:
         return self.work_dir / self.name / run.name / folder / trial_folder(run.point + 1)
 
     def execute(self, runs: Sequence[Run], targets: Mapping[str, float | None] | None = None, jobs: int = 1) -> None:
-        """Runs every run that has no record yet, each in its own process on its share of the cores."""
+        """Runs every run that has not ended yet, each in its own process on its share of the cores."""
         cores = usable_cores()
         jobs = min(jobs, len(cores))
         shares: queue.Queue[list[int]] = queue.Queue()
@@ -220,9 +221,13 @@ class Procedure:
                 shares.put(share)
 
         with ThreadPoolExecutor(jobs) as pool:
-            pending = [(n, run) for n, run in enumerate(runs, 1) if TrialRecord.read(self.trial_dir(run)) is None]
+            pending = [(number, run) for number, run in enumerate(runs, 1) if not self._has_ended(run)]
             for _ in pool.map(lambda job: start(*job), pending):
                 pass
+
+    def _has_ended(self, run: Run) -> bool:
+        record = TrialRecord.read(self.trial_dir(run))
+        return record is not None and record.outcome is not Outcome.INTERRUPTED
 
     def _job_spec(self, run: Run, targets: Mapping[str, float | None] | None, cores: Sequence[int]) -> dict[str, Any]:
         return {
