@@ -392,7 +392,7 @@ def _machine(trial_dir: Path) -> str:
     hardware = record.provenance.get("hardware", {}) if record else {}
     memory_gib = (hardware.get("memory_bytes") or 0) / 2**30
     cores = hardware.get("cpu_threads_usable")
-    return f"{cores} cores of {hardware.get('cpu_model')}, {memory_gib:.0f} GiB of memory"
+    return f"{cores} {'core' if cores == 1 else 'cores'} of {hardware.get('cpu_model')}, {memory_gib:.0f} GiB of memory"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -162,11 +162,11 @@ MINI = BASE.mini(
     splits=MINI_SPLITS,
     budget=ReferenceBudget(
         max_runtime_s=100,
-        eval_period_s=3.5,
+        eval_period_s=5.4,
         step_hint=3_333,
         max_runtime_steps=3_333,
         eval_period_steps=181,
-        target_steps=2_833,
+        target_steps=2_144,
     ),
     eval_batch_size=256,
     reference_batch_size=64,
