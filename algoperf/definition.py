@@ -362,8 +362,8 @@ class WorkloadDefinition:
         if factor == 1:
             return self
         if factor not in self.horizons:
-            kept = ", ".join(map(str, sorted({1, *self.horizons})))
-            raise UserError(f"{self.name}: targets are kept for a horizon of {kept}, got {factor}")
+            known = ", ".join(map(str, sorted({1, *self.horizons})))
+            raise UserError(f"{self.name}: targets are kept for a horizon of {known}, got {factor}")
         validation, test = self.horizons[factor]
         return dataclasses.replace(
             self,

@@ -44,7 +44,7 @@ ALGORITHMS = ("nadamw", "adamw", "schedule_free_adamw", "muon", "shampoo", "lion
 WORKLOADS = ("ogbg_mini", "wmt_mini")
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 RATE = "learning_rate"
-_KEPT = ROOT / "docs" / "leaderboard" / "self_tuning_search.json"
+_RESULT = ROOT / "docs" / "leaderboard" / "self_tuning_search.json"
 _NEVER_S = 1e9
 _SEED = 4000
 
@@ -147,11 +147,11 @@ def cost(run: dict[str, Any]) -> float:
     return sum(shares) / len(shares)
 
 
-def costs(kept: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
+def costs(searched: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
     """For each algorithm and factor, the mean over the minis; infinite where a run is missing."""
     table: dict[str, dict[float, float]] = {}
-    for algorithm in dict.fromkeys(run["algorithm"] for run in kept):
-        own = [run for run in kept if run["algorithm"] == algorithm]
+    for algorithm in dict.fromkeys(run["algorithm"] for run in searched):
+        own = [run for run in searched if run["algorithm"] == algorithm]
         for factor in FACTORS:
             found = [cost(run) for run in own if run["factor"] == factor and run["evaluations"]]
             table.setdefault(algorithm, {})[factor] = (
@@ -160,12 +160,12 @@ def costs(kept: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
     return table
 
 
-def show(kept: list[dict[str, Any]], write: bool) -> None:
+def show(searched: list[dict[str, Any]], write: bool) -> None:
     print(f"| algorithm | {' | '.join(f'x {factor:g}' for factor in FACTORS)} | learning rate |")
     print("|---|" + "---:|" * (len(FACTORS) + 1))
-    for algorithm, by_factor in costs(kept).items():
+    for algorithm, by_factor in costs(searched).items():
         best = min(FACTORS, key=lambda factor: (by_factor[factor], factor))
-        general = next(run["general"] for run in kept if run["algorithm"] == algorithm)
+        general = next(run["general"] for run in searched if run["algorithm"] == algorithm)
         rate = general[RATE] * best
         marked = (f"**{by_factor[f]:.3f}**" if f == best else f"{by_factor[f]:.3f}" for f in FACTORS)
         print(f"| {algorithm} | {' | '.join(marked)} | {rate:.4g} |")
@@ -184,7 +184,7 @@ def main() -> int:
     parser.add_argument("--eval_period_s", type=float, default=5.0)
     parser.add_argument("--work_dir", type=Path, default=Path("experiments/self_tuning_search"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
-    parser.add_argument("--result", type=Path, default=_KEPT)
+    parser.add_argument("--result", type=Path, default=_RESULT)
     options = parser.parse_args()
     options.work_dir = options.work_dir.resolve()
     if options.one:
@@ -195,8 +195,8 @@ def main() -> int:
         until_s = time.monotonic() + options.limit_s
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda run: start(run, options, until_s), planned))
-        kept = [dataclasses.asdict(run) | {"evaluations": evaluations(run, options.work_dir)} for run in planned]
-        options.result.write_text(records_json.dumps(kept, indent=1))
+        searched = [dataclasses.asdict(run) | {"evaluations": evaluations(run, options.work_dir)} for run in planned]
+        options.result.write_text(records_json.dumps(searched, indent=1))
     elif options.table:
         show(json.loads(options.table.read_text()), options.write)
     else:

@@ -351,19 +351,19 @@ def tune(procedure: Procedure) -> list[FinishedRun]:
     return [*tuned, *map(procedure.finished, repeats)]
 
 
-def set_targets(procedure: Procedure, kept: Result | None = None) -> Result:
+def set_targets(procedure: Procedure, earlier: Result | None = None) -> Result:
     """Runs the whole procedure and writes its result and its table; at a horizon other than 1 no reference is timed.
 
     Args:
       procedure: what to run.
-      kept: a result whose untimed runs are taken, so that only the reference runs.
+      earlier: a result whose untimed runs are taken, so that only the reference runs.
 
     Raises:
       UserError: no run left a value.
       ReferenceMissedError: the reference misses the targets; result and table are written all the same.
     """
     metric = procedure.definition.metric
-    untimed = tune(procedure) if kept is None else [run for run in kept.runs if run.stage != "reference"]
+    untimed = tune(procedure) if earlier is None else [run for run in earlier.runs if run.stage != "reference"]
     validation, test = targets_of([run for run in untimed if run.stage == "seeds"], metric)
     tuned = [run for run in untimed if run.stage == "tuning"]
     references = list(procedure.reference_runs(tuned)) if procedure.horizon == 1 else []
@@ -447,16 +447,18 @@ def _command(options: argparse.Namespace) -> int:
         return 0
     if options.workload is None:
         raise UserError("--workload is needed")
-    kept = Result.load(options.untimed_from) if options.untimed_from else None
-    if kept is not None and kept.workload != options.workload:
-        raise UserError(f"{options.untimed_from}: expected a result of {options.workload}, got one of {kept.workload}")
+    earlier = Result.load(options.untimed_from) if options.untimed_from else None
+    if earlier is not None and earlier.workload != options.workload:
+        raise UserError(
+            f"{options.untimed_from}: expected a result of {options.workload}, got one of {earlier.workload}"
+        )
     procedure = Procedure(
         REGISTRY.get(options.workload),
-        framework=kept.framework if kept else options.framework,
-        trials=kept.trials if kept else options.trials,
-        seeds=kept.seeds if kept else options.seeds,
+        framework=earlier.framework if earlier else options.framework,
+        trials=earlier.trials if earlier else options.trials,
+        seeds=earlier.seeds if earlier else options.seeds,
         reference_seeds=options.reference_seeds,
-        steps=kept.steps if kept else options.steps,
+        steps=earlier.steps if earlier else options.steps,
         jobs=options.jobs,
         horizon=options.horizon,
         work_dir=options.work_dir.resolve(),
@@ -466,7 +468,7 @@ def _command(options: argparse.Namespace) -> int:
         runs = [run for run in tune(procedure) if run.stage == "seeds"]
         print("targets {}, {}".format(*targets_of(runs, procedure.definition.metric)))
         return 0
-    set_targets(procedure, kept)
+    set_targets(procedure, earlier)
     print((procedure.work_dir / f"{procedure.name}.md").read_text())
     return 0
 

@@ -25,6 +25,7 @@ METRIC_PREFIXES = tuple(f"{columns.split_name(split)}/" for split in Split)
 SPELLED_ALIKE = {
     ("algoperf/submissions/loading.py", columns.GLOBAL_STEP),
     ("algoperf/comparison/stepping.py", columns.GLOBAL_STEP),
+    ("algoperf/harness/hooks.py", columns.GLOBAL_STEP),
     ("algoperf/harness/run_state.py", columns.GLOBAL_STEP),
     ("algoperf/cli/verbs.py", columns.SCORE),
     ("scoring/board_answer.py", columns.SCORE),
