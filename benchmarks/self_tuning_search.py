@@ -153,9 +153,9 @@ def costs(searched: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
     for algorithm in dict.fromkeys(run["algorithm"] for run in searched):
         own = [run for run in searched if run["algorithm"] == algorithm]
         for factor in FACTORS:
-            found = [cost(run) for run in own if run["factor"] == factor and run["evaluations"]]
+            values = [cost(run) for run in own if run["factor"] == factor and run["evaluations"]]
             table.setdefault(algorithm, {})[factor] = (
-                sum(found) / len(found) if len(found) == len(WORKLOADS) else math.inf
+                sum(values) / len(values) if len(values) == len(WORKLOADS) else math.inf
             )
     return table
 
