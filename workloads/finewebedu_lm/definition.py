@@ -138,8 +138,8 @@ MINI = BASE.mini(
     test_target=None,
     splits=SplitSizes(train=40_000, eval_train=64, validation=256, test=None),
     budget=ReferenceBudget(
-        max_runtime_s=141,
-        eval_period_s=5.9,
+        max_runtime_s=383,
+        eval_period_s=16.0,
         step_hint=1_200,
         max_runtime_steps=1_200,
         eval_period_steps=50,
