@@ -67,7 +67,7 @@ def table(result: Result, metric: MetricSpec) -> str:
         "|---|---|---|---|---|---|---|",
         *(_reference_row(result, reference) for reference in references),
         "",
-        f"Outside the limits of the tier: {'; '.join(shortfalls(result, metric)) or 'nothing'}.",
+        *_paragraph(f"Outside the limits of the tier: {'; '.join(shortfalls(result, metric)) or 'nothing'}."),
         "",
     ]
     try:

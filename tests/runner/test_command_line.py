@@ -15,6 +15,7 @@ from toy_runs import ROOT
 from algoperf.cli import clean, main, run
 from algoperf.cli.verbs import VERBS
 from algoperf.edition import EDITIONS
+from algoperf.registry import REGISTRY
 from algoperf.runner.executors.resources import ResourceTable
 from algoperf.runner.executors.suite_folder import StoredSuite, StoredTrial
 
@@ -246,7 +247,7 @@ def test_info_tells_targets_budgets_sizes_and_memory(capsys):
     rows = {row["name"]: row for row in answer_of(capsys, "info").result["workloads"]}
     assert rows["wmt"]["max_runtime_s"] == 43336
     assert rows["wmt"]["memory_bytes_at_least"] == 16 * rows["wmt"]["parameters"]
-    assert rows["wmt_mini"]["max_runtime_reference_steps"] == 2786
+    assert rows["wmt_mini"]["max_runtime_reference_steps"] == REGISTRY.get("wmt_mini").budget.max_runtime_steps
     qualification = answer_of(capsys, "info", "qualification").result["workloads"]
     assert [row["name"] for row in qualification] == ["criteo1tb", "ogbg", "wmt"]
 
