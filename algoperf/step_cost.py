@@ -44,6 +44,7 @@ def measure(
     cycles: int = CYCLES,
     max_s: float = math.inf,
     matmul_precision: MatmulPrecision = V0_6.matmul_precision,
+    compile_model: bool | None = None,
     registry: Registry = REGISTRY,
 ) -> StepCosts:
     """The cost of a step on each workload, with provenance.
@@ -53,6 +54,7 @@ def measure(
       search_space: its first point is the submission's; None means no hyperparameters, as under the self-tuning rules.
       batch_size: of both; None asks the submissions.
       matmul_precision: of both.
+      compile_model: whether models of PyTorch are compiled; None is the runner's default.
 
     Raises:
       UserError: a submission cannot be loaded or ends early, or there is no such workload.
@@ -66,7 +68,13 @@ def measure(
     for definition in definitions:
         stepped = [
             SteppedSubmission(
-                submission, definition, backend, hyperparameters=own_point, batch_size=batch_size, registry=registry
+                submission,
+                definition,
+                backend,
+                hyperparameters=own_point,
+                batch_size=batch_size,
+                compile_model=compile_model,
+                registry=registry,
             )
             for submission, own_point in ((mine, point), (reference, None))
         ]
@@ -106,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--cycles", type=int, default=CYCLES)
     add("--max_seconds", type=float, default=math.inf, help="for each workload, once there are two cycles")
     add("--matmul_precision", choices=tuple(MatmulPrecision), default=V0_6.matmul_precision)
+    add(
+        "--torch_compile",
+        action=argparse.BooleanOptionalAction,
+        help="compile models of PyTorch (default: as the runner, on a GPU where it works)",
+    )
     add("--output", type=Path, default=Path("step_costs.json"))
     return parser
 
@@ -127,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cycles=options.cycles,
             max_s=options.max_seconds,
             matmul_precision=MatmulPrecision(options.matmul_precision),
+            compile_model=options.torch_compile,
         )
         content.save(options.output)
     except UserError as error:

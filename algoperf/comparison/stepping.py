@@ -32,6 +32,7 @@ class SteppedSubmission:
       submission: loaded and checked.
       hyperparameters: its point; None as under the self-tuning rules.
       batch_size: global; None asks the submission.
+      compile_model: as of `Backend.prepare_model`; None is the runner's default.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SteppedSubmission:
         *,
         hyperparameters: Any = None,
         batch_size: int | None = None,
+        compile_model: bool | None = None,
         registry: Registry = REGISTRY,
     ) -> None:
         self._submission = submission
@@ -56,7 +58,12 @@ class SteppedSubmission:
         )
         self._workload = backend.build_workload(definition, model)
         params, model_state = self._workload.init_model_fn(self._seeds.model_init)
-        params = backend.prepare_model(self._workload, params, compile_model=False)
+        params = backend.prepare_model(
+            self._workload,
+            params,
+            compile_model=compile_model,
+            sample_batch=lambda: data.fake_batch(definition, self.batch_size, 0),
+        )
         optimizer_state = backend.place_state(
             submission.init_optimizer_state(
                 workload=self._workload,
@@ -88,13 +95,7 @@ class SteppedSubmission:
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 batch=batch,
                 rng=keys.update,
-                **training_arguments(
-                    workload,
-                    state,
-                    self._hyperparameters,
-                    params_types=workload.model_params_types,
-                    eval_results=[],
-                ),
+                **training_arguments(workload, common, params_types=workload.model_params_types, eval_results=[]),
                 **requested,
             )
         except spec.TrainingCompleteError:

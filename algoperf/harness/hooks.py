@@ -1,6 +1,6 @@
 """What every hook of a submission is given, whoever calls it; see `algoperf.spec`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algoperf import spec
@@ -21,8 +21,7 @@ def hook_arguments(workload: spec.Workload, state: TrainingState, hyperparameter
 
 def training_arguments(
     workload: spec.Workload,
-    state: TrainingState,
-    hyperparameters: Any,
+    common: Mapping[str, Any],
     *,
     params_types: Any,
     eval_results: Sequence[tuple[int, dict[str, float]]],
@@ -30,11 +29,12 @@ def training_arguments(
     """Arguments that `update_params` and `prepare_for_eval`, which return a new state, have in common.
 
     Args:
+      common: `hook_arguments` of the present state.
       params_types: of `workload`, which may be costly to ask for.
       eval_results: copies, see `TrainingState.copied_eval_results`.
     """
     return {
-        **hook_arguments(workload, state, hyperparameters),
+        **common,
         "current_params_types": params_types,
         "loss_type": workload.loss_type,
         "eval_results": eval_results,

@@ -191,13 +191,10 @@ class TrainingLoop:
         submission = self._submission
         keys = self._seeds.step(state.global_step)
         self._backend.seed_global(self._seeds.seed, state.global_step)
+        common = hook_arguments(self._workload, state, self._hyperparameters)
         try:
             before = now()
-            batch = submission.data_selection(
-                input_queue=self._input_queue,
-                rng=keys.data_selection,
-                **hook_arguments(self._workload, state, self._hyperparameters),
-            )
+            batch = submission.data_selection(input_queue=self._input_queue, rng=keys.data_selection, **common)
             self._clock.add_data_selection(now() - before)
             requested: dict[str, Any] = {}
             if submission.wants_train_state:
@@ -205,7 +202,7 @@ class TrainingLoop:
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 batch=batch,
                 rng=keys.update,
-                **self._training_arguments(),
+                **self._training_arguments(common),
                 **requested,
             )
         except spec.TrainingCompleteError:
@@ -215,13 +212,9 @@ class TrainingLoop:
         state.global_step += 1
         self._train_state["last_step_end_time"] = now()
 
-    def _training_arguments(self) -> dict[str, Any]:
+    def _training_arguments(self, common: Mapping[str, Any]) -> dict[str, Any]:
         return training_arguments(
-            self._workload,
-            self._state,
-            self._hyperparameters,
-            params_types=self._param_types,
-            eval_results=self._eval_results,
+            self._workload, common, params_types=self._param_types, eval_results=self._eval_results
         )
 
     def _pause_and_evaluate(self, stop: StopSignals) -> Outcome | None:
@@ -260,7 +253,8 @@ class TrainingLoop:
         try:
             with self._clock.preparing_for_eval(lambda: state.device_trees):
                 state.optimizer_state, state.params, state.model_state = prepare(
-                    rng=self._seeds.step(last_step).prepare_for_eval, **self._training_arguments()
+                    rng=self._seeds.step(last_step).prepare_for_eval,
+                    **self._training_arguments(hook_arguments(self._workload, state, self._hyperparameters)),
                 )
         except UserError as error:
             reraise_from_submission(error)
