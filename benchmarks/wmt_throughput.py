@@ -21,12 +21,13 @@ import numpy as np
 from algoperf.backends.base import load, model_module
 from algoperf.data import TrainPipeline
 from algoperf.data.places import raw_dir
+from algoperf.data.recipe import open_store
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset
 from algoperf.harness.seeds import Seeds
 from algoperf.prepare import prepare_dataset
 from algoperf.registry import REGISTRY
 from workloads.wmt import prepare as preparation
-from workloads.wmt.data import open_split, open_store
+from workloads.wmt.data import open_split, recipe
 from workloads.wmt.packing import pack
 from workloads.wmt.tokenizer import Tokenizer
 
@@ -173,7 +174,7 @@ def compare_steps(definition, framework: str, data_dir: Path, batch_size: int, r
 
 def measure_preparation(definition, data_dir: Path) -> None:
     directory = find_tfds_dataset(raw_dir(definition, data_dir), definition.data.train_builder)
-    tokenizer = Tokenizer(open_store(definition, data_dir)["tokenizer"].tobytes())
+    tokenizer = Tokenizer(open_store(definition, data_dir, recipe(definition))["tokenizer"].tobytes())
     examples = TfdsSplit(directory, "train")
     started = time.perf_counter()
     inputs, targets, _ = preparation._encode(definition, examples, tokenizer, num_workers=2)

@@ -11,6 +11,7 @@ import soundfile
 
 from algoperf.data import Store, StoreError, StoreWriter
 from algoperf.data.disk_space import DiskSpaceError
+from algoperf.data.recipe import open_store
 from algoperf.definition import Split, SplitSizes
 from algoperf.registry import REGISTRY
 from workloads.common.librispeech import data, prepare
@@ -302,7 +303,7 @@ def test_a_tokenizer_may_be_given(source_dir, tmp_path):
 def test_a_store_without_tokenizer_is_an_error(source_dir):
     tiny = definition()
     data_dir, _ = run(tiny, source_dir)
-    with StoreWriter(data_dir / "prepared" / "tiny", data.open_store(tiny, data_dir).meta):
+    with StoreWriter(data_dir / "prepared" / "tiny", open_store(tiny, data_dir, data.recipe(tiny)).meta):
         pass
     with pytest.raises(StoreError, match="has no tokenizer"):
         make_metrics(tiny, Split.TEST, data_dir)

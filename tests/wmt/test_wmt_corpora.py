@@ -11,11 +11,12 @@ import pytest
 from tfds_builders import build
 
 from algoperf.data import StoreError
+from algoperf.data.recipe import open_store
 from algoperf.data.tfds_source import TfdsSplit
 from algoperf.definition import SplitSizes
 from algoperf.prepare import prepare_dataset
 from workloads.wmt.corpora import ARCHIVES, CORPORA, ArchivePairs
-from workloads.wmt.data import open_store
+from workloads.wmt.data import recipe
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.sources import SOURCES
 
@@ -116,7 +117,7 @@ def test_stores_from_archives_and_from_tfds_are_equal(archives, built_by_tfds, r
     for number, source_dir in enumerate((archives, built_by_tfds[0])):
         data_dir = tmp_path / str(number)
         prepare_dataset(definition, data_dir, source_dir=source_dir, report=lambda message: None)
-        stores.append(open_store(definition, data_dir))
+        stores.append(open_store(definition, data_dir, recipe(definition)))
     assert {*stores[0]} == {*stores[1]}
     for name, array in stores[0].items():
         np.testing.assert_array_equal(array, stores[1][name], err_msg=name)

@@ -8,7 +8,8 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.wmt.data import open_store
+from algoperf.data.recipe import open_store
+from workloads.wmt.data import recipe
 from workloads.wmt.metrics import BleuStatistics, TranslationMetrics, make_metrics
 from workloads.wmt.tokenizer import NumberTokenizer, Tokenizer, first_sentence
 
@@ -90,7 +91,7 @@ def test_padded_rows_do_not_count():
 
 
 def test_translations_are_scored_as_text(tiny_mini, mini_dir):
-    store = open_store(tiny_mini, mini_dir)
+    store = open_store(tiny_mini, mini_dir, recipe(tiny_mini))
     tokenizer = Tokenizer(store["tokenizer"].tobytes())
     targets = np.asarray(store["validation_targets"])
     translations = targets[::-1]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from algoperf.data import BatchRequest, Store, StoreError
+from algoperf.data.recipe import open_store
 from algoperf.definition import Split
 from algoperf.ownership import ForeignFilesError
 from algoperf.prepare import prepare_dataset, verify_dataset
 from workloads.wmt import prepare as preparation
-from workloads.wmt.data import open_split, open_store
+from workloads.wmt.data import open_split, recipe
 from workloads.wmt.definition import MINI, WMT
 from workloads.wmt.tokenizer import Tokenizer, train_tokenizer
 
@@ -30,7 +31,7 @@ def _decoded(tokenizer, rows, segments):
 
 
 def test_packed_rows_hold_the_raw_sentences(real_wmt, real_dir, real_pairs):
-    store = open_store(real_wmt, real_dir)
+    store = open_store(real_wmt, real_dir, recipe(real_wmt))
     tokenizer = Tokenizer(store["tokenizer"].tobytes())
     found = zip(
         *(_decoded(tokenizer, store[f"train_{s}"], store[f"train_{s}_segmentation"]) for s in ("inputs", "targets")),
@@ -46,7 +47,7 @@ def test_packed_rows_hold_the_raw_sentences(real_wmt, real_dir, real_pairs):
 
 
 def test_evaluated_sentences_are_the_raw_ones_in_order(real_wmt, real_dir, real_pairs):
-    tokenizer = Tokenizer(open_store(real_wmt, real_dir)["tokenizer"].tobytes())
+    tokenizer = Tokenizer(open_store(real_wmt, real_dir, recipe(real_wmt))["tokenizer"].tobytes())
     source = open_split(real_wmt, Split.TEST, real_dir)
     batch = source.read(BatchRequest(indices=np.arange(len(source)), batch_size=len(source) + 3))
     texts = [tokenizer.decode(batch[name][: len(source)]) for name in ("inputs", "targets")]

@@ -1,13 +1,12 @@
 """Batches of the language models: blocks of consecutive tokens, each predicted from those before it in the block."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
-from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
-from algoperf.data.places import store_dir
+from algoperf.data import ArraySource, Batch, pad_batch
+from algoperf.data.recipe import Recipe, open_store, plain_recipe
 from algoperf.definition import Split, WorkloadDefinition
 
 TOKEN_DTYPE = np.uint16
@@ -22,26 +21,12 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Raises:
       StoreError: the store is missing, damaged, or was prepared with other settings.
     """
-    store = open_store(definition, data_dir)
+    store = open_store(definition, data_dir, recipe(definition))
     stored = Split.TRAIN if split == Split.EVAL_TRAIN else split
     return ArraySource({"tokens": store[stored]}, last=definition.splits.get(split), transform=_as_batch)
 
 
-def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
-    """Opens the store of `definition` and compares the settings that it was prepared with."""
-    path = store_dir(definition, data_dir)
-    store = Store(path)
-    for name, expected in recipe(definition).items():
-        actual = store.meta.get("recipe", {}).get(name)
-        if actual != expected:
-            raise StoreError(
-                f"{path} was prepared with {name} = {actual}, {definition.name} needs {expected}; "
-                f"delete {path} and run: python -m algoperf.prepare {definition.name} --data_dir={data_dir}"
-            )
-    return store
-
-
-def recipe(definition: WorkloadDefinition) -> dict[str, object]:
+def recipe(definition: WorkloadDefinition) -> Recipe:
     """Everything that the contents of the store depend on, besides the documents."""
     settings = {
         "vocab_size": definition.model.vocab_size,
@@ -49,8 +34,7 @@ def recipe(definition: WorkloadDefinition) -> dict[str, object]:
         "blocks": dataclasses.asdict(definition.splits),
         **dataclasses.asdict(definition.data),
     }
-    plain: dict[str, object] = json.loads(json.dumps(settings))
-    return plain
+    return plain_recipe(settings)
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

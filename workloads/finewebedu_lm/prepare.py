@@ -17,6 +17,7 @@ import numpy as np
 from algoperf.background import PROCESS_MARK
 from algoperf.data import Store, StoreError, StoreWriter
 from algoperf.data.places import new_store_dir, raw_dir
+from algoperf.data.recipe import RECIPE
 from algoperf.data.shards import adopt_parts, resume_parts, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
@@ -108,7 +109,7 @@ def _encode_range(
 ) -> _Part:
     """Writes a part, unless an earlier run did from the same file; called in worker processes."""
     meta = {
-        "recipe": made_for,
+        RECIPE: made_for,
         "vocabulary": vocabulary.digest(),
         "file": range_.path.name,
         "file_bytes": range_.path.stat().st_size,
@@ -249,7 +250,7 @@ def _tokens_needed(definition: WorkloadDefinition, split: Split) -> int:
 def _meta(definition: WorkloadDefinition, vocabulary: Vocabulary, parts: list[_Part]) -> dict[str, Any]:
     return {
         "format": "blocks of tokens",
-        "recipe": recipe(definition),
+        RECIPE: recipe(definition),
         "vocabulary": vocabulary.digest(),
         "documents": sum(part.num_documents for part in parts),
         "empty_documents": sum(part.num_empty for part in parts),

@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from algoperf.data import ArraySource, Batch, Store, StoreError, pad_batch
-from algoperf.data.places import store_dir
+from algoperf.data import ArraySource, Batch, pad_batch
+from algoperf.data.recipe import Recipe, open_store, plain_recipe
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.wmt.language_pair import LanguagePair
 from workloads.wmt.packing import TOKEN_DTYPE
@@ -37,27 +36,13 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Raises:
       StoreError: the store is missing, damaged, or was prepared with other settings.
     """
-    store = open_store(definition, data_dir)
+    store = open_store(definition, data_dir, recipe(definition))
     names = PACKED if split == Split.TRAIN else PAIRS
     arrays = {name: store[f"{split}_{name}"] for name in names}
     return ArraySource(arrays, transform=_as_batch, num_examples=definition.splits.train if names is PACKED else None)
 
 
-def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
-    """Opens the store of `definition` and compares the settings that it was prepared with."""
-    path = store_dir(definition, data_dir)
-    store = Store(path)
-    for name, expected in recipe(definition).items():
-        actual = store.meta.get("recipe", {}).get(name)
-        if actual != expected:
-            raise StoreError(
-                f"{path} was prepared with {name} = {actual}, {definition.name} needs {expected}; "
-                f"delete {path} and run: python -m algoperf.prepare {definition.name} --data_dir={data_dir}"
-            )
-    return store
-
-
-def recipe(definition: WorkloadDefinition) -> dict[str, object]:
+def recipe(definition: WorkloadDefinition) -> Recipe:
     """Everything that the contents of the store depend on, besides a real dataset."""
     seed = definition.data.pair_seed
     settings = {
@@ -67,8 +52,7 @@ def recipe(definition: WorkloadDefinition) -> dict[str, object]:
         **dataclasses.asdict(definition.data),
         "language": None if seed is None else _language_digest(seed),
     }
-    plain: dict[str, object] = json.loads(json.dumps(settings))
-    return plain
+    return plain_recipe(settings)
 
 
 @functools.cache

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
+from algoperf.data.recipe import open_store
 from algoperf.definition import Split, WorkloadDefinition
-from workloads.wmt.data import open_store
+from workloads.wmt.data import recipe
 from workloads.wmt.tokenizer import NumberTokenizer, Tokenizer
 
 _ORDER = 4
@@ -84,4 +85,4 @@ def make_metrics(definition: WorkloadDefinition, split: Split, data_dir: Path | 
     """Returns an empty accumulator; without `data_dir` tokens themselves are compared, as numbers."""
     if data_dir is None:
         return TranslationMetrics(NumberTokenizer())
-    return TranslationMetrics(Tokenizer(open_store(definition, data_dir)["tokenizer"].tobytes()))
+    return TranslationMetrics(Tokenizer(open_store(definition, data_dir, recipe(definition))["tokenizer"].tobytes()))

@@ -19,6 +19,7 @@ import numpy as np
 
 from algoperf.data import StoreError, StoreWriter
 from algoperf.data.places import first_folder, new_store_dir, raw_dir, work_dir
+from algoperf.data.recipe import RECIPE
 from algoperf.data.tfds_source import TfdsSplit, find_tfds_dataset, has_tfds_dataset, write_tfds_dataset
 from algoperf.definition import WorkloadDefinition
 from algoperf.ownership import generate_once
@@ -309,7 +310,7 @@ def _add_train(definition: WorkloadDefinition, store: StoreWriter, chunks: list[
 def _meta(definition: WorkloadDefinition, chunks: list[_Chunk]) -> dict[str, Any]:
     return {
         "format": "wmt",
-        "recipe": recipe(definition),
+        RECIPE: recipe(definition),
         "train_rows": sum(chunk.num_rows for chunk in chunks),
         "train_tokens": sum(chunk.num_tokens for chunk in chunks),
         "train_pairs_too_long": sum(chunk.num_too_long for chunk in chunks),

@@ -1,13 +1,12 @@
 """Batches of the speech workloads: audio and tokens with paddings, read from a prepared store by index."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
 from algoperf.data import Batch, BatchRequest, Store, StoreError
-from algoperf.data.places import store_dir
+from algoperf.data.recipe import Recipe, open_store, plain_recipe
 from algoperf.data.shards import part_name
 from algoperf.definition import Split, WorkloadDefinition
 from workloads.common.librispeech import corpus
@@ -81,7 +80,7 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     Raises:
       StoreError: the store is missing, damaged, or was prepared with other settings.
     """
-    store, data = open_store(definition, data_dir), definition.data
+    store, data = open_store(definition, data_dir, recipe(definition)), definition.data
     folders = {Split.VALIDATION: data.validation_folders, Split.TEST: data.test_folders}.get(split, data.train_folders)
     parts = [
         Store(store.path / part_name(folder, number))
@@ -94,27 +93,13 @@ def open_split(definition: WorkloadDefinition, split: Split, data_dir: Path) -> 
     return SpeechSource(parts, data, rows)
 
 
-def open_store(definition: WorkloadDefinition, data_dir: Path) -> Store:
-    """Opens the store of `definition` and compares the settings that it was prepared with."""
-    path = store_dir(definition, data_dir)
-    store = Store(path)
-    for name, expected in recipe(definition).items():
-        actual = store.meta.get("recipe", {}).get(name)
-        if actual != expected:
-            raise StoreError(
-                f"{path} was prepared with {name} = {actual}, {definition.name} needs {expected}; "
-                f"delete {path} and run: python -m algoperf.prepare {definition.name} --data_dir={data_dir}"
-            )
-    return store
-
-
 def open_tokenizer(definition: WorkloadDefinition, data_dir: Path) -> Tokenizer:
     """Opens the tokenizer of the store; a `tokenizer_vocab_path` must hold the same pieces.
 
     Raises:
       StoreError: there is none, it is damaged, or the pieces differ.
     """
-    store, path = open_store(definition, data_dir), definition.data.tokenizer_vocab_path
+    store, path = open_store(definition, data_dir, recipe(definition)), definition.data.tokenizer_vocab_path
     if "tokenizer" not in store:
         raise StoreError(f"{store.path} has no tokenizer; delete it and prepare the data again")
     ours = Tokenizer(store["tokenizer"].tobytes(), f"the tokenizer of {store.path}")
@@ -131,15 +116,14 @@ def open_tokenizer(definition: WorkloadDefinition, data_dir: Path) -> Tokenizer:
     return given
 
 
-def recipe(definition: WorkloadDefinition) -> dict[str, object]:
+def recipe(definition: WorkloadDefinition) -> Recipe:
     """Everything that the contents of the store depend on, besides a real dataset."""
     settings = dataclasses.asdict(definition.data)
     del settings["tokenizer_vocab_path"]
     generator = definition.data.generator
     settings["utterances"] = dataclasses.asdict(definition.splits)
     settings["generated"] = None if generator is None else corpus.digest(generator)
-    plain: dict[str, object] = json.loads(json.dumps(settings))
-    return plain
+    return plain_recipe(settings)
 
 
 def fake_batch(definition: WorkloadDefinition, batch_size: int, seed: int) -> Batch:

@@ -23,6 +23,7 @@ import numpy as np
 
 from algoperf.data import Store, StoreError, StoreWriter
 from algoperf.data.places import first_folder, new_store_dir, raw_dir
+from algoperf.data.recipe import RECIPE
 from algoperf.data.shards import adopt_parts, staging_dir, write_part
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.reporting import Report
@@ -70,7 +71,7 @@ def prepare(
     for name, reasons in left_out.items():
         report(f"{name}: left out {', '.join(f'{count} ({reason})' for reason, count in reasons.items()) or 'nothing'}")
     _check_sizes(definition, paths)
-    meta = {"format": "librispeech", "recipe": recipe(definition), "num_parts": num_parts, "left_out": left_out}
+    meta = {"format": "librispeech", RECIPE: recipe(definition), "num_parts": num_parts, "left_out": left_out}
     with StoreWriter(store_dir, meta) as writer:
         writer.add("tokenizer", np.frombuffer(tokenizer.model, np.uint8))
         adopt_parts(writer, store_dir, [path for parts in paths.values() for path in parts])
