@@ -13,7 +13,7 @@ import numpy as np
 from algoperf.records.calibration import Calibration
 from scoring.logs import LogsError, LogStatus, LogTree, Trial
 from scoring.rules import Rules, TuningRule
-from scoring.step_costs import ProjectedCosts, log_spread
+from scoring.step_costs import ProjectedCosts
 from scoring.times import own_budget_s
 
 _SHOWN = 3
@@ -113,7 +113,7 @@ def _converted(trial: Trial, rules: Rules, tuning: TuningRule, clock: Clock, cos
             time_s=trial.step * ratio,
             raw_time_s=raw * ratio,
             budget_s=float(trial.step[within].max(initial=_NO_STEP)) * ratio,
-            time_spread=0.0 if cost is None else log_spread(cost),
+            time_spread=0.0 if cost is None else cost.log_spread,
         )
     if clock is Clock.REFERENCE and calibration is not None and trial.budget_s is not None:
         step_s = calibration.step_s

@@ -4,7 +4,6 @@ Time is steps times the cost of a step. A mini gives the steps; the cost may com
 full-size model, so that the board says what the steps would take there.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ from pathlib import Path
 from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.registry import REGISTRY, UnknownWorkloadError
 from scoring.logs import LogsError
-
-_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +72,3 @@ def _base(workload: str) -> str:
 def projected_costs(paths: str | None) -> ProjectedCosts | None:
     """The costs of a comma list of files and folders; None where there is no list."""
     return None if paths is None else ProjectedCosts.load(Path(path).expanduser() for path in paths.split(",") if path)
-
-
-def log_spread(cost: RelativeStepCost) -> float:
-    """Standard deviation of the logarithm of a cost, from its interval, read as one of 95 %."""
-    return (math.log(cost.high) - math.log(cost.low)) / (2 * _NORMAL_95)

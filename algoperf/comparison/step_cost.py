@@ -15,6 +15,7 @@ CYCLES = 6  # the least that gives an interval of 95 % from order statistics
 _SLICE_S = 0.03  # long against a fence and short against changes of a machine's load
 _MIN_S, _MAX_CYCLES = 3.0, 40  # cheap steps get more cycles, for a narrower interval
 _WARM_UP_STEPS = 5
+_PREPARATIONS = 3
 _ERROR = 0.05
 
 
@@ -28,6 +29,8 @@ class Stepped(Protocol):
     batch_size: int
 
     def seconds_of(self, num_steps: int) -> float: ...
+
+    def seconds_of_prepare_for_eval(self) -> float: ...
 
 
 def relative_cost(
@@ -70,6 +73,10 @@ def relative_cost(
         reference_batch_size=reference.batch_size,
         step_s=statistics.median(own for own, _ in seconds) / period,
         reference_step_s=statistics.median(other for _, other in seconds) / period,
+        prepare_for_eval=statistics.median(
+            mine.seconds_of_prepare_for_eval() / (reference.seconds_of(slice_steps) / slice_steps)
+            for _ in range(_PREPARATIONS)
+        ),
     )
 
 

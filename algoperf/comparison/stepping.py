@@ -84,6 +84,22 @@ class SteppedSubmission:
         self._backend.fence(*self._state.device_trees)
         return time.perf_counter() - started
 
+    def seconds_of_prepare_for_eval(self) -> float:
+        """Makes a step, then calls `prepare_for_eval`; returns the seconds of the call, 0 without one."""
+        prepare, state = self._submission.prepare_for_eval, self._state
+        self.seconds_of(1)
+        if prepare is None:
+            return 0.0
+        workload = self._workload
+        common = hook_arguments(workload, state, self._hyperparameters)
+        started = time.perf_counter()
+        state.optimizer_state, state.params, state.model_state = prepare(
+            rng=self._seeds.step(state.global_step - 1).prepare_for_eval,
+            **training_arguments(workload, common, params_types=workload.model_params_types, eval_results=[]),
+        )
+        self._backend.fence(*state.device_trees)
+        return time.perf_counter() - started
+
     def _step(self) -> None:
         submission, workload, state = self._submission, self._workload, self._state
         keys = self._seeds.step(state.global_step)

@@ -133,17 +133,21 @@ class Clock:
 
     def submission_time_s(self) -> float:
         """Charged seconds so far; inside a segment, queued device work is counted once `wait` has been called."""
-        running = self.now() - self._mark if self._item in CHARGED else 0.0
+        running = self._segment_s() if self._item in CHARGED else 0.0
         return self._charged_s + running
 
     def ledger_s(self) -> dict[str, float]:
         """Seconds per item up to now; they add up to the wall time of the run."""
         seconds = {str(item): value for item, value in self._seconds.items()}
-        seconds[self._item] += self.now() - self._mark
+        seconds[self._item] += self._segment_s()
         return seconds
 
     def seconds(self, item: Item) -> float:
         return self._seconds[item]
+
+    def _segment_s(self) -> float:
+        """Seconds of the present segment so far."""
+        return self.now() - self._mark
 
     def _sum_charged(self) -> float:
         return sum(self._seconds[item] for item in CHARGED)
@@ -156,10 +160,43 @@ class Clock:
         if self._observe is not None and item in CHARGED:
             self._observe(True, self._charged_s)
         was_charged = self._item in CHARGED
-        segment_s = self.now() - self._mark
+        segment_s = self._segment_s()
         self._seconds[self._item] += self._max_over_ranks(segment_s) if charged else segment_s
         self._charged_s = self._sum_charged()
         self._mark = self.now()
         self._item = item
         if self._observe is not None and was_charged:
             self._observe(False, self._charged_s)
+
+
+class StepCostClock(Clock):
+    """Charges a stated cost for each step and each `prepare_for_eval`, and measures only the pauses.
+
+    A run's times then depend neither on the machine nor on its load: they are the steps times what a step was measured
+    to cost beside the reference's (`python -m algoperf.step_cost`).
+
+    Args:
+      step_s, prepare_for_eval_s: seconds that are charged for each.
+      other: of `Clock`.
+    """
+
+    def __init__(self, *, step_s: float, prepare_for_eval_s: float, **other: Any) -> None:
+        super().__init__(**other)
+        self._step_s = step_s
+        self._prepare_for_eval_s = prepare_for_eval_s
+        self._steps = 0
+
+    def start_steps(self) -> None:
+        self._steps = 0
+        super().start_steps()
+
+    def add_data_selection(self, seconds: float) -> None:
+        """Said once in each step, which is charged as one; all of it is update."""
+        self._steps += 1
+
+    def _segment_s(self) -> float:
+        if self._item is Item.UPDATE:
+            return self._steps * self._step_s
+        if self._item is Item.PREPARE_FOR_EVAL:
+            return self._prepare_for_eval_s
+        return super()._segment_s()

@@ -58,7 +58,8 @@ class Calibration:
     """The reference step of a trial, and the trial's times in such steps.
 
     Attributes:
-      source: "measured", or "file" where the cost was given.
+      source: "measured"; "file" where the cost was given; "step_costs" where that of the submission's steps was,
+        too, and the clock charged it.
       budget_step_s: the cost by which the trial's budget and evaluation period became seconds, at its first start.
       budget_steps: submission time that the trial could use, in reference steps.
       least_step_s: the least cost that this machine has shown; None where it is not known.

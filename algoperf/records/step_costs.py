@@ -10,6 +10,7 @@ from algoperf.errors import UserError
 from algoperf.records import json
 
 SCHEMA_VERSION = 1
+_NORMAL_95 = 1.959964
 
 
 class StepCostsFileError(UserError):
@@ -27,6 +28,7 @@ class RelativeStepCost:
       cycles: how many there were.
       period: steps of each in a cycle; work done every `period` steps or more often is covered whole.
       batch_size, reference_batch_size: global.
+      prepare_for_eval: cost of a call of `prepare_for_eval`, in steps of the reference; 0 without one.
       step_s, reference_step_s: median seconds of a step over the cycles, on this machine as it was.
     """
 
@@ -40,10 +42,18 @@ class RelativeStepCost:
     reference_batch_size: int
     step_s: float
     reference_step_s: float
+    prepare_for_eval: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.ratio <= self.high < math.inf:
             raise ValueError(f"a cost is positive and in its interval, got {self.low}, {self.ratio}, {self.high}")
+        if not 0 <= self.prepare_for_eval < math.inf:
+            raise ValueError(f"prepare_for_eval costs 0 reference steps or more, got {self.prepare_for_eval}")
+
+    @property
+    def log_spread(self) -> float:
+        """Standard deviation of the logarithm of the cost, from its interval, read as one of 95 %."""
+        return (math.log(self.high) - math.log(self.low)) / (2 * _NORMAL_95)
 
 
 @dataclass(frozen=True, kw_only=True)

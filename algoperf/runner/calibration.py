@@ -6,6 +6,7 @@ as they are without it. The child lives as long as the command and is idle while
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -22,6 +23,7 @@ from algoperf.definition import FRAMEWORKS, ReferenceBudget, WorkloadDefinition
 from algoperf.edition import MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records.calibration import StepCost
+from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.reporting import Report
 from algoperf.runner import step_costs
 from algoperf.runner.step_costs import StepEnvironment
@@ -149,8 +151,9 @@ class Calibrator:
     """Measures for the trials of one command.
 
     Attributes:
-      source: "measured" or "file".
+      source: "measured", "file" or "step_costs".
       meter: measures.
+      charged: what steps of the submission are charged, where that is stated and not measured.
       environment: of this process; None keeps no least cost.
       costs_file: where least costs are kept.
       report: told how long a trial takes here.
@@ -158,6 +161,7 @@ class Calibrator:
 
     source: str
     meter: Meter
+    charged: RelativeStepCost | None = None
     environment: StepEnvironment | None = None
     costs_file: Path = field(default_factory=step_costs.default_file)
     report: Report
@@ -176,6 +180,11 @@ class Calibrator:
 
     def close(self) -> None:
         self.meter.close()
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the cost is given: then measuring again says nothing new."""
+        return isinstance(self.meter, StatedCost)
 
     def least(self) -> StepCost | None:
         return None if self.environment is None else step_costs.least(self.costs_file, self.environment)
@@ -215,3 +224,44 @@ def calibrator_for(
         return None
     meter = ReferenceProcess(definition.name, framework, data_dir, matmul_precision=matmul_precision)
     return Calibrator(source="measured", meter=meter, environment=here, report=report)
+
+
+def stated_calibrator(
+    definition: WorkloadDefinition,
+    framework: str,
+    path: Path,
+    *,
+    submission_digest: str,
+    world_size: int,
+    report: Report,
+) -> Calibrator:
+    """Charges the steps of a submission what a file of `python -m algoperf.step_cost` says they cost.
+
+    Args:
+      path: of the file.
+      submission_digest: of the submission that runs.
+      world_size: processes of the run; the costs are those of one.
+
+    Raises:
+      CalibrationError: the file is of another submission, framework or workload, or the workload counts no steps.
+    """
+    costs, name = StepCosts.load(path), definition.name
+    if not isinstance(definition.budget, ReferenceBudget):
+        raise CalibrationError(f"--step_costs is for minis, whose budgets count reference steps, not for {name}")
+    if world_size > 1:
+        raise CalibrationError(f"--step_costs states the steps of one process, and this run has {world_size}")
+    for what, stated, here in (
+        ("framework", costs.framework, framework),
+        ("digest of the submission", costs.submission_digest, submission_digest),
+    ):
+        if stated != here:
+            raise CalibrationError(
+                f"--step_costs={path}: expected the {what} {here}, got {stated}; "
+                "`python -m algoperf.step_cost` measures this one"
+            )
+    if name not in costs.step_costs:
+        raise CalibrationError(f"--step_costs={path} has costs of {', '.join(costs.step_costs)}, and none of {name}")
+    cost = costs.step_costs[name]
+    spread = cost.log_spread * math.sqrt(cost.cycles)  # so that the mean over the cycles is as uncertain as the cost
+    reference = StepCost(step_s=cost.reference_step_s, spread=spread, blocks=cost.cycles)
+    return Calibrator(source="step_costs", meter=StatedCost(cost=reference), charged=cost, report=report)

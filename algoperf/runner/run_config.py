@@ -23,6 +23,7 @@ SINGLE_RUN_FLAGS = (
     "study",
     "horizon",
 )
+_PATHS = ("experiment_dir", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path", "step_costs")
 _ONE_TRIAL = {"num_tuning_trials": 1, "hparam_start_index": 0, "hparam_end_index": 1}  # what one trial may be given
 
 
@@ -79,6 +80,7 @@ class RunConfig:
     strict_guards: bool = False
     isolated: bool = False
     calibration: str = "auto"
+    step_costs: Path | None = None
     edition: str | None = None
     matmul_precision: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
@@ -106,6 +108,8 @@ class RunConfig:
             raise ConfigError(f"--max_global_steps must be at least 1, got {self.max_global_steps}")
         if self.study is not None and self.study < 0:
             raise ConfigError(f"--study must be 0 or more, got {self.study}")
+        if self.step_costs is not None and self.calibration != "auto":
+            raise ConfigError("--step_costs states what a reference step costs; leave --calibration out")
         if self.horizon < 1:
             raise ConfigError(f"--horizon must be at least 1, got {self.horizon}")
         if not self.rank_timeout_s > 0:
@@ -162,7 +166,7 @@ class RunConfig:
         chosen = {name: value for name, value in values.items() if name in names and value != ""}
         if chosen.get("horizon") is None:
             chosen.pop("horizon", None)
-        for name in ("experiment_dir", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path"):
+        for name in _PATHS:
             if chosen.get(name) is not None:
                 chosen[name] = Path(chosen[name]).expanduser()
         if chosen.get("submission_path") is None:

@@ -187,6 +187,11 @@ _TABLE = (
         default="auto",
     ),
     Setting(
+        "step_costs",
+        "Of minis: a file of `python -m algoperf.step_cost`. Each step of the submission is charged what the file says "
+        "it costs, and no time is measured, so that load does not count.",
+    ),
+    Setting(
         "edition",
         "Of AlgoPerf's rules: suites, budgets, evaluation periods and precision. Default: v0.6, or for a workload that "
         "it lacks the first edition that has it.",

@@ -30,7 +30,7 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import Registry
 from algoperf.reporting import Report
-from algoperf.runner.calibration import Calibrator, calibrator_for
+from algoperf.runner.calibration import OFF, Calibrator, calibrator_for, stated_calibrator
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import run_trial
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, TrialSettings
@@ -180,17 +180,27 @@ class Study:
         self, backend: Backend, report: Report, own_work: OwnWork, pinned_code: PinnedCode, guard: Guard
     ) -> _Loaded:
         definition = self.definition
+        config = self.config
         calibrator = calibrator_for(
             definition,
             backend.framework,
-            calibration=self.config.calibration,
-            data_dir=self.config.data_dir,
-            matmul_precision=self.config.precision,
+            calibration=config.calibration if config.step_costs is None else OFF,
+            data_dir=config.data_dir,
+            matmul_precision=config.precision,
             device_report=backend.device_report(),
             world_size=backend.world_size,
             report=report,
         )
-        submission = load_submission(self.config.submission_path)
+        submission = load_submission(config.submission_path)
+        if config.step_costs is not None:
+            calibrator = stated_calibrator(
+                definition,
+                backend.framework,
+                config.step_costs,
+                submission_digest=submission.source_digest,
+                world_size=backend.world_size,
+                report=report,
+            )
         batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size:
             report(

@@ -53,9 +53,17 @@ _PASSED_ON = (
     "skip_evals",
     "stop_at_validation_target",
     "calibration",
+    "step_costs",
     "matmul_precision",
 )
-_PATHS = ("submission_path", "data_dir", "imagenet_v2_data_dir", "librispeech_tokenizer_vocab_path", "calibration")
+_PATHS = (
+    "submission_path",
+    "data_dir",
+    "imagenet_v2_data_dir",
+    "librispeech_tokenizer_vocab_path",
+    "calibration",
+    "step_costs",
+)
 
 
 class SuiteRun:

@@ -95,7 +95,7 @@ class TrialCalibration:
         return self.measurements[0].cost.step_s
 
     def _measure(self, at: str) -> None:
-        if self.calibrator is None:
+        if self.calibrator is None or (self.measurements and self.calibrator.is_stated):
             return
         try:
             cost = self.calibrator.measure()

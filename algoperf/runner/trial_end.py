@@ -9,7 +9,7 @@ from typing import Any
 from algoperf import __version__
 from algoperf.backends.base import Backend
 from algoperf.definition import Split, WorkloadDefinition
-from algoperf.harness.clock import Clock, Item
+from algoperf.harness.clock import Clock, Item, StepCostClock
 from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.failure import LoopResult
 from algoperf.harness.guards import Guard
@@ -53,12 +53,15 @@ class TrialSettings:
     import_submission_s: float = 0.0
 
     def new_clock(self, backend: Backend, meter: CostMeter | None = None) -> Clock:
-        return Clock(
-            fence=backend.fence,
-            max_over_ranks=backend.max_over_ranks,
-            earlier_s={Item.IMPORT_SUBMISSION: self.import_submission_s},
-            observe=None if meter is None else meter.switch,
-        )
+        return Clock(**self._clock_settings(backend, meter))
+
+    def _clock_settings(self, backend: Backend, meter: CostMeter | None) -> dict[str, Any]:
+        return {
+            "fence": backend.fence,
+            "max_over_ranks": backend.max_over_ranks,
+            "earlier_s": {Item.IMPORT_SUBMISSION: self.import_submission_s},
+            "observe": None if meter is None else meter.switch,
+        }
 
     def component(self, name: str) -> Any:
         return self.registry.module(self.definition.name, name)
@@ -83,6 +86,16 @@ class TrialPlan(TrialSettings):
     guard: Guard | None = None
     data_digest: str | None = None
     calibrator: Calibrator | None = None
+
+    def new_clock(self, backend: Backend, meter: CostMeter | None = None) -> Clock:
+        """Of time that passes, or of stated costs."""
+        if self.calibrator is None or (cost := self.calibrator.charged) is None:
+            return super().new_clock(backend, meter)
+        return StepCostClock(
+            step_s=cost.ratio * cost.reference_step_s,
+            prepare_for_eval_s=cost.prepare_for_eval * cost.reference_step_s,
+            **self._clock_settings(backend, meter),
+        )
 
     @property
     def data_dirs(self) -> dict[Split, Path]:

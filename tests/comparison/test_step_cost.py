@@ -23,6 +23,9 @@ class SteadySteps:
         self.number += num_steps
         return (num_steps * self.step_s + rare * self.rare_s) * self.load()
 
+    def seconds_of_prepare_for_eval(self) -> float:
+        return 3 * self.step_s * self.load()
+
 
 def drifting_load():
     """Slower by 0.1 % at each call."""
@@ -37,6 +40,7 @@ def test_rare_work_is_counted_whole_while_the_machine_gets_slower():
     assert cost.cycles == 2  # no cycle starts after the time is up, but two are measured
     assert cost.ratio == pytest.approx(2.0, rel=0.01)  # (0.012 + 0.4 / 50) / 0.01
     assert cost.low <= cost.ratio <= cost.high
+    assert cost.prepare_for_eval == pytest.approx(3.6, rel=0.01)
 
 
 def test_six_cycles_give_an_interval_of_95_percent_and_fewer_say_so():

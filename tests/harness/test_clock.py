@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algoperf.harness.clock import CHARGED, Clock, ClockError, Item
+from algoperf.harness.clock import CHARGED, Clock, ClockError, Item, StepCostClock
 from algoperf.testing import FakeClock
 
 
@@ -166,3 +166,30 @@ def test_items_add_up_to_the_wall_time_of_all_processes(segments, cuts, set_ups_
     assert clock.submission_time_s() == pytest.approx(charged, abs=1e-6)
     assert clock.seconds(Item.INIT_OPTIMIZER_STATE) == pytest.approx(set_up_s, abs=1e-6)
     assert sum(clock.ledger_s().values()) == pytest.approx(time.now_s - 100.0, abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.0, 50.0), st.booleans()), max_size=8))
+def test_stated_costs_are_charged_whatever_time_passes(segments):
+    time = FakeClock(start_s=100.0)
+    clock = StepCostClock(
+        step_s=0.5, prepare_for_eval_s=0.25, fence=lambda *trees: time.advance(1.0), now=time, earlier_s={}
+    )
+    steps = preparations = 0
+    for count, pause_s, prepares in segments:
+        clock.start_steps()
+        for _ in range(count):
+            time.advance(3.0)
+            clock.add_data_selection(1.0)
+            steps += 1
+            assert clock.submission_time_s() == 0.5 * steps + 0.25 * preparations
+        clock.stop_steps()
+        if prepares:
+            with clock.preparing_for_eval():
+                time.advance(7.0)
+            preparations += 1
+        with clock.paused_for(Item.EVALUATION):
+            time.advance(pause_s)
+    assert clock.seconds(Item.UPDATE) == 0.5 * steps
+    assert clock.seconds(Item.PREPARE_FOR_EVAL) == 0.25 * preparations
+    assert clock.seconds(Item.DATA_SELECTION) == 0.0
+    assert clock.seconds(Item.EVALUATION) == pytest.approx(sum(pause_s for _, pause_s, _ in segments))

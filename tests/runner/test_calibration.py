@@ -7,13 +7,15 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_runs import REGISTRY, config, rows, run, trial_dir
+from toy_runs import REGISTRY, SUBMISSIONS, config, rows, run, trial_dir
 
 from algoperf.definition import ReferenceBudget
 from algoperf.edition import MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.prepare import ensure_prepared
 from algoperf.records.calibration import StepCost, combined
+from algoperf.records.layout import EVALUATIONS
+from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY as ALL_WORKLOADS
 from algoperf.runner import calibration, step_costs
@@ -21,6 +23,7 @@ from algoperf.runner.calibration import CalibrationError, Calibrator, ReferenceP
 from algoperf.runner.reference_step import measure
 from algoperf.runner.step_costs import StepCostsError, StepEnvironment
 from algoperf.runner.trial_calibration import TrialCalibration
+from algoperf.submissions.loading import load_submission
 
 BUDGET = ReferenceBudget(
     max_runtime_s=60.0, eval_period_s=30.0, step_hint=100, max_runtime_steps=400, eval_period_steps=100, target_steps=50
@@ -122,11 +125,68 @@ def test_a_run_by_a_given_cost_has_its_seconds_and_records_steps(tmp_path):
     assert record.definition_digest == meta["definition_digest"] == TOY.digest()
     found = record.calibration
     assert (found.source, found.step_s, found.budget_steps) == ("file", 0.5, 600.0)
-    assert [measurement.at for measurement in found.measurements] == ["start", "end"]
+    assert [measurement.at for measurement in found.measurements] == ["start"]
     assert found.submission_time_steps == record.submission_time_s / 0.5
     assert found.time_to_target_steps == record.time_to_target_s / 0.5
     assert record.ledger.calibration_s > 0
     assert any("the reference reaches the target after about 25 s" in message for message in messages)
+
+
+def stated_costs(path, **changes):
+    digest = load_submission(str(SUBMISSIONS["pytorch"])).source_digest
+    cost = RelativeStepCost(
+        ratio=2.0,
+        low=1.8,
+        high=2.2,
+        confidence=0.97,
+        cycles=6,
+        period=10,
+        batch_size=8,
+        reference_batch_size=8,
+        step_s=1.0,
+        reference_step_s=0.5,
+        prepare_for_eval=0.5,
+    )
+    fields = {"framework": "pytorch", "submission_digest": digest, "reference_digest": "reference"}
+    StepCosts(**{**fields, "step_costs": {"toy_mini": cost}, **changes}).save(path)
+    return path
+
+
+def test_stated_step_costs_are_charged_and_the_run_is_the_same_again(tmp_path):
+    costs = stated_costs(tmp_path / "costs.json")
+    endless = IN_STEPS.altered({"toy_mini": {"budget": BUDGET, "validation_target": -1.0}})
+    evaluated = []
+    for number in range(2):
+        flags = {"step_costs": costs, "max_global_steps": 130, "experiment_name": f"run_{number}"}
+        [result], _ = run(config(tmp_path, "pytorch", **flags), endless)
+        record = result.record
+        assert record.submission_time_s == record.ledger.update_s == 130 * 2.0 * 0.5
+        assert record.calibration.source == "step_costs"
+        assert record.calibration.submission_time_steps == 130 * 2.0
+        assert record.calibration.spread == pytest.approx(math.log(2.2 / 1.8) / (2 * 1.96), rel=1e-3)
+        assert not record.pauses.errors
+        values = rows(result.trial_dir / EVALUATIONS)
+        evaluated.append([(row["global_step"], row["score"], row["validation/loss"]) for row in values])
+    assert evaluated[0] == evaluated[1]
+    assert [int(float(step)) for step, _, _ in evaluated[0]] == [1, 51, 101, 130]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"submission_digest": "another"}, "expected the digest of the submission"),
+        ({"framework": "jax"}, "expected the framework pytorch, got jax"),
+        ({"step_costs": {}}, "and none of toy_mini"),
+    ],
+)
+def test_costs_of_something_else_are_not_charged(tmp_path, changes, words):
+    with pytest.raises(CalibrationError, match=words):
+        run(config(tmp_path, "pytorch", step_costs=stated_costs(tmp_path / "costs.json", **changes)), IN_STEPS)
+
+
+def test_workloads_in_seconds_take_no_stated_costs(tmp_path):
+    with pytest.raises(CalibrationError, match="for minis, whose budgets count reference steps"):
+        run(config(tmp_path, "pytorch", step_costs=stated_costs(tmp_path / "costs.json")))
 
 
 def test_off_keeps_the_seconds_of_the_definition(tmp_path):

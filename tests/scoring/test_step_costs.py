@@ -8,7 +8,7 @@ from algoperf.records.step_costs import RelativeStepCost, StepCosts
 from scoring.board import make_board
 from scoring.clocks import Clock, in_clock
 from scoring.logs import LogsError
-from scoring.step_costs import ProjectedCosts, log_spread
+from scoring.step_costs import ProjectedCosts
 from scoring.times import Mode
 
 WORKLOADS = {"a": "maximize", "b": "minimize"}
@@ -46,7 +46,7 @@ def test_a_cost_known_only_within_limits_is_the_spread_of_the_unit(tmp_path):
     saved(tmp_path, "s1", {"a": cost(1.0), "b": cost(1.0)})
     tree, _ = in_clock(make_tree(RULES, TIMES), RULES, SELF, None, ProjectedCosts.load([tmp_path]))
     spreads = {(trial.submission, trial.workload): trial.time_spread for trial in tree.trials}
-    assert spreads["s0", "a"] == pytest.approx(np.log(1.5) / 1.96, rel=1e-3) == log_spread(cost(3.0, width=1.5))
+    assert spreads["s0", "a"] == pytest.approx(np.log(1.5) / 1.96, rel=1e-3) == cost(3.0, width=1.5).log_spread
     assert spreads["s1", "a"] == 0
 
 
