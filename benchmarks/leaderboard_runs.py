@@ -1,6 +1,10 @@
 """The runs of the mini leaderboard: every entrant on every mini, one core a run, as many at once as there are cores.
 
   python benchmarks/leaderboard_runs.py [--entrants=nadamw,muon] [--studies=3] [--experiment_dir=DIR] [--data_dir=DIR]
+      [--step_costs=DIR | --measured]
+
+Steps are charged what `DIR/<entrant>.json` says they cost, so that the machine may do other work and runs may be spread
+over several; with `--measured` the clock measures, and the machine must do nothing else.
 
 Self-tuning rules in PyTorch, seeds from 0 and the study. Studies come one after the other, so that a board that is
 stopped early has whole studies. What is finished is not run again, and the rest is resumed. The exit status is 1 when a
@@ -24,7 +28,8 @@ from algoperf.registry import suites
 from algoperf.runner.run_config import default_submission
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRANTS = ("nadamw", "schedule_free_adamw", "muon", "shampoo", "adamw")
+ENTRANTS = ("nadamw", "adamw", "schedule_free_adamw", "muon", "shampoo", "lion", "ademamix", "nesterov")
+STEP_COSTS = ROOT / "docs" / "leaderboard" / "step_costs" / "cpu"
 
 
 def run(workload: str, entrant: str, study: int, options: argparse.Namespace) -> bool:
@@ -46,6 +51,8 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         f"--data_dir={options.data_dir}",
         "--use_tensorboard=false",
     ]
+    if not options.measured:
+        command.append(f"--step_costs={options.step_costs / entrant}.json")
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, check=False, text=True, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -68,6 +75,8 @@ def main() -> int:
     parser.add_argument("--studies", type=int, default=suites()["mini"].studies[SELF_TUNING.name])
     parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))
+    parser.add_argument("--step_costs", type=Path, default=STEP_COSTS, help="folder of <entrant>.json")
+    parser.add_argument("--measured", action="store_true", help="charge the time that passes instead")
     options = parser.parse_args()
 
     usable = usable_cores()
