@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--experiment_dir", type=Path, default=Path("experiments/compare"), help="finished runs there count")
     add("--data_dir", type=Path, default=Path("~/data"), help="prepared data; those of minis are generated there")
     add("--step_cost_period", type=int, default=PERIOD, help="steps in which periodic work of MINE is covered whole")
+    add("--baseline_logs", type=Path, metavar="DIR", help="logs of a board: finished runs there of the other count")
     add_json_option(parser)
     return parser
 
@@ -65,6 +66,7 @@ def _run(options: argparse.Namespace, answer: Answer) -> int:
             experiment_dir=options.experiment_dir,
             data_dir=options.data_dir,
             step_cost_period=options.step_cost_period,
+            baseline_logs=options.baseline_logs,
         )
     except UserError as error:
         return answer.fail(str(error), status=2)

@@ -53,6 +53,7 @@ def compare(
     experiment_dir: Path | str = "experiments/compare",
     data_dir: Path | str = "~/data",
     step_cost_period: int = PERIOD,
+    baseline_logs: Path | str | None = None,
     write_report: bool = True,
     registry: Registry = REGISTRY,
     report: Report = report_to_stderr,
@@ -69,6 +70,8 @@ def compare(
       experiment_dir: of runs; what is finished there is not run again.
       data_dir: prepared data; those of minis are generated there.
       step_cost_period: steps of a cycle of the step-cost measurement; see `algoperf.step_cost`.
+      baseline_logs: logs of a board; finished runs there of `against`, of the same definitions and seeds,
+        are not made again.
       write_report: score both and write the HTML report.
       report: shown one line at a time.
 
@@ -77,6 +80,8 @@ def compare(
     """
     if not hours > 0:
         raise ComparisonError(f"hours must be above 0, got {hours}")
+    if baseline_logs is not None and not Path(baseline_logs).expanduser().is_dir():
+        raise ComparisonError(f"baseline_logs must be a folder of logs of a board, got {baseline_logs}")
     definitions = sorted(
         (registry.get(name) for name in workloads or suites()["mini"].workloads),
         key=lambda definition: definition.budget.max_runtime_s,
@@ -97,6 +102,7 @@ def compare(
         step_cost_period=step_cost_period,
         report=report,
         registry=registry,
+        baseline_logs=None if baseline_logs is None else Path(baseline_logs).expanduser(),
     )
     pairs, result, reason = collect(runs, definitions, deadline, report, ends_when_hopeless=not first_impression)
     comparison = Comparison(

@@ -1,5 +1,6 @@
 """A comparison of real runs: a plain optimizer against another on mnist_mini."""
 
+import dataclasses
 import importlib
 import shutil
 from pathlib import Path
@@ -66,6 +67,16 @@ def test_one_algorithm_in_both_roles_is_not_decided_by_one_pair(optimizers):
     assert runs.finished_pair("mnist_mini", 0) == pair
     assert session.write_score_report(runs, folder, ["mnist_mini"]) is None
     assert lines[-1] == "no report: the rule set mini has no mnist_mini"
+    elsewhere = dataclasses.replace(runs, folder=optimizers / "elsewhere", baseline_logs=runs.folder)
+    # only the step cost and the run of mine are made; the other's is taken as it is
+    del lines[:]
+    pair_there = elsewhere.run_pair("mnist_mini", 0)
+    assert pair_there.against == pair.against
+    assert [line.rpartition(" ")[2] for line in lines] == [
+        against.label,
+        str(runs.folder / against.folder_name),
+        "runs",
+    ]
 
 
 def test_an_optimizer_that_fails_ends_the_comparison_with_its_message(optimizers):
