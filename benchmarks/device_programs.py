@@ -40,7 +40,10 @@ HYPERPARAMETERS = SimpleNamespace(
 _NUM_BATCHES = 3  # different ones, taken in turn
 _NEVER_S = 1e9
 _WARM_UP_STEPS = 3
+_EVALUATED_BATCHES = 3
 
+# Start and end on the clock that processes share; the parent, which may have stopped this process, makes seconds of it.
+Span = tuple[float, float]
 # Runs so many steps and returns their seconds, device work included.
 Program = Callable[[int], float]
 
@@ -83,14 +86,14 @@ class HarnessPath:
         package = FRAMEWORKS[bench.framework].package
         self._submission = load_submission(f"reference_algorithms.adamw.{package}_submission")
         params, model_state = bench.fresh_parameters()
-        started = time.perf_counter()
+        started = time.monotonic()
         params = bench.backend.prepare_model(
             bench.workload,
             params,
             compile_model=compile_model,
             sample_batch=lambda: bench.data.fake_batch(bench.definition, bench.batch_size, 0),
         )
-        self.prepare_model_s = time.perf_counter() - started
+        self.preparation: Span = (started, time.monotonic())
         optimizer_state = self._submission.init_optimizer_state(
             workload=bench.workload,
             model_params=params,
@@ -277,35 +280,34 @@ def measure(programs: dict[str, Program], *, repeats: int, block_s: float) -> di
     }
 
 
-def evaluation_batch_s(bench: Bench, harness: HarnessPath, batch_size: int) -> tuple[float, float]:
-    """Seconds of an evaluation batch once compiled, and of the first one."""
+def evaluation(bench: Bench, parameters: Callable[[], tuple[Any, Any]], batch_size: int, num_batches: int) -> Span:
+    """Evaluates so many batches with the present parameters."""
     batch = bench.data.fake_batch(bench.definition, batch_size, 0)
-    seconds = []
-    for count in (1, 3):
-        started = time.perf_counter()
-        for _ in bench.backend.evaluate(bench.workload, *harness.parameters, iter([batch] * count)):
-            pass
-        seconds.append((time.perf_counter() - started) / count)
-    return seconds[1], seconds[0]
+    started = time.monotonic()
+    for _ in bench.backend.evaluate(bench.workload, *parameters(), iter([batch] * num_batches)):
+        pass
+    return started, time.monotonic()
 
 
-def warmed_up(name: str, program: Program) -> float:
-    """Seconds of the first step."""
-    first_s = program(1)
+def warmed_up(program: Program) -> Span:
+    """The first step."""
+    started = time.monotonic()
+    program(1)
+    first = started, time.monotonic()
     program(_WARM_UP_STEPS)
-    return first_s
+    return first
 
 
 def main(argv: list[str]) -> None:
     request = json.loads(argv[1])
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    started = time.perf_counter()
+    started = time.monotonic()
     bench = Bench(*(request[name] for name in ("workload", "framework", "batch_size", "matmul_precision")))
-    start_up_s = time.perf_counter() - started
+    start_up = started, time.monotonic()
     harness = HarnessPath(bench, request["compile_model"])
     programs: dict[str, Program] = {"harness": harness}
-    first_step_s = warmed_up("harness", harness)
+    first_steps = {"harness": warmed_up(harness)}
     harness_peak_gb = memory_gb(bench)
     if bench.framework == JAX.name:
         bare, account = jax_bare_step(bench)
@@ -314,9 +316,10 @@ def main(argv: list[str]) -> None:
         bare, account = torch_bare_step(bench, is_compiled, request["graphs"])
         account["is_compiled"] = is_compiled
     programs |= bare if request["bare"] else {}
-    first_steps_s = {name: warmed_up(name, program) for name, program in bare.items()} if request["bare"] else {}
-    evaluate = functools.partial(evaluation_batch_s, bench, harness, request["eval_batch_size"])
-    first_evaluation_s = evaluate()[1] if request["eval_batch_size"] else None
+    if request["bare"]:
+        first_steps |= {name: warmed_up(program) for name, program in bare.items()}
+    evaluate = functools.partial(evaluation, bench, lambda: harness.parameters, request["eval_batch_size"])
+    first_evaluation = evaluate(1) if request["eval_batch_size"] else None
     print(json.dumps({"ready": True}), file=replies, flush=True)
     sys.stdin.readline()
     before = num_compilations(bench.framework)
@@ -328,18 +331,17 @@ def main(argv: list[str]) -> None:
         "matmul_precision": bench.backend.device_report()["matmul_precision"],
         "programs": measured,
         "num_compilations_while_measuring": num_compilations(bench.framework) - before,
-        "start_up_s": round(start_up_s, 1),
-        "prepare_model_s": round(harness.prepare_model_s, 1),
-        "first_step_s": {"harness": round(first_step_s, 1), **{n: round(s, 1) for n, s in first_steps_s.items()}},
+        "spans": {"start_up_s": start_up, "prepare_model_s": harness.preparation, "first_step_s": first_steps},
         "peak_gb": round(harness_peak_gb, 2),
         **account,
     }
-    if request["eval_batch_size"]:
+    if first_evaluation is not None:
+        started, ended = evaluate(_EVALUATED_BATCHES)
         figures["evaluation"] = {
             "batch_size": request["eval_batch_size"],
-            "batch_s": round(evaluate()[0], 3),
-            "first_batch_s": round(first_evaluation_s or 0.0, 1),
+            "batch_s": round((ended - started) / _EVALUATED_BATCHES, 3),
         }
+        figures["spans"]["first_evaluated_batch_s"] = first_evaluation
     print(json.dumps(figures), file=replies, flush=True)
     harness.close()
     bench.backend.close()

@@ -54,6 +54,7 @@ class Child:
         self.request = request
         self.name = f"{request['workload']} {request['framework']}"
         self.figures: dict[str, Any] | None = None
+        self._stops: list[tuple[int, float]] = []
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "device_programs.py"), json.dumps(request)],
@@ -73,7 +74,7 @@ class Child:
             if "ready" in reply:
                 events.put((self, "ready"))
             else:
-                self.figures = reply
+                self.figures = reply | self._seconds(reply.pop("spans", {}))
         self._process.wait()
         events.put((self, "end"))
 
@@ -85,8 +86,21 @@ class Child:
 
     def signal(self, number: int) -> None:
         """To the process and to those that it started, a compiler's for example."""
+        self._stops.append((number, time.monotonic()))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+    def _seconds(self, spans: Any) -> Any:
+        """Seconds of each (start, end), less those in which the process was stopped."""
+        if isinstance(spans, dict):
+            return {name: self._seconds(span) for name, span in spans.items()}
+        start, end = spans
+        stops = [
+            (at, next((later for n, later in self._stops[i:] if n == signal.SIGCONT), end))
+            for i, (number, at) in enumerate(self._stops)
+            if number == signal.SIGSTOP
+        ]
+        return round(end - start - sum(max(0.0, min(end, to) - max(start, at)) for at, to in stops), 1)
 
     def last_words(self) -> str:
         self._log.seek(0)
