@@ -1,8 +1,9 @@
-"""JAX programs are compiled fast, and once for all workers and for the processes that tests start."""
+"""What tests and the processes that they start inherit: JAX compiles fast and once for all, signals are not ignored."""
 
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ _COMPILE_FAST = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",  # programs are small, and other workers compile as well
 )
 _CACHE_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _CACHE_OPTIONS = {
@@ -38,6 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not Path(tempfile.gettempdir()).is_relative_to(_DATA_OF_A_PERSON):
         sys.addaudithook(_refuse_data_of_a_person)
     os.environ.setdefault("XLA_FLAGS", " ".join(_COMPILE_FAST))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker for each core
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell starts its background jobs, and so what tests start and interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says nothing on a machine that does other work as well.
     hypothesis.settings.register_profile("no deadline", deadline=None)
     hypothesis.settings.load_profile("no deadline")

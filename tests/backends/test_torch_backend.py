@@ -317,12 +317,22 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
     assert prepared is params
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_a_compiled_model_trains_like_the_plain_one(backend, workload, tmp_path, monkeypatch):
-    """What is compiled on trial is not kept: the first step compiles. Later steps do not."""
+@pytest.fixture
+def fast_compiler(monkeypatch):
+    """The compiler without what only pays for many or large kernels: trials of vector units, precompiled headers."""
+    from torch._inductor import config
+
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
+    with config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False}):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("fast_compiler")
+def test_a_compiled_model_trains_like_the_plain_one(backend, workload, tmp_path):
+    """What is compiled on trial is not kept: the first step compiles. Later steps do not."""
     backend.use_compilation_cache(tmp_path / "kept", is_shared=False)
     num_compilations = []
     batch = small_model.make_batch(8)
