@@ -56,6 +56,11 @@ class Registry:
         self._packages = packages
         self._given_entries = entries
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what it was made of."""
+        given = self._given_entries
+        return {"_packages": self._packages, "_given_entries": None if given is None else dict(given)}
+
     def altered(self, changes: Mapping[str, Mapping[str, Any]]) -> "Registry":
         """A copy in which the named definitions have other values in some fields: for experiments on the harness."""
         entries = dict(self._entries)

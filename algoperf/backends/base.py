@@ -4,7 +4,7 @@ import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -201,6 +201,24 @@ class Backend(Protocol):
         """Reads `model_params` and `model_state` alone, which needs nothing of the submission that wrote them.
 
         `template` has both, freshly initialised. Raises as `load_state` does."""
+        ...
+
+    # -- handing over to another process of this machine
+    def model_bytes(self, params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        """The bytes (uint8 [n], on the host) of every array that an evaluation needs, by a text of its name, dtype and
+        shape: texts and order are the same for the same model in every process."""
+        ...
+
+    def with_model_bytes(self, values: Mapping[str, np.ndarray], params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Inverse of `model_bytes`: (params, model_state) like those given, which may be changed, with `values`."""
+        ...
+
+    def write_state(self, file: BinaryIO, state: Mapping[str, Any]) -> None:
+        """What `save_state` keeps, quickly and for this version of the software alone; raises as it does."""
+        ...
+
+    def read_state(self, file: BinaryIO, template: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads what `write_state` wrote in an earlier process of the same run; raises as `load_state` does."""
         ...
 
     # -- provenance

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import jax
 import jax.numpy as jnp
@@ -232,6 +232,29 @@ class JaxBackend:
         model: dict[str, Any] = _checkpoint_module().load_model(directory, template)
         return model
 
+    # -- handing over to another process of this machine
+
+    def model_bytes(self, params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        leaves, _ = jax.tree_util.tree_flatten_with_path({"params": params, "model_state": model_state})
+        arrays = {_described(path, leaf): np.asarray(leaf) for path, leaf in leaves}
+        return {name: np.ascontiguousarray(array).reshape(-1).view(np.uint8) for name, array in arrays.items()}
+
+    def with_model_bytes(self, values: Mapping[str, np.ndarray], params: Any, model_state: Any) -> tuple[Any, Any]:
+        def replaced(path: Any, leaf: Any) -> Any:
+            array = values[_described(path, leaf)].view(leaf.dtype).reshape(leaf.shape)
+            return jax.device_put(array, leaf.sharding)
+
+        tree = {"params": params, "model_state": model_state}
+        filled = jax.tree_util.tree_map_with_path(replaced, tree)
+        return filled["params"], filled["model_state"]
+
+    def write_state(self, file: BinaryIO, state: Mapping[str, Any]) -> None:
+        _checkpoint_module().write(file, state, self._fresh_signature)
+
+    def read_state(self, file: BinaryIO, template: Mapping[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = _checkpoint_module().read(file, template)
+        return state
+
     # -- provenance
 
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
@@ -261,6 +284,10 @@ class JaxBackend:
         if self._joined:
             jax_processes.leave(self.rank)
             self._joined = False
+
+
+def _described(path: Any, leaf: Any) -> str:
+    return f"{jax.tree_util.keystr(path)} {leaf.dtype.name} {tuple(leaf.shape)}"
 
 
 def _matmul_precision(device: jax.Device) -> str:

@@ -8,13 +8,14 @@ import contextlib
 import functools
 import gc
 import json
+import math
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from algoperf.backends import jax_structure
 from algoperf.backends.base import StateMismatchError, UnsavableStateError
 
 Signature = list[list[Any]]  # [path, shape, dtype] of each leaf
+Stored = list[tuple[dict[str, Any], Any]]
 _ARRAYS = "arrays"
 _LEAVES = "leaves.json"
 _OS_ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
@@ -43,16 +45,48 @@ def save(directory: Path, state: Mapping[str, Any], fresh_signature: Signature |
       UnsavableStateError: a leaf is neither an array nor a number, string, None or function.
       OSError: the files cannot be written.
     """
+    content, arrays = _signed(state, fresh_signature)
+    if jax.process_index() == 0:
+        (directory / _LEAVES).write_text(json.dumps(content))
+    if arrays:
+        _write_arrays(directory.absolute() / _ARRAYS, arrays)
+
+
+def write(file: BinaryIO, state: Mapping[str, Any], fresh_signature: Signature | None = None) -> None:
+    """Writes what `save` does, of one process, into one file: a line of JSON, then the bytes of the arrays in order.
+
+    Raises:
+      UnsavableStateError: as in `save`.
+    """
+    content, arrays = _signed(state, fresh_signature)
+    host = [np.asarray(array) for array in arrays.values()]
+    content["bytes"] = [[list(array.shape), array.dtype.name] for array in host]
+    file.write(json.dumps(content).encode() + b"\n")
+    for array in host:
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def read(file: BinaryIO, template: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads what `write` wrote; raises as `load` does."""
+    content = json.loads(file.readline())
+    kinds = [(shape, jnp.dtype(name)) for shape, name in content["bytes"]]
+    arrays = [np.frombuffer(file.read(math.prod(s) * dtype.itemsize), dtype).reshape(s) for s, dtype in kinds]
+
+    def placed(record: dict[str, Any], leaf: Any, array: np.ndarray) -> Any:
+        if record["kind"] == "host":
+            return array.copy()
+        return jax.device_put(array.copy(), _sharding(leaf, record))
+
+    return _rebuilt(content, template, lambda pairs: map(placed, *zip(*pairs, strict=True), arrays) if pairs else ())
+
+
+def _signed(state: Mapping[str, Any], fresh_signature: Signature | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `encode`, with what tells this run from another."""
     content, arrays = encode(state)
     own = {name: signature(state[name], name) for name in _ENTRIES}
     if fresh_signature is not None:
         own["optimizer_state"] = fresh_signature
-    if jax.process_index() == 0:
-        (directory / _LEAVES).write_text(
-            json.dumps({**content, "signature": [e for name in _ENTRIES for e in own[name]]})
-        )
-    if arrays:
-        _write_arrays(directory.absolute() / _ARRAYS, arrays)
+    return {**content, "signature": [e for name in _ENTRIES for e in own[name]]}, arrays
 
 
 def encode(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -95,13 +129,27 @@ def load(directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
     content = json.loads((directory / _LEAVES).read_text())
     if isinstance(content, list):  # as written before structures were stored
         content = _with_structure_of(template, content)
+
+    def restored(stored: Stored) -> Iterable[Any]:
+        requested = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
+        return _read_arrays(directory.absolute() / _ARRAYS, requested)
+
+    return _rebuilt(content, template, restored)
+
+
+def _rebuilt(
+    content: dict[str, Any], template: Mapping[str, Any], restored: Callable[[Stored], Iterable[Any]]
+) -> dict[str, Any]:
+    """The state that `content` describes.
+
+    Args:
+      restored: arrays for the leaves that have one: records, each with the template's leaf.
+    """
     _check_signature(content["signature"], [e for name in _ENTRIES for e in signature(template[name], name)])
     entries, records = _entries(template), content["leaves"]
     counterparts = jax_structure.counterparts(content["structure"], entries)
     pairs = [(record, counterparts.get(index)) for index, record in enumerate(records)]
-    stored = [(record, leaf) for record, leaf in pairs if _is_stored(record)]
-    requested = {_name(index): _restore_args(record, leaf) for index, (record, leaf) in enumerate(stored)}
-    arrays = iter(_read_arrays(directory.absolute() / _ARRAYS, requested))
+    arrays = iter(restored([(record, leaf) for record, leaf in pairs if _is_stored(record)]))
     values = [_value(record, leaf, next(arrays) if _is_stored(record) else None) for record, leaf in pairs]
     state: dict[str, Any] = jax_structure.rebuild(content["structure"], entries, values)
     return state

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from algoperf.backends.torch_state import TensorKinds
 from algoperf.backends.torch_workload import TorchWorkload
 from algoperf.definition import PYTORCH, WorkloadDefinition
 from algoperf.edition import MatmulPrecision
-from algoperf.pytorch_utils import pytorch_setup
+from algoperf.pytorch_utils import pytorch_setup, unwrapped
 
 __all__ = ["TorchBackend", "TorchWorkload", "create", "data_parallel", "set_matmul_precision"]
 
@@ -289,6 +289,23 @@ class TorchBackend:
     def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
         return torch_checkpoint.load_model(directory, template, device=self.device)
 
+    # -- handing over to another process of this machine
+
+    def model_bytes(self, params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        return {name: _bytes_of(tensor).numpy() for name, tensor in _described(params).items()}
+
+    def with_model_bytes(self, values: Mapping[str, np.ndarray], params: Any, model_state: Any) -> tuple[Any, Any]:
+        with torch.no_grad():
+            for name, tensor in _described(params).items():
+                tensor.copy_(torch.from_numpy(values[name]).view(tensor.dtype).reshape(tensor.shape))
+        return params, model_state
+
+    def write_state(self, file: BinaryIO, state: Mapping[str, Any]) -> None:
+        torch_checkpoint.write(file, state, fresh=self._fresh_tensors)
+
+    def read_state(self, file: BinaryIO, template: Mapping[str, Any]) -> dict[str, Any]:
+        return torch_checkpoint.read(file, template, device=self.device)
+
     # -- provenance
 
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
@@ -332,6 +349,16 @@ class TorchBackend:
         if self._store is not None:
             dist.destroy_process_group()
             self._store = None
+
+
+def _described(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers, by name, dtype and shape."""
+    tensors = unwrapped(module).state_dict()
+    return {f"{name} {tensor.dtype} {tuple(tensor.shape)}": tensor for name, tensor in tensors.items()}
+
+
+def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _inductor_utils() -> Any:

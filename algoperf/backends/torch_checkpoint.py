@@ -8,7 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -51,6 +51,23 @@ def save(
         _write(whole, directory / _STATE)
     elif digests[rank] != digests[0]:
         _write(own, directory / _rank_file(rank))
+
+
+def write(file: BinaryIO, state: Mapping[str, Any], *, fresh: TensorKinds | None = None) -> None:
+    """Writes what `save` does, of one process, into one file.
+
+    Raises:
+      UnsavableStateError: as in `save`.
+    """
+    params = unwrapped(state["model_params"]).state_dict()
+    torch.save({"model_params": dict(params), **encode(state), _FRESH: fresh}, file)
+
+
+def read(file: BinaryIO, template: Mapping[str, Any], *, device: Any) -> dict[str, Any]:
+    """Reads what `write` wrote; raises as `load` does."""
+    whole = _read(file, device)
+    module = _loaded_module(template["model_params"], whole)
+    return {"model_params": module, **_decoded(whole, template)}
 
 
 def encode(state: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -118,7 +135,7 @@ def _write(value: dict[str, Any], path: Path) -> None:
         raise OSError(f"cannot write {path} ({format_bytes(free)} are free on this disk): {error}") from error
 
 
-def _read(path: Path, device: Any) -> dict[str, Any]:
+def _read(path: Path | BinaryIO, device: Any) -> dict[str, Any]:
     # Only what was on a GPU moves: optimizers keep step counters on the CPU.
     locations = {f"cuda:{index}": str(device) for index in range(_MAX_DEVICES)}
     try:

@@ -37,8 +37,8 @@ from algoperf.rules import Level
 from algoperf.runner import search_space
 from algoperf.runner.child import ChildError, ask
 from algoperf.runner.run_config import RunConfig
-from algoperf.runner.trial import build
 from algoperf.runner.trial_end import TrialPlan
+from algoperf.runner.trial_setup import build
 from algoperf.submissions import sources
 from algoperf.submissions.loading import Submission, load_submission, resolve_batch_size
 

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from algoperf.backends.base import Backend, UnsavableStateError
+from algoperf.backends.base import UnsavableStateError
 from algoperf.definition import Split
 from algoperf.errors import UserError
 from algoperf.harness.run_state import RunState
@@ -51,21 +51,35 @@ class FoundCheckpoint:
     damaged: tuple[str, ...] = ()
 
 
+class StateStore(Protocol):
+    """Writes and reads the state on the devices, as a `Backend` does; see there."""
+
+    rank: int
+
+    def barrier(self) -> None: ...
+
+    def check_savable(self, state: Mapping[str, Any]) -> None: ...
+
+    def save_state(self, directory: Path, state: Mapping[str, Any]) -> None: ...
+
+    def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
 class Checkpointer:
     """Writes and finds the checkpoints of one trial.
 
     Args:
       trial_dir: folder of the trial.
-      backend: saves and loads device state; all ranks call, rank 0 writes the rest.
+      states: saves and loads device state; all ranks call, rank 0 writes the rest.
       keep_all: keep every checkpoint instead of the newest two (the older of them is the fallback).
       keep_at_target: also keep the one of the first evaluation that reached the validation target.
     """
 
     def __init__(
-        self, trial_dir: Path, backend: Backend, *, keep_all: bool = False, keep_at_target: bool = False
+        self, trial_dir: Path, states: StateStore, *, keep_all: bool = False, keep_at_target: bool = False
     ) -> None:
         self._trial_dir = trial_dir
-        self._backend = backend
+        self._states = states
         self._keep_all = keep_all
         self._keep_at_target = keep_at_target
 
@@ -79,16 +93,16 @@ class Checkpointer:
         """
         final = self._trial_dir / f"checkpoint_{step}"
         partial = self._trial_dir / _PARTIAL.replace("*", str(step))
-        is_writer = self._backend.rank == 0
+        is_writer = self._states.rank == 0
         record = run_state.record()
         try:
             if is_writer:
                 remove_folder(partial, is_checkpoint_file)
                 (partial / "state").mkdir(parents=True)
-            self._backend.barrier()
+            self._states.barrier()
             with _naming_the_flag():
-                self._backend.save_state(partial / "state", run_state.training.device_state())
-            self._backend.barrier()
+                self._states.save_state(partial / "state", run_state.training.device_state())
+            self._states.barrier()
             if is_writer:
                 (partial / RUN_STATE_FILE).write_text(json.dumps(record.as_json()))
                 write_manifest(partial)
@@ -96,7 +110,7 @@ class Checkpointer:
                 partial.rename(final)
                 _sync(self._trial_dir)
                 self._prune(_step_at_target(run_state) if self._keep_at_target else None)
-            self._backend.barrier()
+            self._states.barrier()
         except OSError as error:
             raise CheckpointError(f"cannot write {final}: {reason(error)}") from error
 
@@ -107,7 +121,7 @@ class Checkpointer:
           UnsavableStateError: the optimizer state holds what cannot be saved; names the entry and what to do.
         """
         with _naming_the_flag():
-            self._backend.check_savable(run_state.training.device_state())
+            self._states.check_savable(run_state.training.device_state())
 
     def restore(self, run_state: RunState) -> FoundCheckpoint:
         """Fills `run_state`, freshly initialised, from the newest intact checkpoint; leaves it alone where none is.
@@ -131,7 +145,7 @@ class Checkpointer:
             try:
                 check_manifest(path)
                 record = RunStateRecord.from_json(json.loads((path / RUN_STATE_FILE).read_text()), source=path.name)
-                device_state = self._backend.load_state(path / "state", template)
+                device_state = self._states.load_state(path / "state", template)
             except (OSError, ValueError, KeyError, CheckpointError) as error:
                 damaged.append(f"{path.name} is damaged ({error})")
                 continue

@@ -29,6 +29,20 @@ class RuleViolationError(Exception):
     """A submission broke a rule and the run was asked to end at that; one line that names the rule."""
 
 
+class TrainingFailedError(Exception):
+    """Training in another process came to an end of its own.
+
+    Attributes:
+      outcome: of the trial.
+      text: for its record.
+    """
+
+    def __init__(self, outcome: Outcome, text: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.text = text
+
+
 def reraise_from_submission(error: UserError) -> NoReturn:
     """Raises what came out of a hook, to be called by the function that called the hook.
 
@@ -50,6 +64,8 @@ def result_of(error: BaseException, backend: Backend, stop: StopSignals) -> Loop
         return None
     if isinstance(error, StopRequestedError) or (isinstance(error, KeyboardInterrupt) and stop.is_set()):
         return LoopResult(outcome=Outcome.INTERRUPTED, error=f"stopped by {stop.received or error}")
+    if isinstance(error, TrainingFailedError):
+        return LoopResult(outcome=error.outcome, error=error.text)
     if isinstance(error, RuleViolationError):
         return LoopResult(outcome=Outcome.RULE_VIOLATION, error=str(error))
     text = traceback_text(error)  # before caches are freed, which may raise

@@ -13,7 +13,7 @@ from algoperf.harness.signals import StopRequestedError, StopSignals
 from algoperf.records.outcome import Outcome
 from algoperf.registry import REGISTRY, Registry, suites
 from algoperf.reporting import report_to_stderr
-from algoperf.runner import driver, isolation, summary
+from algoperf.runner import driver, summary
 from algoperf.runner.executors.choice import LOCAL, choose_executor
 from algoperf.runner.executors.resources import ResourceTable
 from algoperf.runner.parent import end_with_suite
@@ -75,9 +75,6 @@ def _run(values: Mapping[str, Any], registry: Registry, stop: StopSignals) -> Co
     check_flags_apply(values, suites())
     if config.workload in suites():
         return _run_suite(config, values)
-    if config.isolated and not isolation.is_isolated():
-        driver.prepare_data(config, registry)  # which cannot be written afterwards
-        isolation.isolate(config.experiment_dir)
     results = driver.run(config, registry=registry, stop=stop)
     with stop.deferred():
         summary.show(results, ledger=config.profile)

@@ -1,6 +1,7 @@
 """One call of the runner: resolves the workload and its data, draws hyperparameters, runs the trials in turn."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from algoperf.backends import base
@@ -12,12 +13,13 @@ from algoperf.prepare import MissingDatasetError, ensure_prepared
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report, report_to_stderr
 from algoperf.runner import search_space
-from algoperf.runner.isolation import is_isolated
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.study import Study
 from algoperf.runner.trial_end import TrialResult
 from algoperf.submissions.loading import locate_submission
 from algoperf.submissions.tuning import Hyperparameters, SearchSpace
+
+_PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 def run(
@@ -35,13 +37,15 @@ def run(
     if stop is None:
         with StopSignals() as stop:
             return run(config, registry=registry, report=report, stop=stop)
-    if config.isolated and not is_isolated():
-        raise ConfigError("isolated replaces the process that asks for it; use the command `algoperf run --isolated`")
+    if config.isolated:
+        os.environ.setdefault(_PREALLOCATE, "false")  # two processes share the devices
     edition = config.edition or registry.get(config.workload).edition
     registry.get(config.workload).of_edition(edition)
     config = dataclasses.replace(config, edition=edition)
     backend = base.load(config.framework, matmul_precision=config.precision, deterministic=config.deterministic)
     show = report or report_to_stderr
+    if config.isolated and backend.world_size > 1:
+        raise ConfigError("--isolated is for runs of one process; leave it out where there are several")
     report = show if backend.rank == 0 else _silent
     watch = RankWatch(backend, timeout_s=config.rank_timeout_s, report=show, stop=stop)
     try:
@@ -59,15 +63,6 @@ def run(
         watch.close()
         if not watch.is_broken:
             backend.close()
-
-
-def prepare_data(config: RunConfig, registry: Registry = REGISTRY) -> None:
-    """Prepares the data that a run would use, as far as they can be generated.
-
-    Raises: as `ensure_prepared`.
-    """
-    definition = choose_definition(config, registry, report_to_stderr)
-    ensure_prepared(definition, config.data_dir, report=report_to_stderr, registry=registry)
 
 
 def choose_definition(config: RunConfig, registry: Registry, report: Report) -> WorkloadDefinition:

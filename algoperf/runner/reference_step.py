@@ -28,8 +28,8 @@ from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import ScalarLogger
 from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission
-from algoperf.runner.trial import build
 from algoperf.runner.trial_end import TrialPlan
+from algoperf.runner.trial_setup import build
 from algoperf.submissions.loading import load_submission
 from algoperf.submissions.tuning import make_hyperparameters
 

@@ -31,6 +31,7 @@ from algoperf.records.trial import TrialRecord
 from algoperf.registry import Registry
 from algoperf.reporting import Report
 from algoperf.runner.calibration import OFF, Calibrator, calibrator_for, stated_calibrator
+from algoperf.runner.isolated.isolation import Import, Isolation
 from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.runner.trial import run_trial
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, TrialSettings
@@ -53,6 +54,7 @@ class _Loaded:
     pinned_code: PinnedCode
     guard: Guard
     calibrator: Calibrator | None = None
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,11 @@ class Study:
         """
         with stop.deferred(), self._open_experiment(backend, report) as paths, contextlib.ExitStack() as cleanup:
             imported = self._import(backend, report, stop)
-            if isinstance(imported.answer, _Loaded) and imported.answer.calibrator is not None:
-                cleanup.callback(imported.answer.calibrator.close)
+            if isinstance(imported.answer, _Loaded):
+                if imported.answer.calibrator is not None:
+                    cleanup.callback(imported.answer.calibrator.close)
+                if imported.answer.isolation is not None:
+                    cleanup.callback(imported.answer.isolation.close)
             import_s = imported.seconds  # in the ledger of the first trial that runs
             if self.config.overwrite and backend.rank == 0:
                 delete_trials(paths, self.trials)
@@ -157,7 +162,8 @@ class Study:
         try:
             with stop.interrupting():
                 answer = self._load(backend, report, own_work, pinned_code, guard)
-                seconds = time.monotonic() - begun_s
+                isolation = answer.isolation
+                seconds = time.monotonic() - begun_s if isolation is None else isolation.import_s
                 if backend.rank == 0:
                     prepare.ensure_prepared(
                         self.definition, self.config.data_dir, report=report, registry=self.registry
@@ -191,7 +197,12 @@ class Study:
             world_size=backend.world_size,
             report=report,
         )
-        submission = load_submission(config.submission_path)
+        isolation = self._isolation(report) if config.isolated else None
+        if isolation is not None:
+            submission, batch_size = isolation.load()
+        else:
+            submission = load_submission(config.submission_path)
+            batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if config.step_costs is not None:
             calibrator = stated_calibrator(
                 definition,
@@ -201,7 +212,6 @@ class Study:
                 world_size=backend.world_size,
                 report=report,
             )
-        batch_size = resolve_batch_size(submission, definition, backend.num_devices)
         if submission.has_eval_batch_size:
             report(
                 "warning: get_eval_batch_size is ignored; the benchmark fixes the evaluation batch size "
@@ -214,7 +224,16 @@ class Study:
             pinned_code=pinned_code,
             guard=guard,
             calibrator=calibrator,
+            isolation=isolation,
         )
+
+    def _isolation(self, report: Report) -> Isolation:
+        """Hides what the submission is not to see, which is all there before its process begins."""
+        config = self.config
+        prepare.ensure_prepared(self.definition, config.data_dir, report=report, registry=self.registry)
+        job = Import(config=config, registry=self.registry, definition=self.definition, seed=self.seed)
+        folders = [config.data_dir, config.imagenet_v2_data_dir, config.experiment_dir]
+        return Isolation(job, self.submission_path, [folder for folder in folders if folder is not None])
 
     def _pinned_code(self, backend: Backend) -> tuple[PinnedCode, Guard]:
         """Loads what evaluations need, before a submission can change it, and what sees that it does."""

@@ -2,44 +2,34 @@
 
 import contextlib
 import dataclasses
-import functools
-from dataclasses import dataclass
 
 from algoperf import spec
-from algoperf.backends import base
 from algoperf.backends.base import Backend
-from algoperf.data.pipeline import TrainPipeline
-from algoperf.data.prefetch import Prefetcher
-from algoperf.definition import EVAL_SPLITS, Split
-from algoperf.errors import UserError
-from algoperf.harness.checkpoint import Checkpointer, remove_partial_checkpoints
+from algoperf.definition import EVAL_SPLITS
+from algoperf.harness.checkpoint import remove_partial_checkpoints
 from algoperf.harness.clock import Clock, Item
 from algoperf.harness.cost_meter import CostMeter
 from algoperf.harness.evaluator import EvaluationObserver, Evaluator
-from algoperf.harness.failure import LoopResult, reraise_from_submission, result_of
-from algoperf.harness.guards import Guard
+from algoperf.harness.failure import LoopResult, result_of
 from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
-from algoperf.harness.pauses import PauseMonitor
 from algoperf.harness.progress import Progress
 from algoperf.harness.rank_times import RankTimes
 from algoperf.harness.ranks import BrokenRanks, RankWatch
-from algoperf.harness.run_state import RunState, TrainingState
-from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds, seed_host_generators
 from algoperf.harness.signals import StopSignals
-from algoperf.harness.stopping import Stopping
 from algoperf.records import json, provenance
 from algoperf.records.layout import TRACES, flags_file, meta_data_file
 from algoperf.records.outcome import Outcome
-from algoperf.records.recorder import NullRecorder, Recorder, ScalarLogger
+from algoperf.records.recorder import ScalarLogger
 from algoperf.records.trackers import MLFLOW, TENSORBOARD, WANDB, GuardedTracker, TrackedTrial, start_trackers
 from algoperf.reporting import Report
 from algoperf.runner import summary
 from algoperf.runner.compilation_cache import CompilationCache
+from algoperf.runner.isolated.checkpoints import refuse_other_mode
+from algoperf.runner.isolated.trial import build_isolated
 from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.runner.trial_end import TrialEnd, TrialPlan, TrialResult, hyperparameter_dict
-
-_SAMPLE_ROWS = 4
+from algoperf.runner.trial_setup import TrialSetup, build, build_model
 
 
 def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSignals, watch: RankWatch) -> TrialResult:
@@ -49,7 +39,7 @@ def run_trial(plan: TrialPlan, backend: Backend, report: Report, stop: StopSigna
     outcome; mistakes that concern the whole command (full disk, unreadable data) are raised.
     """
     with stop.deferred(), contextlib.ExitStack() as cleanup:
-        meter = CostMeter().start() if backend.rank == 0 else None
+        meter = CostMeter(cpu_now=plan.cpu_s).start() if backend.rank == 0 else None
         if meter is not None:
             cleanup.callback(meter.close)
         clock = plan.new_clock(backend, meter)
@@ -100,7 +90,7 @@ def _train(
         if backend.rank == 0:
             remove_partial_checkpoints(plan.trial_dir)
         seed_host_generators(plan.seed)
-        setup = build(plan, backend, seeds, clock)
+        setup = _build(plan, backend, seeds, clock, cleanup)
         _check_savable(setup)
         _restore(setup, report)
         end.run_state = setup.run_state
@@ -128,105 +118,11 @@ def _start_calibration(plan: TrialPlan, clock: Clock) -> TrialCalibration | None
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialSetup:
-    """A trial's objects before the loop starts; `run_state` holds the recorder and the queue too."""
-
-    workload: spec.Workload
-    run_state: RunState
-    recorder: Recorder | NullRecorder
-    input_queue: Prefetcher
-    checkpointer: Checkpointer | None
-
-
-def build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock) -> TrialSetup:
-    """Makes the objects of a trial; the submission initialises its state."""
-    workload = backend.build_workload(plan.definition, _build_model(plan, backend))
-    config, guard = plan.config, plan.guard or Guard(None, ())
-    guard.watch(clock)
-    recorder: Recorder | NullRecorder = Recorder(plan.trial_dir) if backend.rank == 0 else NullRecorder()
-    input_queue = Prefetcher(functools.partial(_train_batches, plan, backend, seeds.data), backend.put_batch)
-    run_state = RunState(
-        seed=plan.seed,
-        edition=plan.definition.edition,
-        matmul_precision=config.precision,
-        training=_initial_training_state(plan, backend, seeds, workload, clock, guard),
-        clock=clock,
-        stopping=Stopping(
-            definition=plan.definition,
-            ruleset=config.ruleset,
-            stop_at_validation_target=config.stop_at_validation_target,
-        ),
-        schedule=EvaluationSchedule(period_s=plan.definition.budget.eval_period_s),
-        input_queue=input_queue,
-        recorder=recorder,
-        pauses=PauseMonitor(plan.own_work, guard),
-    )
-    return TrialSetup(
-        workload=workload,
-        run_state=run_state,
-        recorder=recorder,
-        input_queue=input_queue,
-        checkpointer=(
-            Checkpointer(
-                plan.trial_dir,
-                backend,
-                keep_all=config.save_intermediate_checkpoints,
-                keep_at_target=config.keep_checkpoint_at_target,
-            )
-            if config.save_checkpoints
-            else None
-        ),
-    )
-
-
-def _build_model(plan: TrialPlan, backend: Backend) -> base.Model:
-    model: base.Model = plan.component(base.model_module(backend.framework)).build(plan.definition)
-    max_rows = plan.config.max_device_batch
-    if max_rows is None:
-        return model
-    sample = plan.component("data").fake_batch(plan.definition, _SAMPLE_ROWS, 0)
-    return backend.microbatched(plan.definition, model, max_rows, sample)
-
-
-def _initial_training_state(
-    plan: TrialPlan, backend: Backend, seeds: Seeds, workload: spec.Workload, clock: Clock, guard: Guard
-) -> TrainingState:
-    params, model_state = workload.init_model_fn(seeds.model_init)
-    rank_batch_size = plan.batch_size // backend.world_size
-    params = backend.prepare_model(
-        workload,
-        params,
-        compile_model=plan.config.compile_model,
-        sample_batch=lambda: plan.component("data").fake_batch(plan.definition, rank_batch_size, 0),
-    )
-    guard.add(workload)
-    try:
-        with clock.paused_for(Item.INIT_OPTIMIZER_STATE):
-            optimizer_state = plan.submission.init_optimizer_state(
-                workload=workload,
-                model_params=params,
-                model_state=model_state,
-                hyperparameters=plan.hyperparameters,
-                rng=seeds.optimizer_init,
-            )
-            optimizer_state = backend.place_state(optimizer_state)
-            backend.fence(optimizer_state)
-    except UserError as error:
-        reraise_from_submission(error)
-    return TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
-
-
-def _train_batches(plan: TrialPlan, backend: Backend, seed: int, start_batch: int) -> TrainPipeline:
-    return TrainPipeline(
-        plan.component("data").open_split(plan.definition, Split.TRAIN, plan.config.data_dir),
-        batch_size=plan.batch_size,
-        seed=seed,
-        rank=backend.rank,
-        world_size=backend.world_size,
-        num_shards=backend.num_local_devices,
-        start_batch=start_batch,
-    )
+def _build(plan: TrialPlan, backend: Backend, seeds: Seeds, clock: Clock, cleanup: contextlib.ExitStack) -> TrialSetup:
+    refuse_other_mode(plan.trial_dir, isolated=plan.isolation is not None)
+    if plan.isolation is None:
+        return build(plan, backend, seeds, clock)
+    return build_isolated(plan, plan.isolation, backend, seeds, clock, cleanup)
 
 
 def _check_savable(setup: TrialSetup) -> None:
@@ -282,6 +178,7 @@ def _loop(
             evaluate=_evaluator(plan, backend, progress.evaluating, rank_times).evaluate,
             observer=progress,
             checkpointer=setup.checkpointer,
+            trainer=setup.trainer,
         ),
     )
 
@@ -305,7 +202,7 @@ def _evaluator(plan: TrialPlan, backend: Backend, observe: EvaluationObserver, r
         metrics_module=plan.component("metrics"),
         data_dirs={split: plan.data_dirs[split] for split in EVAL_SPLITS},
         backend=backend,
-        workload=backend.build_workload(plan.definition, _build_model(plan, backend)),
+        workload=backend.build_workload(plan.definition, build_model(plan, backend)),
         code=plan.pinned_code,
         rank_times=rank_times,
         observe=observe,

@@ -1,6 +1,7 @@
 """How a trial gets its record: `trial.json` is written at every typed end, before anything else is tidied up."""
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from algoperf.records.trial import BestValidation, Ledger, TrialRecord
 from algoperf.registry import Registry
 from algoperf.runner.calibration import Calibrator
 from algoperf.runner.compilation_cache import CompilationCache
+from algoperf.runner.isolated.isolation import Isolation
 from algoperf.runner.run_config import RunConfig
 from algoperf.runner.trial_calibration import TrialCalibration
 from algoperf.submissions import sources as submission_sources
@@ -77,6 +79,7 @@ class TrialPlan(TrialSettings):
       guard: looks at every pause for what the submission changed; None looks for nothing.
       data_digest: of the prepared data, for the record.
       calibrator: measures reference steps; None where budgets stay in seconds.
+      isolation: runs the submission in a process of its own; None runs it in this one.
     """
 
     submission: Submission
@@ -86,6 +89,11 @@ class TrialPlan(TrialSettings):
     guard: Guard | None = None
     data_digest: str | None = None
     calibrator: Calibrator | None = None
+    isolation: Isolation | None = None
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far of the process or processes that work on the trial."""
+        return time.process_time() + (self.isolation.cpu_s() if self.isolation is not None else 0.0)
 
     def new_clock(self, backend: Backend, meter: CostMeter | None = None) -> Clock:
         """Of time that passes, or of stated costs."""

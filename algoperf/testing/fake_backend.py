@@ -4,7 +4,7 @@ import contextlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -134,6 +134,22 @@ class FakeBackend:
     def load_model(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:
         state = self.load_state(directory, template)
         return {name: state[name] for name in ("model_params", "model_state")}
+
+    def model_bytes(self, params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        leaves = _map_leaves(lambda name, leaf: np.asarray(leaf), params)
+        return {f"{k} {v.dtype} {v.shape}": v.reshape(-1).view(np.uint8) for k, v in leaves.items()}
+
+    def with_model_bytes(self, values: Mapping[str, np.ndarray], params: Any, model_state: Any) -> tuple[Any, Any]:
+        pairs = zip(params.items(), values.values(), strict=True)
+        return {k: value.view(leaf.dtype).reshape(leaf.shape) for (k, leaf), value in pairs}, model_state
+
+    def write_state(self, file: BinaryIO, state: Mapping[str, Any]) -> None:
+        _require_savable(state, "state")
+        pickle.dump(dict(state), file)
+
+    def read_state(self, file: BinaryIO, template: Mapping[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = pickle.load(file)
+        return state
 
     def trace(self, directory: Path) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()

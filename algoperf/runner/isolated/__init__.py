@@ -1,0 +1,1 @@
+"""Training in a process that sees neither the harness nor the data of evaluations."""

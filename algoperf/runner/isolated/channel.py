@@ -1,0 +1,251 @@
+"""What the harness and the process of a submission say to each other.
+
+The harness sends pickled objects. What comes back is not trusted: JSON of limited length, and bytes in memory that both
+have open, of which the harness reads as many as it expects.
+"""
+
+import json
+import math
+import os
+import pickle
+import select
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+from algoperf import spec
+
+_LENGTH = struct.Struct("<Q")
+_LONGEST_ANSWER = 1 << 20
+_STOP, _STEP = 0, 8  # places in the page
+_PAGE_BYTES = 16
+
+
+class ChannelClosedError(Exception):
+    """The other process has gone."""
+
+
+class BatchesError(Exception):
+    """The harness cannot read the next batch."""
+
+
+class AnswerError(ValueError):
+    """An answer is not what was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """File descriptors of one process of the pair.
+
+    Attributes:
+      control, data: sockets: requests and answers; training batches.
+      page: memory: whether to stop, and the present step.
+      model, state: memory: what an evaluation needs; what a resumed process of the submission needs.
+    """
+
+    control: int
+    data: int
+    page: int
+    model: int
+    state: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(**dict(zip((f.name for f in fields(cls)), map(int, text.split(",")), strict=True)))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.numbers))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(getattr(self, entry.name) for entry in fields(self))
+
+
+def send_object(connection: socket.socket, value: Any) -> None:
+    """Only the harness sends this way."""
+    message = pickle.dumps(value, protocol=5)
+    _send(connection, message)
+
+
+def receive_object(connection: socket.socket) -> Any:
+    """Only the process of the submission receives this way."""
+    return pickle.loads(_receive(connection, 2**63))
+
+
+def send_answer(connection: socket.socket, answer: Mapping[str, Any]) -> None:
+    _send(connection, json.dumps(answer).encode())
+
+
+def receive_answer(connection: socket.socket, wait_s: Callable[[], float | None]) -> dict[str, Any] | None:
+    """The next answer; None where there is none in time.
+
+    Args:
+      wait_s: asked before each wait: for how many seconds; None gives up.
+
+    Raises:
+      AnswerError: it is no JSON object, or too long.
+      ChannelClosedError: the process has gone.
+    """
+    while True:
+        seconds = wait_s()
+        if seconds is None:
+            return None
+        if select.select([connection], [], [], seconds)[0]:
+            break
+    try:
+        answer = json.loads(_receive(connection, _LONGEST_ANSWER))
+    except (ValueError, RecursionError) as error:
+        raise AnswerError(f"no JSON ({type(error).__name__})") from error
+    if not isinstance(answer, dict):
+        raise AnswerError("no JSON object")
+    return answer
+
+
+def send_batch(connection: socket.socket, batch: spec.Batch) -> None:
+    """Sends arrays in containers: what they are, then their bytes."""
+    arrays: list[np.ndarray] = []
+
+    def described(tree: Any) -> Any:
+        if isinstance(tree, Mapping):
+            return {name: described(value) for name, value in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(described(value) for value in tree)
+        arrays.append(np.ascontiguousarray(tree))
+        return _Array(arrays[-1].dtype, np.shape(tree))
+
+    send_object(connection, described(batch))
+    for array in arrays:
+        connection.sendall(array.reshape(-1).view(np.uint8).data)
+
+
+def receive_batch(connection: socket.socket) -> spec.Batch | None:
+    """The next batch, in memory of its own; None after the last.
+
+    Raises:
+      BatchesError: the harness cannot read it.
+    """
+
+    def filled(tree: Any) -> Any:
+        if isinstance(tree, _Array):
+            array = np.empty(tree.shape, tree.dtype)
+            _receive_into(connection, array.reshape(-1).view(np.uint8).data)
+            return array
+        if isinstance(tree, dict):
+            return {name: filled(value) for name, value in tree.items()}
+        return type(tree)(filled(value) for value in tree)
+
+    description = receive_object(connection)
+    if isinstance(description, BatchesError):
+        raise description
+    batch: spec.Batch | None = None if description is None else filled(description)
+    return batch
+
+
+@dataclass(frozen=True)
+class _Array:
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+class Page:
+    """A few numbers that both sides read and write at any time."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def clear(cls, descriptor: int) -> Self:
+        os.pwrite(descriptor, bytes(_PAGE_BYTES), 0)
+        return cls(descriptor)
+
+    def ask_to_stop(self, asked: bool) -> None:
+        self._write(_STOP, int(asked))
+
+    def is_set(self) -> bool:
+        """Whether the harness asks to stop."""
+        return self._read(_STOP) != 0
+
+    def set_step(self, step: int) -> None:
+        self._write(_STEP, step)
+
+    def step(self) -> int:
+        return self._read(_STEP)
+
+    def _write(self, place: int, value: int) -> None:
+        os.pwrite(self._descriptor, value.to_bytes(8, "little"), place)
+
+    def _read(self, place: int) -> int:
+        return int.from_bytes(os.pread(self._descriptor, 8, place), "little")
+
+
+def write_arrays(descriptor: int, values: Mapping[str, np.ndarray]) -> None:
+    """Writes the bytes of `Backend.model_bytes`, one after the other."""
+    place = 0
+    for array in values.values():
+        view = array.data
+        while len(view):
+            count = os.pwrite(descriptor, view, place)
+            view, place = view[count:], place + count
+
+
+def read_arrays(descriptor: int, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Reads as many bytes as `sizes` says, into memory of this process.
+
+    Raises:
+      AnswerError: there are fewer.
+    """
+    place, arrays = 0, {}
+    for name, size in sizes.items():
+        arrays[name] = array = np.empty(size, np.uint8)
+        view = array.data
+        while len(view):
+            count = os.preadv(descriptor, [view], place)
+            if count == 0:
+                raise AnswerError("fewer parameters than the model has")
+            view, place = view[count:], place + count
+    return arrays
+
+
+def number(answer: Mapping[str, Any], name: str) -> float:
+    """A finite number of an answer that is not negative.
+
+    Raises:
+      AnswerError: there is none.
+    """
+    value = answer.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise AnswerError(f"no {name}")
+    return float(value)
+
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    try:
+        connection.sendall(_LENGTH.pack(len(message)) + message)
+    except OSError as error:
+        raise ChannelClosedError from error
+
+
+def _receive(connection: socket.socket, longest: int) -> bytes:
+    header = bytearray(_LENGTH.size)
+    _receive_into(connection, memoryview(header))
+    (length,) = _LENGTH.unpack(header)
+    if length > longest:
+        raise AnswerError(f"{length} bytes")
+    message = bytearray(length)
+    _receive_into(connection, memoryview(message))
+    return bytes(message)
+
+
+def _receive_into(connection: socket.socket, view: memoryview) -> None:
+    while len(view):
+        try:
+            count = connection.recv_into(view)
+        except OSError as error:
+            raise ChannelClosedError from error
+        if count == 0:
+            raise ChannelClosedError
+        view = view[count:]
