@@ -140,7 +140,8 @@ _TABLE = (
     ),
     Setting(
         "isolated",
-        "Run without network, where nothing but the results can be written (Linux with user namespaces, one process).",
+        "Run the submission in a process of its own, without network, evaluation data and results, which is stopped in "
+        "pauses (Linux with user namespaces or as root, one process).",
         default=False,
         kind=bool,
     ),

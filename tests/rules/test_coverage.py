@@ -50,8 +50,11 @@ FIXTURES: dict[str, Tests] = {
         (GUARDS, "test_nothing_was_changed"),
     ),
     "run.isolated": (
-        ("runner/test_isolation.py", "test_nothing_but_the_results_can_be_written_and_nobody_reached"),
-        ("runner/test_isolation.py", "test_a_run_is_isolated_to_its_end"),
+        ("runner/test_isolation.py", "test_attacks_have_no_effect"),
+        (
+            "runner/test_isolation.py",
+            "test_an_interrupted_and_resumed_run_has_the_rows_of_one_without_isolation",
+        ),
     ),
     "run.loading": (
         (SUBMISSION, "test_a_missing_function_or_wrong_signature_is_named"),

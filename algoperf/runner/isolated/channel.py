@@ -21,7 +21,7 @@ from algoperf import spec
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST_ANSWER = 1 << 20
-_STOP, _STEP = 0, 8  # places in the page
+_STOP, _STEP = 0, 8  # offsets in the page
 _PAGE_BYTES = 16
 
 
@@ -96,8 +96,9 @@ def receive_answer(connection: socket.socket, wait_s: Callable[[], float | None]
             return None
         if select.select([connection], [], [], seconds)[0]:
             break
+    message = _receive(connection, _LONGEST_ANSWER)
     try:
-        answer = json.loads(_receive(connection, _LONGEST_ANSWER))
+        answer = json.loads(message)
     except (ValueError, RecursionError) as error:
         raise AnswerError(f"no JSON ({type(error).__name__})") from error
     if not isinstance(answer, dict):
@@ -175,21 +176,21 @@ class Page:
     def step(self) -> int:
         return self._read(_STEP)
 
-    def _write(self, place: int, value: int) -> None:
-        os.pwrite(self._descriptor, value.to_bytes(8, "little"), place)
+    def _write(self, offset: int, value: int) -> None:
+        os.pwrite(self._descriptor, value.to_bytes(8, "little"), offset)
 
-    def _read(self, place: int) -> int:
-        return int.from_bytes(os.pread(self._descriptor, 8, place), "little")
+    def _read(self, offset: int) -> int:
+        return int.from_bytes(os.pread(self._descriptor, 8, offset), "little")
 
 
 def write_arrays(descriptor: int, values: Mapping[str, np.ndarray]) -> None:
     """Writes the bytes of `Backend.model_bytes`, one after the other."""
-    place = 0
+    offset = 0
     for array in values.values():
         view = array.data
         while len(view):
-            count = os.pwrite(descriptor, view, place)
-            view, place = view[count:], place + count
+            count = os.pwrite(descriptor, view, offset)
+            view, offset = view[count:], offset + count
 
 
 def read_arrays(descriptor: int, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -198,15 +199,15 @@ def read_arrays(descriptor: int, sizes: Mapping[str, int]) -> dict[str, np.ndarr
     Raises:
       AnswerError: there are fewer.
     """
-    place, arrays = 0, {}
+    offset, arrays = 0, {}
     for name, size in sizes.items():
         arrays[name] = array = np.empty(size, np.uint8)
         view = array.data
         while len(view):
-            count = os.preadv(descriptor, [view], place)
+            count = os.preadv(descriptor, [view], offset)
             if count == 0:
                 raise AnswerError("fewer parameters than the model has")
-            view, place = view[count:], place + count
+            view, offset = view[count:], offset + count
     return arrays
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run whose submission has a process of its own.
 
-The harness writes the model that it evaluated. What the process of the submission needs to continue lies beside it in a
-file that only such a process reads.
+The harness writes the model that it evaluated, and next to it a file of what the process of the submission needs to
+continue, which only such a process reads.
 """
 
 import os

@@ -122,7 +122,7 @@ class _Trial:
             file.seek(0)
             own = json.loads(file.readline())
             training.load_device_state(self.backend.read_state(file, training.device_state()))
-        training.global_step, training.complete = own["global_step"], own["complete"]
+        training.global_step, training.complete = own["step"], own["complete"]
         self._queue.load_state_dict(own["input_queue"])
         self._run_state.host_random.load_state_dict(own["host_random"])
 
@@ -138,7 +138,7 @@ class _Trial:
         return {
             "step": training.global_step,
             "complete": training.complete,
-            "data_selection_s": clock.seconds(Item.DATA_SELECTION) - before_s,
+            "selecting_s": clock.seconds(Item.DATA_SELECTION) - before_s,
             "batches_taken": self._queue.batches_taken,
         }
 
@@ -154,7 +154,7 @@ class _Trial:
         if not self._plan.config.save_checkpoints:
             return
         own = {
-            "global_step": training.global_step,
+            "step": training.global_step,
             "complete": training.complete,
             "input_queue": self._queue.state_dict(),
             "host_random": self._run_state.host_random.state_dict(),

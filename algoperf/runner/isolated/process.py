@@ -32,6 +32,7 @@ _PATIENCE_S = 1800.0  # for imports and compilations
 _MESSAGE_S = 30.0  # for the rest of a message that has begun
 _LONGEST_TEXT = 20_000
 _SCANS = 50
+_CACHES = ("JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # which it could not write
 SETTING_UP = frozenset({"start", "import", "build", "init", "restore"})
 _STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
@@ -185,8 +186,8 @@ class IsolatedProcess:
 
     def _inside(self, *, recursive: bool = True) -> list[psutil.Process]:
         try:
-            found: list[psutil.Process] = psutil.Process(self._outer.pid).children(recursive=recursive)
-            return found
+            inside: list[psutil.Process] = psutil.Process(self._outer.pid).children(recursive=recursive)
+            return inside
         except psutil.Error:
             return []
 
@@ -213,8 +214,9 @@ def _at_most(seconds: float) -> Callable[[], float | None]:
 
 def _environment(temporary: Path) -> dict[str, str]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
+    inherited = {name: value for name, value in os.environ.items() if name not in _CACHES}
     own = {PROCESS_MARK: "1", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**os.environ, **own, "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(temporary)}
+    return {**inherited, **own, "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(temporary)}
 
 
 def _failure(answer: dict[str, Any]) -> TrainingFailedError:

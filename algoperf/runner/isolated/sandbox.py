@@ -74,12 +74,12 @@ def folders_to_hide(folders: Iterable[Path], needed: Iterable[Path]) -> list[Pat
     Raises:
       ConfigError: one of them lies in a folder to hide.
     """
-    found: dict[Path, None] = {}
+    real: dict[Path, None] = {}
     for folder in folders:
         if folder.is_dir():
             links = [entry for entry in sorted(folder.iterdir()) if entry.is_symlink() and entry.is_dir()]
-            found.update(dict.fromkeys(entry.resolve() for entry in (folder, *links)))
-    hidden = [folder for folder in found if not any(folder.is_relative_to(o) for o in found if o != folder)]
+            real.update(dict.fromkeys(entry.resolve() for entry in (folder, *links)))
+    hidden = [folder for folder in real if not any(folder.is_relative_to(o) for o in real if o != folder)]
     for path in needed:
         for folder in hidden:
             if path.resolve().is_relative_to(folder):

@@ -176,7 +176,7 @@ class IsolatedTrainer:
         clock.start_steps()
         wait = _Wait(self._run_state, page, stop, observer, evaluates=not self._plan.config.skip_evals)
         answer = self._charged("train", status, wait, last_s=last_s)
-        clock.add_data_selection(number(answer, "data_selection_s"))
+        clock.add_data_selection(number(answer, "selecting_s"))
         clock.stop_steps()
         state.global_step = int(min(number(answer, "step"), _MOST_STEPS))
         state.complete = answer.get("complete") is True
