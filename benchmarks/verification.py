@@ -26,16 +26,21 @@ from algoperf.harness.checkpoint import write_manifest  # noqa: E402
 from algoperf.records.verification import Verification  # noqa: E402
 from algoperf.registry import suites  # noqa: E402
 
+_LINES = 20
 
-def call(*words: str) -> int:
+
+def call(*words: str) -> str:
+    """Runs Python; returns the last lines of what it said, and its exit status."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode > 1:
-        print(done.stdout, done.stderr, file=sys.stderr)
-    return done.returncode
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = done.stdout.strip().splitlines()[-_LINES:]
+    return "\n".join([f"{' '.join(words[:2])} ended with exit status {done.returncode}", *said])
 
 
-def train(workload: str, framework: str, options: argparse.Namespace, folder: Path) -> Path:
+def train(workload: str, framework: str, options: argparse.Namespace, folder: Path) -> tuple[Path, str]:
+    """Folder of the trial, and what the run said."""
     flags = {
         "workload": workload,
         "framework": framework,
@@ -48,16 +53,16 @@ def train(workload: str, framework: str, options: argparse.Namespace, folder: Pa
         "save_intermediate_checkpoints": True,
         "use_tensorboard": False,
     }
-    call("submission_runner.py", *(f"--{name}={value}" for name, value in flags.items()))
-    return folder / "honest/study_0" / f"{workload}_{framework}" / "trial_1"
+    said = call("submission_runner.py", *(f"--{name}={value}" for name, value in flags.items()))
+    return folder / "honest/study_0" / f"{workload}_{framework}" / "trial_1", said
 
 
 def verdict(trial: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
     data = f"--data_dir={options.data_dir.expanduser()}"
-    call("-m", "algoperf.verify", str(trial), data, f"--replay_steps={options.steps - 1}")
+    said = call("-m", "algoperf.verify", str(trial), data, f"--replay_steps={options.steps - 1}")
     verification = Verification.read(trial)
     if verification is None:
-        return "no verdict", []
+        return "no verdict", said.splitlines()
     return str(verification.verdict), [f"{c.name}: {c.answer} ({c.reason})" for c in verification.checks]
 
 
@@ -129,19 +134,23 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for framework in options.frameworks.split(","):
             for number, workload in enumerate(options.workloads.split(",")):
-                trial = train(workload, framework, options, Path(folder))
+                trial, said = train(workload, framework, options, Path(folder))
                 begun_s = time.monotonic()
                 answer, reasons = verdict(trial, options)
                 print(f"{workload}, {framework}: {answer} in {time.monotonic() - begun_s:.0f} s", flush=True)
                 if answer != "verified":
                     wrong += 1
-                    print("".join(f"  {reason}\n" for reason in reasons), end="", flush=True)
+                    print("".join(f"  {line}\n" for line in (*said.splitlines(), *reasons)), end="", flush=True)
                 for name, forge in FORGERIES.items() if number == 0 else ():
+                    if not trial.is_dir():
+                        break  # the run has said why
                     copy = shutil.copytree(trial, Path(folder) / "forged" / framework / name.replace(" ", "_"))
                     forge(copy)
-                    answer, _ = verdict(copy, options)
-                    wrong += answer != "contradicted"
+                    answer, reasons = verdict(copy, options)
                     print(f"{workload}, {framework}, forged {name}: {answer}", flush=True)
+                    if answer != "contradicted":
+                        wrong += 1
+                        print("".join(f"  {reason}\n" for reason in reasons), end="", flush=True)
     print("every verdict as expected" if not wrong else f"{wrong} verdicts are not as expected")
     return 1 if wrong else 0
 

@@ -115,9 +115,7 @@ class RunConfig:
         if not self.rank_timeout_s > 0:
             raise ConfigError(f"--rank_timeout_s must be above 0, got {self.rank_timeout_s}")
         if self.isolated and self.step_costs is not None:
-            raise ConfigError(
-                "--step_costs charges by the step, which --isolated leaves uncounted; leave one out"
-            )
+            raise ConfigError("--step_costs charges by the step, which --isolated leaves uncounted; leave one out")
         if self.isolated and self.capture_jax_trace:
             raise ConfigError("--capture_jax_trace sees nothing of a submission under --isolated; leave one out")
         first, last = self.trial_range
