@@ -6,20 +6,22 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from reference_algorithms.ademamix.slow_average import beta3
 from reference_algorithms.common import jax_step, schedules
 
 
 def make_optimizer(hyperparameters: Any, workload: Any) -> optax.GradientTransformation:
     """AdEMAMix (Pagliardini et al. 2024, algorithm 1); both of its warm-ups last until the step hint."""
     learning_rate = jax_step.traced(schedules.cosine(hyperparameters, workload.step_hint))
-    beta1, beta3, horizon = 1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta3, workload.step_hint
+    beta1, horizon = 1.0 - hyperparameters.one_minus_beta1, workload.step_hint
+    slow_decay = beta3(hyperparameters, horizon)
     return jax_step.clipped(
         hyperparameters,
         optax.contrib.ademamix(
             learning_rate,
             b1=beta1,
             b2=hyperparameters.beta2,
-            b3=lambda count: _beta3(jnp.minimum((count + 1) / horizon, 1.0), beta1, beta3),
+            b3=lambda count: _beta3(jnp.minimum((count + 1) / horizon, 1.0), beta1, slow_decay),
             alpha=lambda count: hyperparameters.alpha * jnp.minimum((count + 1) / horizon, 1.0),
             eps=1e-8,
             weight_decay=hyperparameters.weight_decay,

@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_optimizer
 import torch
 
+from reference_algorithms.ademamix.slow_average import beta3
 from reference_algorithms.common import schedules, torch_step
 
 
@@ -12,7 +13,11 @@ def make_optimizer(model: torch.nn.Module, hyperparameters: Any, workload: Any) 
     """AdEMAMix (Pagliardini et al. 2024, algorithm 1); both of its warm-ups last until the step hint."""
     return pytorch_optimizer.AdEMAMix(
         model.parameters(),
-        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2, hyperparameters.beta3),
+        betas=(
+            1.0 - hyperparameters.one_minus_beta1,
+            hyperparameters.beta2,
+            beta3(hyperparameters, workload.step_hint),
+        ),
         alpha=hyperparameters.alpha,
         t_alpha_beta3=workload.step_hint,
         weight_decay=hyperparameters.weight_decay,

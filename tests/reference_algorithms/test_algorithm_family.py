@@ -16,6 +16,7 @@ from algoperf.backends import base
 from algoperf.registry import REGISTRY, suites
 from algoperf.submissions.loading import load_submission, resolve_batch_size
 from algoperf.submissions.tuning import SearchSpace
+from reference_algorithms.ademamix.slow_average import beta3
 
 ROOT = Path(__file__).parents[2] / "reference_algorithms"
 ALGORITHMS = sorted(path.parent.name for path in ROOT.glob("*/jax_submission.py"))
@@ -187,3 +188,10 @@ def test_loss_and_gradient_norm_are_logged_every_hundred_steps():
         assert in_jax.keys() == in_torch.keys() == {"loss", "grad_norm"}
         assert in_torch == pytest.approx(in_jax, rel=1e-3)
     assert [step for step, _ in rows["jax"]] == [0, 100]
+
+
+@pytest.mark.parametrize(("step_hint", "remembered"), [(256_000, 10_240), (1_000, 40), (10, 1)])
+def test_the_slow_average_of_ademamix_remembers_a_share_of_the_run(step_hint, remembered):
+    point = SimpleNamespace(slow_average_factor=0.04)
+    assert 1 / (1 - beta3(point, step_hint)) == pytest.approx(remembered)
+    assert beta3(SimpleNamespace(beta3=0.9995), step_hint) == 0.9995
