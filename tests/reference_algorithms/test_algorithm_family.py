@@ -194,4 +194,3 @@ def test_loss_and_gradient_norm_are_logged_every_hundred_steps():
 def test_the_slow_average_of_ademamix_remembers_a_share_of_the_run(step_hint, remembered):
     point = SimpleNamespace(slow_average_factor=0.04)
     assert 1 / (1 - beta3(point, step_hint)) == pytest.approx(remembered)
-    assert beta3(SimpleNamespace(beta3=0.9995), step_hint) == 0.9995
