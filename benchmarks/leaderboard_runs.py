@@ -3,8 +3,10 @@
   python benchmarks/leaderboard_runs.py [--entrants=nadamw,muon] [--studies=3] [--experiment_dir=DIR] [--data_dir=DIR]
       [--step_costs=DIR | --measured]
 
-Steps are charged what `DIR/<entrant>.json` says they cost, so that the machine may do other work and runs may be spread
-over several; with `--measured` the clock measures, and the machine must do nothing else.
+Entrants are the submissions of docs/leaderboard/mini-2026-11-27, the steps of the reference algorithms at points that a
+search has chosen. Steps are charged what `DIR/<entrant>.json` says that those of the reference algorithm cost, so that
+the machine may do other work and runs may be spread over several; with `--measured` the clock measures, and the machine
+must do nothing else.
 
 Self-tuning rules in PyTorch, seeds from 0 and the study. Studies come one after the other, so that a board that is
 stopped early has whole studies. What is finished is not run again, and the rest is resumed. The exit status is 1 when a
@@ -12,6 +14,7 @@ run failed; missing a target is no failure.
 """
 
 import argparse
+import dataclasses
 import itertools
 import os
 import queue
@@ -24,11 +27,14 @@ from pathlib import Path
 from algoperf.cores import usable_cores
 from algoperf.definition import PYTORCH, SELF_TUNING
 from algoperf.records.layout import study_folder
+from algoperf.records.step_costs import StepCosts
 from algoperf.registry import suites
 from algoperf.runner.run_config import default_submission
+from algoperf.submissions.loading import load_submission
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRANTS = ("nadamw", "adamw", "schedule_free_adamw", "muon", "shampoo", "lion", "ademamix", "nesterov")
+SUBMISSIONS = ROOT / "docs" / "leaderboard" / "mini-2026-11-27" / "submissions"
 STEP_COSTS = ROOT / "docs" / "leaderboard" / "step_costs" / "cpu"
 
 
@@ -40,7 +46,7 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         f"--workload={workload}",
         f"--framework={PYTORCH.name}",
         "--tuning_ruleset=self",
-        f"--submission_path={ROOT / 'reference_algorithms' / entrant / default_submission(PYTORCH.name).name}",
+        f"--submission_path={submission(entrant)}",
         f"--experiment_dir={options.experiment_dir}",
         f"--experiment_name={entrant}/{study_folder(study)}",
         f"--study={study}",
@@ -52,13 +58,38 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         "--use_tensorboard=false",
     ]
     if not options.measured:
-        command.append(f"--step_costs={options.step_costs / entrant}.json")
+        command.append(f"--step_costs={charged_costs(entrant, options)}")
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, check=False, text=True, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     print(f"study {study}, {entrant}: {(done.stdout.strip() or 'no output').splitlines()[-1]}", flush=True)
     return done.returncode == 0
+
+
+def submission(entrant: str) -> Path:
+    return SUBMISSIONS / entrant / "submission.py"
+
+
+def charged_costs(entrant: str, options: argparse.Namespace) -> Path:
+    return Path(options.experiment_dir) / "step_costs" / f"{entrant}.json"
+
+
+def write_charged_costs(entrant: str, options: argparse.Namespace) -> None:
+    """The measured costs, in the name of the entrant: its steps are the reference algorithm's own functions."""
+    reference = ROOT / "reference_algorithms" / entrant / default_submission(PYTORCH.name).name
+    measured, digest = (
+        StepCosts.load(options.step_costs / f"{entrant}.json"),
+        load_submission(str(reference)).source_digest,
+    )
+    if measured.submission_digest != digest:
+        raise SystemExit(
+            f"{options.step_costs}/{entrant}.json is of another version of {reference} ({measured.submission_digest}, "
+            f"expected {digest}); measure it again: python -m algoperf.step_cost --submission_path={reference}"
+        )
+    own = dataclasses.replace(measured, submission_digest=load_submission(str(submission(entrant))).source_digest)
+    charged_costs(entrant, options).parent.mkdir(parents=True, exist_ok=True)
+    own.save(charged_costs(entrant, options))
 
 
 def take_core(cores: "queue.SimpleQueue[int]") -> None:
@@ -79,6 +110,9 @@ def main() -> int:
     parser.add_argument("--measured", action="store_true", help="charge the time that passes instead")
     options = parser.parse_args()
 
+    if not options.measured:
+        for entrant in options.entrants.split(","):
+            write_charged_costs(entrant, options)
     usable = usable_cores()
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
     for core in usable:

@@ -1,7 +1,7 @@
 """The learning rates of the self-tuning points, by a search of equal effort for each algorithm on two minis.
 
   python benchmarks/self_tuning_search.py --run [--jobs=2] [--work_dir=DIR] [--data_dir=DIR] [--limit_s=S]
-  python benchmarks/self_tuning_search.py --table=docs/leaderboard/self_tuning_search.json [--write]
+  python benchmarks/self_tuning_search.py --table=docs/leaderboard/mini-2026-11-27/self_tuning_search.json [--write]
 
 The rule, stated before any run: each algorithm at its general configuration with the learning rate times 1, 2 and 4,
 and times 1/2 where 1 is the best of these, one seed, in PyTorch, on `ogbg_mini` and `wmt_mini`, for as many steps as
@@ -10,7 +10,7 @@ target as a share of the step hint; a target that is missed counts 1.5, the budg
 equals the lower rate.
 
 `--run` does what is missing and writes the result; `--limit_s` starts no run after so many seconds. `--table` shows the
-kept result, and with `--write` puts the winners into `reference_algorithms/<name>/self_tuning.json`.
+kept result, and with `--write` puts the winners beside the submissions of the board that they are for.
 """
 
 import argparse
@@ -45,7 +45,7 @@ ALGORITHMS = ("nadamw", "adamw", "schedule_free_adamw", "muon", "shampoo", "lion
 WORKLOADS = ("ogbg_mini", "wmt_mini")
 LOWER, FACTORS = 0.5, (1.0, 2.0, 4.0)
 RATE = "learning_rate"
-_RESULT = ROOT / "docs" / "leaderboard" / "self_tuning_search.json"
+BOARD = ROOT / "docs" / "leaderboard" / "mini-2026-11-27"
 _NEVER_S = 1e9
 _SEED = 4000
 
@@ -193,7 +193,8 @@ def show(searched: list[dict[str, Any]], write: bool) -> None:
         }
         print(f"| {algorithm} | {' | '.join(shown.values())} | {rate:.4g} |")
         if write:
-            self_tuning_file(algorithm).write_text(json.dumps(general | {RATE: rate}, indent=2) + "\n")
+            point = BOARD / "submissions" / algorithm / "self_tuning.json"
+            point.write_text(json.dumps(general | {RATE: rate}, indent=2) + "\n")
 
 
 def main() -> int:
@@ -207,7 +208,7 @@ def main() -> int:
     parser.add_argument("--eval_period_s", type=float, default=5.0)
     parser.add_argument("--work_dir", type=Path, default=Path("experiments/self_tuning_search"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data").expanduser())
-    parser.add_argument("--result", type=Path, default=_RESULT)
+    parser.add_argument("--result", type=Path, default=BOARD / "self_tuning_search.json")
     options = parser.parse_args()
     options.work_dir = options.work_dir.resolve()
     if options.one:
