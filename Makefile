@@ -58,7 +58,9 @@ contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 targets-check: $(STAMP)
-	$(BIN)/python -m algoperf.target_setting --check=docs/target_setting --rules=scoring/rules/mini.toml
+	for rules in mini mini-v1.0; do \
+	    $(BIN)/python -m algoperf.target_setting --check=docs/target_setting --rules=scoring/rules/$$rules.toml || exit 1; \
+	done
 
 # The report of the kept logs.
 leaderboard: $(STAMP)

@@ -2,7 +2,8 @@
 
 The scale is the way from the untrained model to the official target: from the median first validation value, over all
 algorithms and seeds of the tuning and seed stages, to the validation target. What is left of it halves from rung to
-rung. Hence no training curve sets a rung, neither one entrant's nor several together.
+rung. Hence no training curve sets a rung, neither one entrant's nor several together. Perplexity is the exponential of
+the loss, whose way is taken: by its own scale of 650 to 2.2, rungs at 132, 67, 35 and 18 would all be passed at once.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from algoperf.target_setting.tables import kept_results
 
 SHARES_LEFT = (0.2, 0.1, 0.05, 0.025)
 LADDERS = "ladders"
+_EXPONENTIAL = ("ppl",)  # of a loss
 
 
 def rungs_of(result: Result, metric: MetricSpec) -> tuple[float, ...]:
@@ -30,7 +32,9 @@ def rungs_of(result: Result, metric: MetricSpec) -> tuple[float, ...]:
     """
     target, _ = targets_of(result.of("seeds"), metric)
     untrained = _untrained(result)
-    rungs = [round_to_easier_side(target + left * (untrained - target), metric) for left in SHARES_LEFT]
+    to_scale, from_scale = (math.log, math.exp) if metric.name in _EXPONENTIAL else (float, float)
+    end, start = to_scale(target), to_scale(untrained)
+    rungs = [round_to_easier_side(from_scale(end + left * (start - end)), metric) for left in SHARES_LEFT]
     if not all(metric.better(harder, easier) for easier, harder in itertools.pairwise([*rungs, target])):
         raise UserError(f"{result.workload}: expected ever harder rungs up to the target {target}, got {rungs}")
     return tuple(rungs)

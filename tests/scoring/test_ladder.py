@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_rungs_of_an_unknown_workload_are_refused(tmp_path: Path) -> None:
         load_rules(str(path))
 
 
-@pytest.mark.parametrize("name", ["mini", "mini-2026-11"])
+@pytest.mark.parametrize("name", ["mini", "mini-v1.0", "mini-2026-11"])
 def test_the_minis_have_a_ladder(name: str) -> None:
     assert load_rules(name).has_ladder
     assert not load_rules("v0.5").has_ladder
@@ -231,6 +232,15 @@ def result_of(curves: dict[str, list[float]], final: float) -> Result:
 def test_what_is_left_of_the_way_halves_from_rung_to_rung() -> None:
     result = result_of({"adamw": [0.0, 0.3, 0.7], "nadamw": [0.0, 0.7, 0.8]}, 0.8)
     assert rungs_of(result, UP) == pytest.approx((0.64, 0.72, 0.76, 0.78))
+
+
+def test_perplexity_halves_what_is_left_of_the_loss() -> None:
+    loss = result_of({"adamw": [6.0, 3.0]}, 2.0)
+    perplexity = result_of({"adamw": [math.exp(6.0), math.exp(3.0)]}, math.exp(2.0))
+    metric = dataclasses.replace(UP, name="ppl", direction=Direction.MINIMIZE)
+    rungs = rungs_of(perplexity, metric)
+    assert [math.log(rung) for rung in rungs] == pytest.approx([2.8, 2.4, 2.2, 2.1], abs=1e-3)
+    assert rungs_of(loss, dataclasses.replace(metric, name="loss")) == pytest.approx((2.8, 2.4, 2.2, 2.1))
 
 
 def test_no_training_curve_moves_a_rung() -> None:
