@@ -114,6 +114,11 @@ class RunConfig:
             raise ConfigError(f"--horizon must be at least 1, got {self.horizon}")
         if not self.rank_timeout_s > 0:
             raise ConfigError(f"--rank_timeout_s must be above 0, got {self.rank_timeout_s}")
+        if self.isolated and not self.submission_path.endswith(".py"):
+            raise ConfigError(
+                f"--isolated needs the path of a .py file, since finding the module {self.submission_path} imports "
+                "packages above it"
+            )
         if self.isolated and self.step_costs is not None:
             raise ConfigError("--step_costs charges by the step, which --isolated leaves uncounted; leave one out")
         if self.isolated and self.capture_jax_trace:

@@ -95,6 +95,12 @@ def open_folder(folder: Path) -> None:
     sys.meta_path.append(_ParentFinder(folder))
 
 
+def close_folder() -> None:
+    """Takes the finders of the present submission away: none of its files is imported any more."""
+    for finder in [f for f in sys.meta_path if isinstance(f, (_SiblingFinder, _ParentFinder))]:
+        sys.meta_path.remove(finder)
+
+
 def _names(path: Path) -> list[str]:
     names = []
     if path.is_relative_to(Path.cwd()):

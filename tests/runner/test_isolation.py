@@ -1,5 +1,6 @@
 """An isolated run: the submission has a process of its own, which reaches nothing and works only while time counts."""
 
+import importlib
 import itertools
 import json
 import os
@@ -22,8 +23,9 @@ from algoperf.harness.failure import TrainingFailedError
 from algoperf.harness.signals import StopSignals
 from algoperf.records.outcome import Outcome
 from algoperf.runner import driver
-from algoperf.runner.isolated import sandbox
-from algoperf.runner.isolated.channel import AnswerError, read_arrays
+from algoperf.runner.isolated import channel, sandbox
+from algoperf.runner.isolated.channel import AnswerError, open_state, read_arrays
+from algoperf.runner.isolated.isolation import Import, Isolation
 from algoperf.runner.isolated.process import IsolatedProcess
 from algoperf.runner.run_config import ConfigError, RunConfig
 
@@ -287,14 +289,16 @@ def speaker(monkeypatch, code: str) -> IsolatedProcess:
         ('answer(b\'{"failure": "completed", "error": "all is well"}\')', Outcome.CRASHED, "all is well"),
         ('answer(b\'{"failure": "out_of_memory", "error": "too large"}\')', Outcome.OUT_OF_MEMORY, "too large"),
         ('answer(b\'{"refused": "no"}\')', Outcome.CRASHED, "no"),
+        ("connection.sendall(struct.pack('<Q', 9)); time.sleep(60)", Outcome.CRASHED, "only a part"),
         ("time.sleep(60)", Outcome.CRASHED, "gave no answer to 'train'"),
     ],
 )
 def test_what_a_process_answers_ends_a_trial_in_a_typed_way(monkeypatch, code, outcome, text):
     with speaker(monkeypatch, code + "\ntime.sleep(60)") as process:
         waits = iter([1.0])
+        monkeypatch.setattr(channel, "_MESSAGE_S", 1.0)
         with pytest.raises(TrainingFailedError, match=text) as raised:
-            process.request("train", wait_s=lambda: next(waits, None) if "sleep" in code else 20.0)
+            process.request("train", wait_s=lambda: next(waits, None) if code.startswith("time") else 20.0)
     assert raised.value.outcome is outcome
 
 
@@ -302,7 +306,7 @@ def test_what_a_process_answers_ends_a_trial_in_a_typed_way(monkeypatch, code, o
 def test_everything_that_a_process_started_is_stopped_and_ends(monkeypatch):
     code = (
         "for _ in range(3):\n    if os.fork() == 0:\n        os.setsid()\n        while True: pass\n"
-        "os.ftruncate(model, 3)\nanswer(b'{}')\nwhile True: pass"
+        "os.ftruncate(model, 3)\nos.ftruncate(state, 10**12)\nanswer(b'{}')\nwhile True: pass"
     )
     with speaker(monkeypatch, code) as process:
         assert process.request("train", wait_s=lambda: 20.0) == {}
@@ -314,6 +318,8 @@ def test_everything_that_a_process_started_is_stopped_and_ends(monkeypatch):
         assert [p.cpu_times()[:2] for p in inside] == before
         with pytest.raises(AnswerError, match="fewer parameters"):
             read_arrays(process.model, {"weights": 4})
+        with pytest.raises(AnswerError, match="most of which are not there"):
+            open_state(process.state)
     _, alive = psutil.wait_procs(inside, timeout=20)
     assert alive == []
 
@@ -323,6 +329,10 @@ def test_what_cannot_be_isolated_is_refused_in_one_line(tmp_path, monkeypatch):
         sandbox.folders_to_hide([tmp_path], [tmp_path / "submission.py"])
     with pytest.raises(ConfigError, match="capture_jax_trace"):
         config(tmp_path, "jax", capture_jax_trace=True)
+    with pytest.raises(ConfigError, match="needs the path"):
+        config(tmp_path, "jax", submission_path="reference_algorithms.nadamw.jax_submission")
+    with pytest.raises(ConfigError, match="--step_costs"):
+        config(tmp_path, "jax", step_costs="costs.json", calibration="auto")
     sandbox.makes_user_namespace.cache_clear()
     monkeypatch.setattr(sandbox, "command", lambda words, **options: ["false"])
     try:
@@ -333,6 +343,24 @@ def test_what_cannot_be_isolated_is_refused_in_one_line(tmp_path, monkeypatch):
             sandbox.makes_user_namespace()
     finally:
         sandbox.makes_user_namespace.cache_clear()
+
+
+@needs_namespaces
+def test_no_file_next_to_a_submission_is_imported_by_the_harness(tmp_path, monkeypatch):
+    submission = tmp_path / "submission.py"
+    submission.write_text("import helper_of_submission\n")
+    (tmp_path / "helper_of_submission.py").write_text("raise SystemExit\n")
+    (tmp_path / "experiments").mkdir()
+    job = Import(config=config(tmp_path, "jax"), registry=toy_runs.REGISTRY, definition=None, seed=0)
+    monkeypatch.setattr(Isolation, "_start", lambda self: {"batch_size": 8})
+    isolation = Isolation(job, submission, [tmp_path / "experiments"])
+    loaded, _ = isolation.load()
+    assert list(loaded.source_files) == ["helper_of_submission.py", "submission.py"]
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("helper_of_submission")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="run it from another working directory"):
+        Isolation(job, submission, [])
 
 
 def test_links_lead_to_folders_that_are_hidden_too(tmp_path):

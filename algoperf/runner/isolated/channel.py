@@ -11,9 +11,10 @@ import pickle
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from algoperf import spec
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST_ANSWER = 1 << 20
+_MESSAGE_S = 30.0  # for the rest of an answer that has begun
 _STOP, _STEP = 0, 8  # offsets in the page
 _PAGE_BYTES = 16
+_BLOCK_BYTES = 512  # of st_blocks, see stat(2)
 
 
 class ChannelClosedError(Exception):
@@ -96,7 +99,7 @@ def receive_answer(connection: socket.socket, wait_s: Callable[[], float | None]
             return None
         if select.select([connection], [], [], seconds)[0]:
             break
-    message = _receive(connection, _LONGEST_ANSWER)
+    message = _receive(connection, _LONGEST_ANSWER, until_s=time.monotonic() + _MESSAGE_S)
     try:
         answer = json.loads(message)
     except (ValueError, RecursionError) as error:
@@ -211,6 +214,20 @@ def read_arrays(descriptor: int, sizes: Mapping[str, int]) -> dict[str, np.ndarr
     return arrays
 
 
+def open_state(descriptor: int) -> BinaryIO:
+    """The memory of the state as a file, at its beginning, for reading.
+
+    Raises:
+      AnswerError: it says that it is larger than what it holds.
+    """
+    status = os.fstat(descriptor)
+    if status.st_size > status.st_blocks * _BLOCK_BYTES:
+        raise AnswerError(f"a state of {status.st_size} bytes, most of which are not there")
+    file = open(os.dup(descriptor), "rb")  # noqa: SIM115
+    file.seek(0)
+    return file
+
+
 def number(answer: Mapping[str, Any], name: str) -> float:
     """A finite number of an answer that is not negative.
 
@@ -230,19 +247,21 @@ def _send(connection: socket.socket, message: bytes) -> None:
         raise ChannelClosedError from error
 
 
-def _receive(connection: socket.socket, longest: int) -> bytes:
+def _receive(connection: socket.socket, longest: int, *, until_s: float = math.inf) -> bytes:
     header = bytearray(_LENGTH.size)
-    _receive_into(connection, memoryview(header))
+    _receive_into(connection, memoryview(header), until_s)
     (length,) = _LENGTH.unpack(header)
     if length > longest:
         raise AnswerError(f"{length} bytes")
     message = bytearray(length)
-    _receive_into(connection, memoryview(message))
+    _receive_into(connection, memoryview(message), until_s)
     return bytes(message)
 
 
-def _receive_into(connection: socket.socket, view: memoryview) -> None:
+def _receive_into(connection: socket.socket, view: memoryview, until_s: float = math.inf) -> None:
     while len(view):
+        if until_s < math.inf and not select.select([connection], [], [], max(until_s - time.monotonic(), 0.0))[0]:
+            raise AnswerError("only a part")
         try:
             count = connection.recv_into(view)
         except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from algoperf.backends.base import Backend, StateMismatchError
 from algoperf.harness.checkpoint import checkpoint_folders
+from algoperf.runner.isolated.channel import open_state
 from algoperf.runner.isolated.process import IsolatedProcess
 
 _STATE_FILE = "submission_process.bin"
@@ -55,8 +56,7 @@ class IsolatedStates:
     def save_state(self, directory: Path, state: Mapping[str, Any]) -> None:
         self._hand_over()
         self._backend.save_state(directory, state)
-        with open(os.dup(self._process.state), "rb") as memory, (directory / _STATE_FILE).open("wb") as file:
-            memory.seek(0)
+        with open_state(self._process.state) as memory, (directory / _STATE_FILE).open("wb") as file:
             shutil.copyfileobj(memory, file)
 
     def load_state(self, directory: Path, template: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The process of a submission, from its import to the end of each trial."""
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from algoperf.registry import Registry
 from algoperf.runner.isolated import sandbox
 from algoperf.runner.isolated.channel import AnswerError, number
 from algoperf.runner.isolated.process import IsolatedProcess
-from algoperf.runner.run_config import RunConfig
+from algoperf.runner.run_config import ConfigError, RunConfig
 from algoperf.submissions import sources
+from algoperf.submissions.imports import close_folder
 from algoperf.submissions.loading import Submission
 
 
@@ -44,11 +46,12 @@ class Isolation:
       import_s: seconds that the last import took, without the start of the process.
 
     Raises:
-      ConfigError: this machine cannot isolate a process, or the submission lies in a folder to hide.
+      ConfigError: this machine cannot isolate a process, or the submission lies in a folder to hide or of modules.
     """
 
     def __init__(self, job: Import, path: Path, folders: Iterable[Path]) -> None:
         sandbox.makes_user_namespace()
+        _check_reach(path)
         self._hidden = sandbox.folders_to_hide(folders, [path, *sandbox.folders_of_python()])
         self._job = job
         self._path = path
@@ -72,7 +75,10 @@ class Isolation:
         except BaseException:
             self.close()
             raise
-        files = {label: sources.file_digest(file) for label, file in sources.python_files(self._path).items()}
+        try:
+            files = {label: sources.file_digest(file) for label, file in sources.python_files(self._path).items()}
+        finally:
+            close_folder()
         submission = Submission(
             module=ModuleType(self._path.stem),
             path=self._path,
@@ -116,6 +122,15 @@ class Isolation:
         process.freeze()
         self._is_fresh = True
         return answer
+
+
+def _check_reach(path: Path) -> None:
+    """Files next to a submission must not be modules of the harness's process, which imports some late."""
+    if path.parent.resolve() in {Path(entry).resolve() for entry in sys.path}:
+        raise ConfigError(
+            f"--isolated: Python looks for modules in {path.parent}, the folder of the submission; run it from another "
+            "working directory"
+        )
 
 
 def _elsewhere(*arguments: Any, **named: Any) -> NoReturn:

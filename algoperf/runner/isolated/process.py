@@ -29,7 +29,7 @@ from algoperf.runner.isolated.channel import (
 
 _MODULE = "algoperf.runner.isolated.child"
 _PATIENCE_S = 1800.0  # for imports and compilations
-_MESSAGE_S = 30.0  # for the rest of a message that has begun
+_SEND_S = 30.0
 _LONGEST_TEXT = 20_000
 _SCANS = 50
 _CACHES = ("JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # which it could not write
@@ -57,7 +57,7 @@ class IsolatedProcess:
         pairs = [socket.socketpair() for _ in range(2)]
         memory = [os.memfd_create(name) for name in ("page", "model", "state")]
         (self._control, control), (self.data, data) = pairs
-        self._control.settimeout(_MESSAGE_S)
+        self._control.settimeout(_SEND_S)
         page, self.model, self.state = memory
         self._memory = memory
         self.page = Page.clear(page)
@@ -195,7 +195,7 @@ class IsolatedProcess:
         if isinstance(error, AnswerError):
             return TrainingFailedError(Outcome.CRASHED, f"the process of the submission gave an answer of {error}")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._outer.wait(_MESSAGE_S)
+            self._outer.wait(_SEND_S)
         status = self._outer.poll()
         return TrainingFailedError(
             Outcome.CRASHED, f"the process of the submission ended without an answer (exit status {status})"

@@ -19,7 +19,15 @@ from algoperf.harness.trainer import LoopStatus, Observer, StopRequest
 from algoperf.records import columns
 from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder
-from algoperf.runner.isolated.channel import BatchesError, Page, number, read_arrays, send_batch, send_object
+from algoperf.runner.isolated.channel import (
+    AnswerError,
+    BatchesError,
+    Page,
+    number,
+    read_arrays,
+    send_batch,
+    send_object,
+)
 from algoperf.runner.isolated.checkpoints import IsolatedStates
 from algoperf.runner.isolated.isolation import Isolation
 from algoperf.runner.isolated.process import IsolatedProcess
@@ -178,7 +186,10 @@ class IsolatedTrainer:
         answer = self._charged("train", status, wait, last_s=last_s)
         clock.add_data_selection(number(answer, "selecting_s"))
         clock.stop_steps()
-        state.global_step = int(min(number(answer, "step"), _MOST_STEPS))
+        step = int(min(number(answer, "step"), _MOST_STEPS))
+        if step <= state.global_step:
+            raise AnswerError(f"step {step} after step {state.global_step}")
+        state.global_step = step
         state.complete = answer.get("complete") is True
         self._batches.batches_taken = int(min(number(answer, "batches_taken"), _MOST_STEPS))
         status.train_state[columns.SUBMISSION_TIME] = clock.submission_time_s()
@@ -187,6 +198,7 @@ class IsolatedTrainer:
         clock = self._run_state.clock
         with clock.preparing_for_eval():
             self._charged("prepare_for_eval", status, _Wait(self._run_state, self._process.page))
+        self._process.freeze()
         self._take_over()
 
     def rest(self) -> None:
