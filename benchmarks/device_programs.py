@@ -41,6 +41,7 @@ _NUM_BATCHES = 3  # different ones, taken in turn
 _NEVER_S = 1e9
 _WARM_UP_STEPS = 3
 _EVALUATED_BATCHES = 3
+_LEAST_STEPS = 8  # in a block: in the harness's the device runs dry twice, in a run log2(n) times in n steps
 
 # Start and end on the clock that processes share; the parent, which may have stopped this process, makes seconds of it.
 Span = tuple[float, float]
@@ -266,7 +267,7 @@ def memory_gb(bench: Bench) -> float:
 
 def measure(programs: dict[str, Program], *, repeats: int, block_s: float) -> dict[str, dict[str, float]]:
     """Milliseconds of a step of each program, the median of blocks that alternate, and the spread of the blocks."""
-    sizes = {name: max(1, round(block_s / max(run(1), 1e-6))) for name, run in programs.items()}
+    sizes = {name: max(_LEAST_STEPS, round(block_s / max(run(1), 1e-6))) for name, run in programs.items()}
     blocks: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(repeats):
         for name in programs if repeat % 2 == 0 else reversed(programs):

@@ -58,6 +58,8 @@ def create(
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not deterministic
         set_matmul_precision(matmul_precision)
+        if deterministic:
+            use_plain_attention()
     else:
         host_memory.keep_freed()
     if not use_ddp or dist.is_initialized():
@@ -69,6 +71,13 @@ def set_matmul_precision(setting: MatmulPrecision) -> None:
     """Sets matrix products, convolutions and recurrent layers of the whole process on GPUs, and products on CPUs."""
     torch.set_float32_matmul_precision(_PRECISIONS[setting])
     torch.backends.cudnn.allow_tf32 = setting is not MatmulPrecision.FLOAT32
+
+
+def use_plain_attention() -> None:
+    """Attention by separate products from now on: backward passes of fused kernels sum in no fixed order."""
+    cuda = torch.backends.cuda
+    for enable in (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp):
+        cast(Callable[[bool], None], enable)(False)
 
 
 def matmul_precision_settings() -> tuple[MatmulPrecision, MatmulPrecision]:
@@ -250,7 +259,11 @@ class TorchBackend:
             _use_inductor_cache(self._compilation_cache)
         reason = None
         try:
-            with _inductor_utils().fresh_cache() if self._tries_apart else contextlib.nullcontext():
+            with (
+                _inductor_utils().fresh_cache() if self._tries_apart else contextlib.nullcontext(),
+                warnings.catch_warnings(),
+            ):
+                warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # advice against what was asked for
                 self._train_copy(workload, params, batch, torch.compile)
         except Exception as error:  # compilers fail in every way
             reason = f"{type(error).__name__}: {error}".splitlines()[0]

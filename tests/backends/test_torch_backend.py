@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from torch import nn  # noqa: E402
 
 from algoperf import pytorch_utils, spec  # noqa: E402
 from algoperf.backends.base import StateMismatchError, UnsavableStateError  # noqa: E402
-from algoperf.backends.torch import create  # noqa: E402
+from algoperf.backends.torch import create, use_plain_attention  # noqa: E402
 from algoperf.definition import ParameterType  # noqa: E402
 from algoperf.harness.seeds import Seeds  # noqa: E402
 
@@ -315,6 +316,37 @@ def test_a_model_that_does_not_compile_runs_as_it_is(backend, workload, monkeypa
             workload, params, compile_model=True, sample_batch=lambda: small_model.make_batch(4)
         )
     assert prepared is params
+
+
+def test_advice_against_the_chosen_precision_does_not_end_a_trial_compilation(backend, workload, monkeypatch):
+    @functools.cache  # once in a process
+    def advise():
+        warnings.warn("TensorFloat32 tensor cores for float32 matrix multiplication available", stacklevel=2)
+
+    def compiler(function):
+        advise()
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    params, _ = workload.init_model_fn(Seeds(backend, 0).model_init)
+    sample = functools.partial(small_model.make_batch, 4)
+    backend.prepare_model(
+        workload, params, compile_model=True, sample_batch=sample
+    )  # no warning, which were an error here
+
+
+def test_deterministic_attention_is_the_plain_one_with_the_same_numbers():
+    queries, keys, values = torch.randn(3, 2, 4, 8, 16).unbind()
+    fused = nn.functional.scaled_dot_product_attention(queries, keys, values)
+    kernels = [f"{kernel}_sdp" for kernel in ("flash", "mem_efficient", "cudnn")]
+    try:
+        use_plain_attention()
+        assert not any(getattr(torch.backends.cuda, f"{kernel}_enabled")() for kernel in kernels)
+        plain = nn.functional.scaled_dot_product_attention(queries, keys, values)
+    finally:
+        for kernel in kernels:
+            getattr(torch.backends.cuda, f"enable_{kernel}")(True)
+    torch.testing.assert_close(plain, fused)
 
 
 @pytest.fixture

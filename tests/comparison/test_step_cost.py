@@ -71,6 +71,32 @@ def test_a_submission_that_sleeps_costs_more_than_the_reference(tmp_path, capsys
     assert json.loads(output.read_text())["framework"] == "jax"
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"), [([], None), (["--torch_compile"], True), (["--no-torch_compile"], False)]
+)
+def test_models_are_compiled_as_asked_for(flags, expected, tmp_path, monkeypatch):
+    asked = []
+
+    class Recorded:
+        """A submission whose steps cost nothing in particular."""
+
+        batch_size = 8
+
+        def __init__(self, submission, definition, backend, *, compile_model, **other):
+            asked.append(compile_model)
+
+        def seconds_of(self, num_steps):
+            return 0.01 * num_steps
+
+        def seconds_of_prepare_for_eval(self):
+            return 0.01
+
+    monkeypatch.setattr(step_cost, "SteppedSubmission", Recorded)
+    arguments = ["--submission_path=reference_algorithms.nadamw.jax_submission", "--workload=mnist_mini"]
+    assert step_cost.main([*arguments, f"--output={tmp_path / 'costs.json'}", *flags]) == 0
+    assert asked == [expected, expected], "both submissions alike"
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "costs.json"
     file.write_text('{"schema_version": 1, "step_costs": {"wmt": 3}}')

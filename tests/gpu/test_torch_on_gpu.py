@@ -29,6 +29,8 @@ def settings():
     yield
     torch.cuda.set_sync_debug_mode("default")
     torch.use_deterministic_algorithms(False)
+    for kernel in ("flash", "mem_efficient", "cudnn"):
+        getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(True)
 
 
 class Training:
