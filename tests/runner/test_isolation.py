@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -27,6 +28,7 @@ from algoperf.runner.isolated import channel, sandbox
 from algoperf.runner.isolated.channel import AnswerError, open_state, read_arrays
 from algoperf.runner.isolated.isolation import Import, Isolation
 from algoperf.runner.isolated.process import IsolatedProcess
+from algoperf.runner.isolated.trial import Wait
 from algoperf.runner.run_config import ConfigError, RunConfig
 
 STEPS = 20
@@ -198,25 +200,25 @@ def test_attacks_have_no_effect(tmp_path, framework, honest_rows, monkeypatch):
         assert {p.status() for p in inside} == {psutil.STATUS_STOPPED}
         assert [p.cpu_times()[:2] for p in inside] == before
         numbers.append(len(inside))
+        stop.received = "SIGTERM" if len(numbers) == 3 else None
         return evaluate(self, params, model_state)
 
     monkeypatch.setattr(Evaluator, "evaluate", watched)
     folders = [str(tmp_path / "data"), str(tmp_path / "experiments")]
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server, StopSignals() as stop:
         text = SUBMISSIONS[framework].read_text() + HOSTILE.format(folders=folders, port=server.getsockname()[1])
         submission = tmp_path / "submission.py"
         submission.write_text(text)
-        registry = toy_runs.endless(budget=Budget(max_runtime_s=2.5, eval_period_s=0.5, step_hint=100))
-        flags = {"submission_path": str(submission), "max_global_steps": None}
-        [result], _ = toy_runs.run(config(tmp_path, framework, **flags), registry)
-    assert result.outcome is Outcome.OUT_OF_TIME, result.record.error
+        registry = toy_runs.endless(budget=Budget(max_runtime_s=60, eval_period_s=0.3, step_hint=100))
+        chosen = config(tmp_path, framework, submission_path=str(submission), max_global_steps=None)
+        [result] = driver.run(chosen, registry=registry, report=lambda text: None, stop=stop)
+    assert result.outcome is Outcome.INTERRUPTED, result.record.error
     trial = toy_runs.trial_dir(tmp_path, framework)
     rows = toy_runs.rows(trial / "eval_measurements.csv")
     assert {name: rows[0][name] for name in METRICS} == {name: honest[name] for name in METRICS}
     times = [float(row["accumulated_submission_time"]) for row in rows]
-    assert len(times) >= 3
-    assert all(0.5 <= after - before < 2 for before, after in itertools.pairwise(times))
-    assert 2.5 <= result.record.submission_time_s < 10
+    assert len(times) == 3
+    assert all(0.3 <= after - before < 3 for before, after in itertools.pairwise(times))
     answers = [row for row in toy_runs.rows(trial / "measurements.csv") if row["files_seen"]]
     assert [(row["files_seen"], row["cannot_write"], row["no_network"]) for row in answers] == [("0", "1", "1")]
     assert numbers == [2] * len(rows)  # the submission and the process that it left working
@@ -257,6 +259,40 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_one_without_isolation(
     assert [row["global_step"] for row in rows] == ["1", str(STEPS)]
     assert [[row[name] for name in METRICS] for row in rows] == [[row[name] for name in METRICS] for row in expected]
     assert [row["global_step"] for row in toy_runs.rows(trial / "measurements.csv") if row["loss"]] == ["0", "10"]
+
+
+class FakeTime:
+    """A clock and a schedule with so much time left."""
+
+    budget_s, spent_s, seconds_to_evaluation = 10.0, 0.0, 4.0
+
+    def submission_time_s(self):
+        return self.spent_s
+
+    def seconds_left(self, elapsed_s):
+        return self.seconds_to_evaluation - elapsed_s
+
+
+@pytest.mark.parametrize(
+    ("spent_s", "stopped", "expected"),
+    [
+        (0.0, False, (0.5, False)),
+        (3.9, False, (pytest.approx(0.1), False)),
+        (4.0, False, (0.5, True)),
+        (0.0, True, (0.5, True)),
+        (69.0, False, (0.5, True)),
+        (71.0, False, (None, True)),
+    ],
+)
+def test_the_process_is_asked_to_stop_when_time_is_up_and_ended_when_it_does_not(spent_s, stopped, expected):
+    fake, stop, descriptor = FakeTime(), StopSignals(), os.memfd_create("page")
+    fake.spent_s, stop.received = spent_s, "SIGTERM" if stopped else None
+    page = channel.Page.clear(descriptor)
+    run_state = SimpleNamespace(clock=fake, schedule=fake, stopping=fake)
+    wait = Wait(run_state, page, stop, evaluates=True)
+    assert (wait(), page.is_set()) == expected
+    assert (wait.failure and wait.failure.outcome) == (Outcome.OUT_OF_TIME if expected[0] is None else None)
+    os.close(descriptor)
 
 
 SPEAKER = """

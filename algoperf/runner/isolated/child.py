@@ -209,7 +209,7 @@ def _check_arrays(given: list[str], expected: list[str]) -> None:
 
 
 def _failure(error: BaseException, trial: _Trial) -> dict[str, Any]:
-    if isinstance(error, SubmissionCrashError):
+    if isinstance(error, SubmissionCrashError) or not hasattr(trial, "backend"):
         return {"failure": Outcome.CRASHED, "error": traceback_text(error.__cause__ or error)[-_LONGEST_TEXT:]}
     result = result_of(error, trial.backend, StopSignals())
     if result is None:

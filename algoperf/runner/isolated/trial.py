@@ -182,7 +182,7 @@ class IsolatedTrainer:
         self._handed_over_at = None
         last_s = self._run_state.schedule.last_s
         clock.start_steps()
-        wait = _Wait(self._run_state, page, stop, observer, evaluates=not self._plan.config.skip_evals)
+        wait = Wait(self._run_state, page, stop, observer, evaluates=not self._plan.config.skip_evals)
         answer = self._charged("train", status, wait, last_s=last_s)
         clock.add_data_selection(number(answer, "selecting_s"))
         clock.stop_steps()
@@ -197,7 +197,7 @@ class IsolatedTrainer:
     def prepare_for_eval(self, status: LoopStatus) -> None:
         clock = self._run_state.clock
         with clock.preparing_for_eval():
-            self._charged("prepare_for_eval", status, _Wait(self._run_state, self._process.page))
+            self._charged("prepare_for_eval", status, Wait(self._run_state, self._process.page))
         self._process.freeze()
         self._take_over()
 
@@ -217,7 +217,7 @@ class IsolatedTrainer:
         state.params, state.model_state = self._backend.with_model_bytes(values, state.params, state.model_state)
         self._handed_over_at = state.global_step
 
-    def _charged(self, name: str, status: LoopStatus, wait: "_Wait", **content: Any) -> dict[str, Any]:
+    def _charged(self, name: str, status: LoopStatus, wait: "Wait", **content: Any) -> dict[str, Any]:
         """A request on the clock."""
         ledger_s = self._run_state.clock.ledger_s()
         told = (status.train_state, status.eval_results)
@@ -235,7 +235,7 @@ class IsolatedTrainer:
         self._recorder.append_scalar_metrics(dict(metrics), int(number(message, "step")))
 
 
-class _Wait:
+class Wait:
     """How long to wait for an answer on the clock. When it is due, the process is asked for it.
 
     Attributes:
