@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import toy_runs
-from toy_runs import ROOT, SUBMISSIONS
+from toy_runs import HERE, ROOT
 
 from algoperf.backends.base import StateMismatchError
 from algoperf.definition import Budget
@@ -32,6 +32,7 @@ from algoperf.runner.isolated.trial import Wait
 from algoperf.runner.run_config import ConfigError, RunConfig
 
 STEPS = 20
+SUBMISSIONS = {**toy_runs.SUBMISSIONS, "pytorch": HERE / "submissions/torch_plain.py"}
 METRICS = ("train/loss", "validation/loss", "test/loss")
 FRAMEWORKS = [pytest.param("jax", marks=pytest.mark.jax), pytest.param("pytorch", marks=pytest.mark.torch)]
 
@@ -181,7 +182,8 @@ def honest_rows(tmp_path_factory):
 
 
 def config(tmp_path: Path, framework: str, **flags) -> RunConfig:
-    given = {"isolated": True, "calibration": "off", "max_global_steps": STEPS, **flags}
+    given = {"isolated": True, "calibration": "off", "max_global_steps": STEPS}
+    given |= {"submission_path": str(SUBMISSIONS[framework]), **flags}
     return toy_runs.config(tmp_path, framework, **given)
 
 
