@@ -7,7 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FRAMEWORK ?= jax
-TEST_JOBS ?= 2
+# One more than two cores: many tests wait for processes that they end or time out.
+TEST_JOBS ?= 3
 GPU_JOBS ?= 2
 # pytest-benchmark warns next to xdist, and warnings are errors.
 ON_GPU = XLA_PYTHON_CLIENT_PREALLOCATE=false $(BIN)/python -m pytest -p no:benchmark

@@ -403,7 +403,8 @@ def test_without_a_batch_nothing_is_compiled(backend, workload):
 
 def run_workers(tmp_path, *, num_processes: int):
     """Runs `torch_worker.py`; returns (facts, weights) of rank 0."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    launcher = torchrun if num_processes > 1 else []
     weights_file = tmp_path / f"weights_{num_processes}.npz"
     command = [
         sys.executable,

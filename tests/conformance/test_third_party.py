@@ -29,10 +29,10 @@ def install(site: Path, change: tuple[str, str] | None = None) -> None:
     (metadata / "entry_points.txt").write_text("[algoperf.workloads]\nacme = acme_regression\n")
 
 
-def run_suite(site: Path) -> subprocess.CompletedProcess:
+def run_suite(site: Path, cases: str = "acme") -> subprocess.CompletedProcess:
     project = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(project)))}
-    options = ["-q", "--strict-markers", "-p", "no:cacheprovider", "-k", "acme"]
+    options = ["-q", "--strict-markers", "-p", "no:cacheprovider", "-k", cases]
     command = ["-m", "pytest", *options, "--pyargs", "algoperf.testing.conformance"]
     return subprocess.run([sys.executable, *command], cwd=site, env=environment, capture_output=True, text=True)
 
@@ -47,6 +47,6 @@ def test_plugin_passes_the_suite(tmp_path):
 
 def test_fault_of_a_plugin_is_found(tmp_path):
     install(tmp_path, ("parameter_count=4", "parameter_count=7"))
-    done = run_suite(tmp_path)
+    done = run_suite(tmp_path, "acme and parameter_count")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "4 parameters in 2 tensors, declared 7" in done.stdout

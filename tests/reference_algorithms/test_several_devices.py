@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import several_devices_worker
 
 HERE = Path(__file__).parent
 
@@ -15,7 +16,14 @@ ALGORITHMS = ["nadamw", "sam", "schedule_free_adamw", "muon"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def train(framework: str, output: Path, prefix: list[str], **environment: str) -> dict[str, np.ndarray]:
+def train_on_one(framework: str, output: Path) -> dict[str, np.ndarray]:
+    """In this process."""
+    several_devices_worker.main(framework, str(output), *ALGORITHMS)
+    with np.load(output) as arrays:
+        return dict(arrays)
+
+
+def train_on_two(framework: str, output: Path, prefix: list[str], **environment: str) -> dict[str, np.ndarray]:
     worker = str(HERE / "several_devices_worker.py")
     command = [sys.executable, *prefix, worker, framework, str(output), *ALGORITHMS]
     result = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=200)
@@ -33,15 +41,15 @@ def assert_same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.torch
 def test_two_processes_train_as_one(tmp_path: Path):
-    one = train("torch", tmp_path / "one.npz", [])
+    one = train_on_one("torch", tmp_path / "one.npz")
     strict = {"PYTHONWARNINGS": "error::FutureWarning", "OMP_NUM_THREADS": "1"}
-    two = train("torch", tmp_path / "two.npz", TORCHRUN, **strict)
+    two = train_on_two("torch", tmp_path / "two.npz", TORCHRUN, **strict)
     assert_same(one, two)
 
 
 @pytest.mark.jax
 def test_two_jax_devices_train_as_one(tmp_path: Path):
-    one = train("jax", tmp_path / "one.npz", [])
+    one = train_on_one("jax", tmp_path / "one.npz")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    two = train("jax", tmp_path / "two.npz", [], XLA_FLAGS=flags)
+    two = train_on_two("jax", tmp_path / "two.npz", [], XLA_FLAGS=flags)
     assert_same(one, two)

@@ -10,6 +10,9 @@ import pytest
 import toy_runs
 from toy_runs import ROOT, free_port, trial_dir
 
+from algoperf.backends import base
+from algoperf.runner.weights import checkpoint_weights
+
 STEPS = 40
 TRAIN = f"""
 import toy_runs
@@ -20,16 +23,12 @@ results, _ = toy_runs.run(config, toy_runs.endless())
 assert results[0].outcome == "completed", results[0].record.error
 summary.show(results)
 """
-WEIGHTS = """
-import sys
-import numpy as np
-import toy_runs
-from pathlib import Path
-from algoperf.backends import base
-from algoperf.runner.weights import checkpoint_weights
-weights = checkpoint_weights(Path(sys.argv[1]), base.load(sys.argv[2]), toy_runs.endless())
-np.savez(sys.argv[3], **weights)
-"""
+
+
+def train_on_one(tmp_path, framework):
+    """What `TRAIN` does, in this process."""
+    results, _ = toy_runs.run(toy_runs.config(tmp_path, framework, max_global_steps=STEPS), toy_runs.endless())
+    assert results[0].outcome == "completed", results[0].record.error
 
 
 def process(tmp_path, source, *arguments, env=None, launcher=()):
@@ -57,12 +56,12 @@ def finish(*processes):
 def result_of(tmp_path, framework):
     """Final weights, the logged losses, and the record."""
     folder = trial_dir(tmp_path, framework)
-    finish(process(tmp_path, WEIGHTS, folder, framework, tmp_path / "weights.npz"))
+    weights = checkpoint_weights(folder, base.load(framework), toy_runs.endless())
     rows = toy_runs.rows(folder / "measurements.csv")
     losses = [float(row["loss"]) for row in rows if row["loss"]]
     evaluations = [float(row["validation/loss"]) for row in toy_runs.rows(folder / "eval_measurements.csv")]
     record = json.loads((folder / "trial.json").read_text())
-    return dict(np.load(tmp_path / "weights.npz")), losses, evaluations, record
+    return weights, losses, evaluations, record
 
 
 def assert_same_trajectory(one, other):
@@ -80,7 +79,7 @@ def test_two_jax_devices_and_two_jax_processes_equal_one(tmp_path):
     folders = {name: tmp_path / name for name in ("one", "devices", "processes")}
     for folder in folders.values():
         folder.mkdir()
-    finish(process(tmp_path, TRAIN, folders["one"], "jax"))
+    train_on_one(folders["one"], "jax")
     two_devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
     finish(process(tmp_path, TRAIN, folders["devices"], "jax", env=two_devices))
     port = free_port()
@@ -110,7 +109,7 @@ def test_two_torch_ranks_equal_one(tmp_path):
     folders = {name: tmp_path / name for name in ("one", "ranks")}
     for folder in folders.values():
         folder.mkdir()
-    finish(process(tmp_path, TRAIN, folders["one"], "pytorch"))
+    train_on_one(folders["one"], "pytorch")
     torchrun = [
         sys.executable,
         "-m",

@@ -12,7 +12,7 @@ import pytest
 import toy_runs
 from hypothesis import given
 from hypothesis import strategies as st
-from test_devices_and_ranks import TRAIN, assert_same_trajectory, finish, process, result_of
+from test_devices_and_ranks import TRAIN, assert_same_trajectory, finish, process, result_of, train_on_one
 from test_rank_faults import RANKS
 from toy_runs import ROOT, free_port, trial_dir
 
@@ -53,7 +53,7 @@ def test_two_nodes_equal_one_process_and_the_slow_one_is_named(tmp_path, framewo
     folders = {name: tmp_path / name for name in ("one", "nodes")}
     for folder in folders.values():
         folder.mkdir()
-    finish(process(tmp_path, TRAIN, folders["one"], framework))
+    train_on_one(folders["one"], framework)
     source, port = f"{SLOW_EVALUATIONS}\n{TRAIN}", free_port()
     started = [
         process(tmp_path, source, folders["nodes"], framework, env=environment, launcher=words)
