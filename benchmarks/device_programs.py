@@ -24,12 +24,11 @@ from algoperf.data.prefetch import Prefetcher
 from algoperf.definition import EXTERNAL, FRAMEWORKS, JAX, Budget
 from algoperf.edition import MatmulPrecision
 from algoperf.harness.clock import Clock
-from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import EvaluationSchedule
 from algoperf.harness.seeds import Seeds
 from algoperf.harness.stopping import Stopping
-from algoperf.records.outcome import Outcome
+from algoperf.harness.timed_steps import TimedSteps
 from algoperf.records.recorder import NullRecorder
 from algoperf.registry import REGISTRY
 from algoperf.submissions.loading import load_submission
@@ -47,14 +46,6 @@ _LEAST_STEPS = 8  # in a block: in the harness's the device runs dry twice, in a
 Span = tuple[float, float]
 # Runs so many steps and returns their seconds, device work included.
 Program = Callable[[int], float]
-
-
-class Unseen:
-    """Observer of a loop that shows nothing."""
-
-    def update(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> None: ...
-
-    def evaluation(self, step: int, submission_time_s: float, metrics: Any) -> None: ...
 
 
 class Bench:
@@ -83,9 +74,8 @@ class HarnessPath:
     """The benchmark's own loop with the reference AdamW; batches go through the prefetcher and `put_batch`."""
 
     def __init__(self, bench: Bench, compile_model: bool | None) -> None:
-        self._bench = bench
         package = FRAMEWORKS[bench.framework].package
-        self._submission = load_submission(f"reference_algorithms.adamw.{package}_submission")
+        submission = load_submission(f"reference_algorithms.adamw.{package}_submission")
         params, model_state = bench.fresh_parameters()
         started = time.monotonic()
         params = bench.backend.prepare_model(
@@ -95,7 +85,7 @@ class HarnessPath:
             sample_batch=lambda: bench.data.fake_batch(bench.definition, bench.batch_size, 0),
         )
         self.preparation: Span = (started, time.monotonic())
-        optimizer_state = self._submission.init_optimizer_state(
+        optimizer_state = submission.init_optimizer_state(
             workload=bench.workload,
             model_params=params,
             model_state=model_state,
@@ -113,6 +103,14 @@ class HarnessPath:
             input_queue=Prefetcher(lambda start: itertools.cycle(bench.batches), bench.backend.put_batch),
             recorder=NullRecorder(),
         )
+        self._timed_steps = TimedSteps(
+            backend=bench.backend,
+            workload=bench.workload,
+            submission=submission,
+            hyperparameters=HYPERPARAMETERS,
+            seeds=bench.seeds,
+            run_state=self._run_state,
+        )
 
     @property
     def parameters(self) -> tuple[Any, Any]:
@@ -120,31 +118,10 @@ class HarnessPath:
         return training.params, training.model_state
 
     def __call__(self, steps: int) -> float:
-        state, bench = self._run_state, self._bench
-        before_s = state.clock.submission_time_s()
-        loop = TrainingLoop(
-            LoopPlan(
-                workload=bench.workload,
-                submission=self._submission,
-                hyperparameters=HYPERPARAMETERS,
-                seeds=bench.seeds,
-                max_global_steps=state.training.global_step + steps,
-                skip_evals=True,
-            ),
-            state,
-            LoopPorts(backend=bench.backend, evaluate=_never, observer=Unseen()),
-        )
-        result = loop.run()
-        if result.outcome is not Outcome.COMPLETED:
-            raise RuntimeError(result.error or str(result.outcome))
-        return state.clock.submission_time_s() - before_s
+        return self._timed_steps(steps)
 
     def close(self) -> None:
         self._run_state.input_queue.close()
-
-
-def _never(params: Any, model_state: Any) -> dict[str, float]:
-    raise AssertionError("nothing is evaluated here")
 
 
 def jax_bare_step(bench: Bench) -> tuple[dict[str, Program], dict[str, Any]]:

@@ -30,6 +30,7 @@ from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.pauses import OwnWork
 from algoperf.harness.pinned_code import PinnedCode
 from algoperf.harness.seeds import Seeds, seed_host_generators
+from algoperf.harness.timed_steps import SilentObserver
 from algoperf.records.columns import metric_column
 from algoperf.records.recorder import NullRecorder, ScalarLogger
 from algoperf.registry import REGISTRY, Registry
@@ -179,7 +180,7 @@ class DryRun:
                 max_global_steps=self._steps,
             ),
             run_state,
-            LoopPorts(backend=backend, evaluate=evaluate, observer=_Unseen()),
+            LoopPorts(backend=backend, evaluate=evaluate, observer=SilentObserver()),
         )
         run_state.pauses.guard.add(loop, run_state.recorder, run_state.schedule, run_state.stopping)
         before = set(_hooks(run_state.training.params))
@@ -325,12 +326,6 @@ class RandomBatches:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._taken = state["batches_taken"]
-
-
-class _Unseen:
-    def update(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> None: ...
-
-    def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None: ...
 
 
 def _hooks(params: Any) -> list[str]:

@@ -71,7 +71,7 @@ def compare(
       data_dir: prepared data; those of minis are generated there.
       step_cost_period: steps of a cycle of the step-cost measurement; see `algoperf.step_cost`.
       baseline_logs: logs of a board; finished runs there of `against`, of the same definitions and seeds,
-        are not made again.
+        are taken.
       write_report: score both and write the HTML report.
       report: shown one line at a time.
 

@@ -13,18 +13,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from algoperf.backends import base
 from algoperf.definition import Budget
 from algoperf.edition import MatmulPrecision
 from algoperf.harness.clock import Clock
-from algoperf.harness.loop import LoopPlan, LoopPorts, TrainingLoop
 from algoperf.harness.seeds import Seeds
+from algoperf.harness.timed_steps import TimedSteps
 from algoperf.records.calibration import StepCost
-from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import ScalarLogger
 from algoperf.registry import REGISTRY, Registry
 from algoperf.runner.run_config import RunConfig, default_submission
@@ -41,10 +39,6 @@ _WARM_UP_STEPS = 3
 _NEVER_S = 1e9
 
 
-class ReferenceStepError(RuntimeError):
-    """The reference algorithm failed."""
-
-
 def measure(run_steps: Callable[[int], float], *, blocks: int = BLOCKS, block_s: float = BLOCK_S) -> StepCost:
     """The cost of a step in a burst.
 
@@ -58,7 +52,11 @@ def measure(run_steps: Callable[[int], float], *, blocks: int = BLOCKS, block_s:
 
 
 class ReferenceStep:
-    """The reference algorithm on a workload, in this process: the loop, data and clock of a run, and no evaluation."""
+    """The reference algorithm on a workload, in this process: the loop, data and clock of a run, and no evaluation.
+
+    Attributes:
+      run: takes so many steps and returns their seconds; see `TimedSteps`.
+    """
 
     def __init__(
         self,
@@ -93,45 +91,21 @@ class ReferenceStep:
             seed=0,
             trial_dir=Path(tempfile.gettempdir()),
         )
-        clock = Clock(fence=backend.fence)
-        self._seeds = Seeds(backend, plan.seed)
-        self._plan, self._setup = plan, build(plan, backend, self._seeds, clock)
-        self._setup.workload.metrics_logger = ScalarLogger(lambda metrics, global_step: None)
-
-    def run(self, steps: int) -> float:
-        """Takes `steps` steps and returns the seconds that a submission would be charged."""
-        run_state, clock = self._setup.run_state, self._setup.run_state.clock
-        before_s = clock.submission_time_s()
-        loop = TrainingLoop(
-            LoopPlan(
-                workload=self._setup.workload,
-                submission=self._plan.submission,
-                hyperparameters=self._plan.hyperparameters,
-                seeds=self._seeds,
-                max_global_steps=run_state.training.global_step + steps,
-                skip_evals=True,
-            ),
-            run_state,
-            LoopPorts(backend=self._backend, evaluate=_never, observer=_Unseen()),
+        seeds = Seeds(backend, plan.seed)
+        self._setup = setup = build(plan, backend, seeds, Clock(fence=backend.fence))
+        setup.workload.metrics_logger = ScalarLogger(lambda metrics, global_step: None)
+        self.run = TimedSteps(
+            backend=backend,
+            workload=setup.workload,
+            submission=submission,
+            hyperparameters=plan.hyperparameters,
+            seeds=seeds,
+            run_state=setup.run_state,
         )
-        result = loop.run()
-        if result.outcome is not Outcome.COMPLETED:
-            raise ReferenceStepError(result.error or str(result.outcome))
-        return clock.submission_time_s() - before_s
 
     def close(self) -> None:
         self._setup.input_queue.close()
         self._backend.close()
-
-
-class _Unseen:
-    def update(self, step: int, submission_time_s: float, seconds_to_next_evaluation: float) -> None: ...
-
-    def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None: ...
-
-
-def _never(params: Any, model_state: Any) -> dict[str, float]:
-    raise AssertionError("the reference step is never evaluated")
 
 
 def main(argv: list[str]) -> int:
