@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from algoperf.definition import PYTORCH, SELF_TUNING, Budget
+from algoperf.definition import PYTORCH, SELF_TUNING
 from algoperf.records import columns
 from algoperf.records import json as records_json
 from algoperf.records.best import first_reached
@@ -36,8 +36,7 @@ from algoperf.records.layout import EVALUATIONS, trial_folder, workload_folder
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY
-from algoperf.runner import driver
-from algoperf.runner.run_config import RunConfig, default_submission
+from algoperf.target_setting import fixed_length
 from scoring.rules import load_rules
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +45,6 @@ WORKLOADS = ("ogbg_mini", "wmt_mini")
 LOWER, FACTORS = 0.5, (1.0, 2.0, 4.0)
 RATE = "learning_rate"
 BOARD = ROOT / "docs" / "leaderboard" / "mini-2026-11-27"
-_NEVER_S = 1e9
 _SEED = 4000
 
 
@@ -90,28 +88,21 @@ def train(run: SearchRun, options: argparse.Namespace) -> None:
     """One run, in this process, to the end of its schedule."""
     definition = REGISTRY.get(run.workload)
     steps = definition.budget.step_hint
-    out_of_reach = math.inf if definition.metric.better(1.0, 0.0) else -math.inf
-    budget = Budget(max_runtime_s=_NEVER_S, eval_period_s=options.eval_period_s, step_hint=steps)
-    changes = {"validation_target": out_of_reach, "test_target": None, "budget": budget}
     space = options.work_dir / f"{run.algorithm}_{run.factor:g}.json"
     space.write_text(json.dumps([run.point]))
-    values = {
-        "workload": run.workload,
-        "framework": PYTORCH.name,
-        "submission_path": str(self_tuning_file(run.algorithm).with_name(default_submission(PYTORCH.name).name)),
-        "tuning_search_space": str(space),
-        "experiment_dir": str(options.work_dir),
-        "experiment_name": run.name,
-        "data_dir": str(options.data_dir),
-        "resume_last_run": True,
-        "rng_seed": _SEED,
-        "study": 0,
-        "max_global_steps": steps,
-        "use_tensorboard": False,
-        "save_checkpoints": False,
-        "calibration": "off",
-    }
-    driver.run(RunConfig.from_flags(values), registry=REGISTRY.altered({run.workload: changes}))
+    fixed_length.train(
+        run.algorithm,
+        definition,
+        PYTORCH.name,
+        fixed_length.fixed_length(definition, steps, options.eval_period_s),
+        tuning_search_space=str(space),
+        experiment_dir=str(options.work_dir),
+        experiment_name=run.name,
+        data_dir=str(options.data_dir),
+        rng_seed=_SEED,
+        max_global_steps=steps,
+        save_checkpoints=False,
+    )
 
 
 def start(run: SearchRun, options: argparse.Namespace, until_s: float) -> None:

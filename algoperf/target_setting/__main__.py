@@ -5,7 +5,6 @@ import csv
 import dataclasses
 import itertools
 import json
-import math
 import os
 import queue
 import resource
@@ -27,7 +26,8 @@ from algoperf.records.layout import EVALUATIONS, PROCESS_FILE, trial_folder, wor
 from algoperf.records.outcome import Outcome
 from algoperf.records.trial import TrialRecord
 from algoperf.registry import REGISTRY, Registry
-from algoperf.runner.run_config import RunConfig, default_submission
+from algoperf.runner.run_config import default_submission
+from algoperf.target_setting.fixed_length import NEVER_S, algorithm_folder, fixed_length, train
 from algoperf.target_setting.result import (
     ALGORITHMS,
     NEGATIVE_CONTROL_ALGORITHM,
@@ -45,7 +45,6 @@ from algoperf.target_setting.result import (
 from algoperf.target_setting.rungs import check_ladders, ladders_toml
 from algoperf.target_setting.tables import check, table, write_tables
 
-_NEVER_S = 1e9
 _ROOM = 20  # times the budget; the reference is stopped by its steps
 _PEAK_MEMORY = "peak_memory_bytes"
 
@@ -282,50 +281,36 @@ def search_space(algorithm: str, framework: str, tier: Tier) -> Path:
 
     The first that exists of `mini.json` (minis only), `broad.json` and `default.json`.
     """
-    folder = _algorithm_folder(algorithm, framework) / "search_spaces"
+    folder = algorithm_folder(algorithm, framework) / "search_spaces"
     names = [*(["mini.json"] if tier is Tier.MINI else []), "broad.json", "default.json"]
     return next(folder / name for name in names if (folder / name).is_file())
 
 
-def _algorithm_folder(algorithm: str, framework: str) -> Path:
-    return default_submission(framework).parent.parent / algorithm
-
-
 def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     """One run, in this process: the target out of reach or as given, the schedule as long as the run."""
-    from algoperf.runner import driver
-
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cores"])
     definition = registry.get(job["workload"])
-    out_of_reach = math.inf if definition.metric.better(1.0, 0.0) else -math.inf
-    steps = job["steps"]
-    changes: dict[str, Any] = job["targets"] or {"validation_target": out_of_reach, "test_target": None}
-    if steps is not None:
-        budget = Budget(max_runtime_s=_NEVER_S, eval_period_s=definition.budget.eval_period_s, step_hint=steps)
-    else:
-        budget = _reference_budget(definition.budget, job["step_hint"])
-    changes |= {"budget": budget}
-    submission = default_submission(job["framework"])
-    values = {
-        "workload": job["workload"],
-        "framework": job["framework"],
-        "submission_path": str(_algorithm_folder(job["algorithm"], job["framework"]) / submission.name),
-        "tuning_search_space": job["space"],
-        "num_tuning_trials": job["point"] + 1,
-        "hparam_start_index": job["point"],
-        "hparam_end_index": job["point"] + 1,
-        "experiment_dir": job["work_dir"],
-        "experiment_name": job["name"],
-        "data_dir": job["data_dir"],
-        "resume_last_run": True,
-        "rng_seed": job["seed"],
-        "study": 0,
-        "max_global_steps": steps or job["step_hint"],
-        "use_tensorboard": False,
-        "calibration": "auto" if steps is None else "off",
-    }
-    driver.run(RunConfig.from_flags(values), registry=registry.altered({definition.name: changes}))
+    changes = fixed_length(definition, job["steps"] or job["step_hint"], definition.budget.eval_period_s)
+    if job["steps"] is None:
+        changes["budget"] = _reference_budget(definition.budget, job["step_hint"])
+    train(
+        job["algorithm"],
+        definition,
+        job["framework"],
+        changes | (job["targets"] or {}),
+        registry=registry,
+        tuning_search_space=job["space"],
+        num_tuning_trials=job["point"] + 1,
+        hparam_start_index=job["point"],
+        hparam_end_index=job["point"] + 1,
+        experiment_dir=job["work_dir"],
+        experiment_name=job["name"],
+        data_dir=job["data_dir"],
+        rng_seed=job["seed"],
+        max_global_steps=job["steps"] or job["step_hint"],
+        calibration="auto" if job["steps"] is None else "off",
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     records_json.write(Path(job["trial_dir"], PROCESS_FILE), {_PEAK_MEMORY: peak})
 
@@ -334,7 +319,7 @@ def _reference_budget(budget: Budget, step_hint: int) -> Budget:
     """A schedule as long as the step hint, and more time than that takes on a machine that becomes busy."""
     if isinstance(budget, ReferenceBudget):
         return dataclasses.replace(budget, step_hint=step_hint, max_runtime_steps=_ROOM * step_hint)
-    return dataclasses.replace(budget, step_hint=step_hint, max_runtime_s=_NEVER_S)
+    return dataclasses.replace(budget, step_hint=step_hint, max_runtime_s=NEVER_S)
 
 
 def tune(procedure: Procedure) -> list[FinishedRun]:
