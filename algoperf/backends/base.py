@@ -165,7 +165,8 @@ class Backend(Protocol):
         `sample_batch` makes a batch of this rank's size (the workload's `fake_batch`, NumPy leaves). With
         `compile_model` (None: on a GPU), PyTorch tries to compile and train a copy of the model on it and continues
         uncompiled, with a warning, where that fails; under DDP it finds out in the same way whether parameters are
-        unused. From then on `workload.init_model_fn` wraps in the same way. JAX ignores all of it."""
+        unused. From then on `workload.init_model_fn` wraps in the same way. On a GPU both frameworks warn where a step
+        on such a batch seems to need more memory than there is; JAX does nothing else."""
         ...
 
     def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -194,6 +195,13 @@ class JaxBackend:
         compile_model: bool | None,
         sample_batch: Callable[[], spec.Batch] | None = None,
     ) -> Any:
+        """Returns `params`; warns where a step seems to need more memory than the process may use of a device."""
+        available = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")  # a CPU does not say
+        if available is not None and sample_batch is not None:
+            batch = jax.tree.map(lambda array: array[: max(1, len(array) // self.num_local_devices)], sample_batch())
+            if (message := workload.memory_shortage(batch, available)) is not None:
+                warnings.warn(message, stacklevel=2)
+            jax.clear_caches()  # of what was traced, or the first step would be faster
         return params
 
     def use_compilation_cache(self, folder: Path, *, is_shared: bool) -> None:

@@ -19,23 +19,23 @@ class MicrobatchedModel:
     """
 
     def __init__(self, model: Model, max_rows: int) -> None:
-        self._model = model
-        self._max_rows = max_rows
+        self.whole = model
+        self.max_rows = max_rows
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return getattr(self.whole, name)
 
     def forward(
         self, params: Any, batch: Mapping[str, Any], model_state: Any, *, rng: Any, **mode: Any
     ) -> tuple[Any, Any]:
         count = self._num_parts(batch)
         if count == 1:
-            return self._model.forward(params, batch, model_state, rng=rng, **mode)
+            return self.whole.forward(params, batch, model_state, rng=rng, **mode)
 
         @jax.checkpoint
         def logits_of(part: Mapping[str, Any], number: jax.Array) -> Any:
             key = None if rng is None else jax.random.fold_in(rng, number)
-            return self._model.forward(params, part, model_state, rng=key, **mode)[0]
+            return self.whole.forward(params, part, model_state, rng=key, **mode)[0]
 
         parts = (_split(batch, count), jnp.arange(count))
         return _merged(jax.lax.map(lambda part: logits_of(*part), parts)), model_state
@@ -43,14 +43,14 @@ class MicrobatchedModel:
     def evaluate(self, params: Any, batch: Mapping[str, Any], model_state: Any) -> dict[str, Any]:
         count = self._num_parts(batch)
         if count == 1:
-            return self._model.evaluate(params, batch, model_state)
-        parts = jax.lax.map(lambda part: self._model.evaluate(params, part, model_state), _split(batch, count))
+            return self.whole.evaluate(params, batch, model_state)
+        parts = jax.lax.map(lambda part: self.whole.evaluate(params, part, model_state), _split(batch, count))
         outputs: dict[str, Any] = _merged(parts)
         return outputs
 
     def _num_parts(self, batch: Mapping[str, Any]) -> int:
         rows = len(jax.tree.leaves(batch)[0])
-        return num_microbatches(rows // jax.device_count(), self._max_rows)
+        return num_microbatches(rows // jax.device_count(), self.max_rows)
 
 
 def _split(batch: Any, count: int) -> Any:

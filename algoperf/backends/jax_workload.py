@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from algoperf import jax_sharding_utils, spec
+from algoperf.backends import jax_memory
 from algoperf.backends.base import Model, check_shapes
+from algoperf.backends.jax_microbatches import MicrobatchedModel
 from algoperf.backends.model_workload import ModelWorkload
 from algoperf.definition import WorkloadDefinition
 from algoperf.param_types import parameter_type
@@ -89,6 +91,22 @@ class JaxWorkload(ModelWorkload):
           WrongModelError: names the first difference.
         """
         check_shapes(_shapes(params), _shapes(self._abstract_params))
+
+    def memory_shortage(self, batch: spec.Batch, available_bytes: int) -> str | None:
+        """A warning where training on batches like `batch` seems to take more memory than there is.
+
+        None as well for a model that looks at values, which a traced one does not have. Nothing is compiled.
+
+        Args:
+          batch: arrays of the size that one device is given.
+        """
+        model = self._model
+        if isinstance(model, MicrobatchedModel):
+            batch, model = jax_memory.first_rows(batch, model.max_rows), model.whole
+        try:
+            return jax_memory.shortage(model, batch, available_bytes)
+        except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return None
 
     @functools.cached_property
     def evaluate_batch(self) -> Any:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from algoperf import spec
+from algoperf.backends import memory_shortage
 from algoperf.backends.base import Model
 
 # Moments of AdamW, the state of most optimizers.
@@ -133,22 +134,10 @@ def shortage(model: Model, batch: spec.Batch, available_bytes: int) -> str | Non
     Args:
       available_bytes: of the device.
     """
-    needed = training_bytes(model, batch)
-    if needed <= available_bytes:
-        return None
-    leaves = tree_leaves(batch)
-    rows = fitting = len(leaves[0])
-    can_split = len({len(tensor) for tensor in leaves}) == 1
-    while can_split and fitting > 1:
-        fitting = (fitting + 1) // 2
-        if training_bytes(model, first_rows(batch, fitting)) <= available_bytes:
-            break
-    else:
-        fitting = 0
-    advice = f"; about {fitting} would fit, see --max_device_batch" if fitting else ""
-    return (
-        f"a step with AdamW on {rows} examples for this device takes about {needed / 1e9:.1f} GB, and the device has "
-        f"{available_bytes / 1e9:.1f} GB{advice}"
+    return memory_shortage.warning(
+        lambda rows: training_bytes(model, first_rows(batch, rows)),
+        [len(tensor) for tensor in tree_leaves(batch)],
+        available_bytes,
     )
 
 

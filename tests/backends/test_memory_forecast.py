@@ -1,4 +1,4 @@
-"""The memory of a training step is foretold without running it, and a device that is too small is named before."""
+"""PyTorch: the memory of a training step is foretold without running it, and too small a device is named before."""
 
 import re
 
