@@ -22,20 +22,25 @@ from algoperf.croissant import write_metadata
 from algoperf.data.places import new_store_dir, store_dir
 from algoperf.data.shards import resume_parts
 from algoperf.data.store import (
-    MANIFEST,
     Store,
     StoreError,
     check_replaceable,
-    content_digest,
     is_complete,
     record_settings,
-    store_manifests,
 )
 from algoperf.dataset_overview import definitions_by_names, listing
 from algoperf.dataset_source import DatasetSource
 from algoperf.definition import Tier, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.preparation_times import record_time
+from algoperf.prepared_data import (
+    OtherSettingsError,
+    check_settings,
+    has_settings,
+    is_intact,
+    is_readable,
+    verify_dataset,
+)
 from algoperf.raw_data import is_begun, raw_data, require_disk_space, require_licenses, url_flags
 from algoperf.registry import REGISTRY, Registry
 from algoperf.reporting import Report
@@ -49,10 +54,6 @@ class MissingDatasetError(UserError):
 
 class PreparationError(UserError):
     """A dataset cannot be prepared: the disk or its permissions are in the way, or no complete store came out."""
-
-
-class OtherSettingsError(StoreError):
-    """Prepared data were made with other settings than the definition has now."""
 
 
 def ensure_prepared(
@@ -83,7 +84,7 @@ def ensure_prepared(
             why = "made with other settings" if isinstance(error, OtherSettingsError) else "damaged"
             report(f"{definition.dataset}: {why}, so generating it again ({error})")
     if definition.tier is Tier.MINI:
-        prepare_dataset(definition, data_dir, report=report, registry=registry, is_usable=_is_intact)
+        prepare_dataset(definition, data_dir, report=report, registry=registry, is_usable=is_intact)
         return
     module = registry.module(definition.name, "prepare")
     raise MissingDatasetError(f"no prepared data for {definition.name} at {path}\n{module.how_to_get(definition)}")
@@ -116,10 +117,10 @@ def prepare_dataset(
       ForeignFilesError: where the store goes there are files that this program did not write; all are left alone.
       PreparationError: a failure of the disk, no permission, or the store is not complete afterwards.
     """
-    is_usable = is_usable or _is_readable
+    is_usable = is_usable or is_readable
     with _only_one_process(new_store_dir(definition, data_dir), definition.dataset, report):
         store = store_dir(definition, data_dir)
-        if is_usable(store) and _has_settings(definition, store):
+        if is_usable(store) and has_settings(definition, store):
             report(f"{definition.dataset}: already prepared at {store}")
             return store
         store = new_store_dir(definition, data_dir)
@@ -148,29 +149,6 @@ def prepare_dataset(
     return store
 
 
-def check_settings(definition: WorkloadDefinition, store: Path) -> None:
-    """Returns where a store was prepared with the definition's settings, or where it does not say with which.
-
-    Raises:
-      OtherSettingsError: with others.
-      StoreError: it cannot be read.
-    """
-    recorded, expected = Store(store).settings, definition.store_digest()
-    if recorded not in (None, expected):
-        raise OtherSettingsError(
-            f"{store} was prepared with the settings {recorded}, expected {expected}, those of {definition.name} now; "
-            "prepare it again"
-        )
-
-
-def _has_settings(definition: WorkloadDefinition, store: Path) -> bool:
-    try:
-        check_settings(definition, store)
-    except OtherSettingsError:
-        return False
-    return True
-
-
 def _describe(
     definition: WorkloadDefinition, source: DatasetSource | None, store: Path, seconds: float | None, num_workers: int
 ) -> None:
@@ -179,47 +157,6 @@ def _describe(
         write_metadata(definition, source, store, __version__)
         if seconds is not None:
             record_time(store, seconds, num_workers)
-
-
-def verify_dataset(definition: WorkloadDefinition, data_dir: Path) -> int:
-    """Compares every checksum of a prepared dataset; returns the number of stores it consists of.
-
-    Raises:
-      StoreError: it is missing, or a file is damaged (named).
-    """
-    root = store_dir(definition, data_dir)
-    stores = [manifest.parent for manifest in store_manifests(root)]
-    if not stores:
-        raise StoreError(f"no prepared data at {root} ({MANIFEST} is missing)")
-    for path in stores:
-        Store(path).verify()
-    return len(stores)
-
-
-def data_digest(definition: WorkloadDefinition, data_dir: Path) -> str:
-    """16 hexadecimal digits that stand for the contents of a prepared dataset, by the checksums of its manifests.
-
-    Raises:
-      StoreError: it is missing, or a manifest is damaged.
-    """
-    return content_digest(store_dir(definition, data_dir))
-
-
-def _is_intact(path: Path) -> bool:
-    try:
-        for manifest in store_manifests(path):
-            Store(manifest.parent).verify()
-    except StoreError:
-        return False
-    return is_complete(path)
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        Store(path)
-    except StoreError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from algoperf import prepare
+from algoperf import prepare, prepared_data
 from algoperf.backends.base import Backend, model_module
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
@@ -259,7 +259,7 @@ class Study:
         shared = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
         plan = None
         if isinstance(loaded, _Loaded):
-            data_digest = prepare.data_digest(self.definition, self.config.data_dir)
+            data_digest = prepared_data.data_digest(self.definition, self.config.data_dir)
             plan = TrialPlan(**shared, **vars(loaded), data_digest=data_digest)
         if backend.rank == 0:
             _write_trial_inputs(plan or settings, report)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import algoperf
-from algoperf import prepare
+from algoperf import prepare, prepared_data
 from algoperf.definition import RULESETS, WorkloadDefinition
 from algoperf.errors import UserError
 from algoperf.records import columns
@@ -88,7 +88,7 @@ def _data(files: TrialFiles, definition: WorkloadDefinition, plan: VerificationP
     recorded = files.record.provenance.get("data_digest")
     try:
         prepare.ensure_prepared(definition, plan.data_dir, report=lambda message: None, registry=plan.registry)
-        actual = prepare.data_digest(definition, plan.data_dir)
+        actual = prepared_data.data_digest(definition, plan.data_dir)
     except UserError as error:
         return _unknown("data", f"they cannot be read here ({error})")
     if recorded == actual:

@@ -12,7 +12,8 @@ import pytest
 from algoperf.data import BatchRequest, Store, StoreError, is_complete
 from algoperf.data.disk_space import DiskSpaceError, written_bytes
 from algoperf.definition import Split
-from algoperf.prepare import prepare_dataset, verify_dataset
+from algoperf.prepare import prepare_dataset
+from algoperf.prepared_data import verify_dataset
 from workloads.criteo1tb import prepare
 from workloads.criteo1tb.data import open_split
 from workloads.criteo1tb.definition import CRITEO1TB

@@ -8,7 +8,8 @@ import pytest
 from algoperf.croissant import metadata
 from algoperf.data import Store
 from algoperf.data.store import METADATA_FILE
-from algoperf.prepare import data_digest, prepare_dataset, verify_dataset
+from algoperf.prepare import prepare_dataset
+from algoperf.prepared_data import data_digest, verify_dataset
 from algoperf.registry import REGISTRY
 from algoperf.testing import toy_registry
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from algoperf import prepare
+from algoperf import prepare, prepared_data
 from algoperf.data import Store
 from algoperf.data.disk_space import DiskSpaceError
 from algoperf.data.store import StoreError
@@ -67,24 +67,24 @@ def test_one_wrong_bit_of_a_mini_is_found_before_a_run(tmp_path, registry):
     prepare.ensure_prepared(registry.get("toy_mini"), tmp_path, messages.append, registry=registry)
     assert "inputs.npy is damaged" in messages[0]
     assert "generating it again" in messages[0]
-    assert prepare.verify_dataset(registry.get("toy_mini"), tmp_path) == 1
+    assert prepared_data.verify_dataset(registry.get("toy_mini"), tmp_path) == 1
 
 
 def test_stores_of_earlier_versions_are_read_and_verified_where_they_are(tmp_path, registry):
     definition = registry.get("toy_mini")
     prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
-    digest = prepare.data_digest(definition, tmp_path)
+    digest = prepared_data.data_digest(definition, tmp_path)
     (tmp_path / "prepared" / "toy_mini").rename(tmp_path / "toy_mini")
     messages = []
     prepare.ensure_prepared(definition, tmp_path, messages.append, registry=registry)
     assert messages == []
-    assert prepare.data_digest(definition, tmp_path) == digest
+    assert prepared_data.data_digest(definition, tmp_path) == digest
     assert len(registry.module("toy_mini", "data").open_split(definition, "validation", tmp_path)) > 0
     assert run(registry, "toy_mini", f"--data_dir={tmp_path}") == 0
     assert not (tmp_path / "prepared" / "toy_mini").exists()
     flip_a_bit(tmp_path / "toy_mini" / "inputs.npy")
     prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
-    assert prepare.verify_dataset(definition, tmp_path) == 1, "the new store is read"
+    assert prepared_data.verify_dataset(definition, tmp_path) == 1, "the new store is read"
 
 
 def test_the_digest_stands_for_the_contents_not_for_the_place(tmp_path, registry):
@@ -92,7 +92,7 @@ def test_the_digest_stands_for_the_contents_not_for_the_place(tmp_path, registry
     other = dataclasses.replace(definition, data=dataclasses.replace(definition.data, seed=99))
     for folder, prepared in (("a", definition), ("b", definition), ("c", other)):
         prepare.prepare_dataset(prepared, tmp_path / folder, report=silent, registry=registry)
-    a, b, c = (prepare.data_digest(definition, tmp_path / folder) for folder in "abc")
+    a, b, c = (prepared_data.data_digest(definition, tmp_path / folder) for folder in "abc")
     assert a == b != c
 
 
@@ -104,12 +104,12 @@ def test_a_mini_of_other_settings_is_generated_again(tmp_path, registry):
     definition = registry.get("toy_mini")
     prepare.ensure_prepared(definition, tmp_path, silent, registry=registry)
     changed, messages = with_seed(definition, 99), []
-    before = prepare.data_digest(definition, tmp_path)
+    before = prepared_data.data_digest(definition, tmp_path)
     prepare.ensure_prepared(changed, tmp_path, messages.append, registry=registry)
     expected = f"expected {changed.store_digest()}, those of toy_mini now"
     assert messages[0].startswith("toy_mini: made with other settings, so generating it again (")
     assert expected in messages[0]
-    assert prepare.data_digest(changed, tmp_path) != before
+    assert prepared_data.data_digest(changed, tmp_path) != before
     messages.clear()
     prepare.ensure_prepared(changed, tmp_path, messages.append, registry=registry)
     assert messages == []
@@ -122,7 +122,9 @@ def test_a_full_dataset_of_other_settings_is_an_error_until_it_is_prepared_again
     np.savetxt(source / RAW_FILE, generate(definition), delimiter=",")
     assert run(registry, "toy", f"--data_dir={tmp_path}", f"--source_dir={source}") == 0
     changed = with_seed(definition, 99)
-    with pytest.raises(prepare.OtherSettingsError, match=r"toy was prepared with the settings .*; prepare it again"):
+    with pytest.raises(
+        prepared_data.OtherSettingsError, match=r"toy was prepared with the settings .*; prepare it again"
+    ):
         prepare.ensure_prepared(changed, tmp_path, silent, registry=registry)
     prepare.prepare_dataset(changed, tmp_path, report=silent, source_dir=source, registry=registry)
     prepare.ensure_prepared(changed, tmp_path, silent, registry=registry)

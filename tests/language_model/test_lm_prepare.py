@@ -10,7 +10,8 @@ import pytest
 
 from algoperf.data import BatchRequest, Store, StoreError
 from algoperf.definition import Split, SplitSizes
-from algoperf.prepare import prepare_dataset, verify_dataset
+from algoperf.prepare import prepare_dataset
+from algoperf.prepared_data import verify_dataset
 from workloads.finewebedu_lm import prepare as preparation
 from workloads.finewebedu_lm.data import open_split
 from workloads.finewebedu_lm.definition import BASE, MINI

@@ -13,7 +13,7 @@ from algoperf.data.places import store_dir
 from algoperf.data.tfds_order import tfds_order
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split, SplitSizes
-from algoperf.prepare import data_digest
+from algoperf.prepared_data import data_digest
 from workloads.cifar.data import augmented, open_split
 from workloads.cifar.definition import BASE
 from workloads.cifar.prepare import prepare

@@ -8,7 +8,7 @@ import pytest
 from test_fastmri_data import definition, prepared, write_volumes
 
 from algoperf.data import StoreError
-from algoperf.prepare import data_digest
+from algoperf.prepared_data import data_digest
 from workloads.fastmri import archives
 from workloads.fastmri.prepare import TRAIN_FOLDER, VALIDATION_FOLDER
 from workloads.fastmri.sources import SOURCES

@@ -12,7 +12,7 @@ import tensorflow_datasets
 
 from algoperf.data import Store
 from algoperf.definition import Split
-from algoperf.prepare import data_digest
+from algoperf.prepared_data import data_digest
 from workloads.common.imagenet import archives
 from workloads.common.imagenet.archives import ARCHIVES, validation_labels
 from workloads.common.imagenet.prepare import prepare

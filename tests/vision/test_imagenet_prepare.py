@@ -9,7 +9,7 @@ from imagenet_files import NUM_CLASSES, definition, encoded, write_class_folders
 from algoperf.data import BatchRequest, StoreError
 from algoperf.data.tfds_source import write_tfds_dataset
 from algoperf.definition import Split
-from algoperf.prepare import verify_dataset
+from algoperf.prepared_data import verify_dataset
 from workloads.common.imagenet import prepare as preparation
 from workloads.common.imagenet.images import EncodedImages
 from workloads.common.imagenet.prepare import checked_jpeg, prepare

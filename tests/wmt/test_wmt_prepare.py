@@ -10,7 +10,8 @@ from algoperf.data import BatchRequest, Store, StoreError
 from algoperf.data.recipe import open_store
 from algoperf.definition import Split
 from algoperf.ownership import ForeignFilesError
-from algoperf.prepare import prepare_dataset, verify_dataset
+from algoperf.prepare import prepare_dataset
+from algoperf.prepared_data import verify_dataset
 from workloads.wmt import prepare as preparation
 from workloads.wmt.data import open_split, recipe
 from workloads.wmt.definition import MINI, WMT
