@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import toy_runs
@@ -25,7 +27,14 @@ from algoperf.harness.signals import StopSignals
 from algoperf.records.outcome import Outcome
 from algoperf.runner import driver
 from algoperf.runner.isolated import channel, sandbox
-from algoperf.runner.isolated.channel import AnswerError, open_state, read_arrays
+from algoperf.runner.isolated.channel import (
+    AnswerError,
+    BatchesError,
+    BatchReceiver,
+    BatchSender,
+    open_state,
+    read_arrays,
+)
 from algoperf.runner.isolated.isolation import Import, Isolation
 from algoperf.runner.isolated.process import IsolatedProcess
 from algoperf.runner.isolated.trial import Wait
@@ -295,6 +304,36 @@ def test_the_process_is_asked_to_stop_when_time_is_up_and_ended_when_it_does_not
     assert (wait(), page.is_set()) == expected
     assert (wait.failure and wait.failure.outcome) == (Outcome.OUT_OF_TIME if expected[0] is None else None)
     os.close(descriptor)
+
+
+@pytest.mark.jax
+def test_batches_arrive_as_they_were_sent():
+    import jax
+
+    small = {"inputs": (np.arange(6.0).reshape(2, 3), np.zeros((2, 0), np.int8)), "weights": np.ones((), np.float16)}
+    large = {"inputs": np.arange(300_000, dtype=np.int64), "targets": np.array([True, False])[::-1]}
+    batches = [small, small, large, {**small, "weights": np.float16(2)}]
+    ends = socket.socketpair()
+    sender, receiver = BatchSender(ends[0]), BatchReceiver(ends[1])
+
+    def send() -> None:
+        for batch in [*batches, None, BatchesError("the disk is gone")]:
+            sender.send(batch)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    for batch in batches:
+        received = receiver.receive()
+        assert jax.tree.structure(received) == jax.tree.structure(batch)
+        for got, expected in zip(jax.tree.leaves(received), jax.tree.leaves(batch), strict=True):
+            np.testing.assert_array_equal(got, expected, strict=True)
+            got[...] = 0  # is memory of its own
+    assert receiver.receive() is None
+    with pytest.raises(BatchesError, match="the disk is gone"):
+        receiver.receive()
+    thread.join()
+    for end in ends:
+        end.close()
 
 
 SPEAKER = """

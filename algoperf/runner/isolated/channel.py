@@ -21,7 +21,10 @@ import numpy as np
 from algoperf import spec
 
 _LENGTH = struct.Struct("<Q")
+_LENGTHS = struct.Struct("<QQ")  # of a layout and of the arrays
 _LONGEST_ANSWER = 1 << 20
+_JOINED_BYTES = 1 << 20  # smaller batches are sent at once
+_ALIGNMENT = 64  # of arrays in a batch
 _MESSAGE_S = 30.0  # for the rest of an answer that has begun
 _STOP, _STEP = 0, 8  # offsets in the page
 _PAGE_BYTES = 16
@@ -109,50 +112,81 @@ def receive_answer(connection: socket.socket, wait_s: Callable[[], float | None]
     return answer
 
 
-def send_batch(connection: socket.socket, batch: spec.Batch) -> None:
-    """Sends arrays in containers: what they are, then their bytes."""
-    arrays: list[np.ndarray] = []
-
-    def described(tree: Any) -> Any:
-        if isinstance(tree, Mapping):
-            return {name: described(value) for name, value in tree.items()}
-        if isinstance(tree, (list, tuple)):
-            return type(tree)(described(value) for value in tree)
-        arrays.append(np.ascontiguousarray(tree))
-        return _Array(arrays[-1].dtype, np.shape(tree))
-
-    send_object(connection, described(batch))
-    for array in arrays:
-        connection.sendall(array.reshape(-1).view(np.uint8).data)
-
-
-def receive_batch(connection: socket.socket) -> spec.Batch | None:
-    """The next batch, in memory of its own; None after the last.
-
-    Raises:
-      BatchesError: the harness cannot read it.
-    """
-
-    def filled(tree: Any) -> Any:
-        if isinstance(tree, _Array):
-            array = np.empty(tree.shape, tree.dtype)
-            _receive_into(connection, array.reshape(-1).view(np.uint8).data)
-            return array
-        if isinstance(tree, dict):
-            return {name: filled(value) for name, value in tree.items()}
-        return type(tree)(filled(value) for value in tree)
-
-    description = receive_object(connection)
-    if isinstance(description, BatchesError):
-        raise description
-    batch: spec.Batch | None = None if description is None else filled(description)
-    return batch
-
-
 @dataclass(frozen=True)
 class _Array:
     dtype: np.dtype
     shape: tuple[int, ...]
+    offset: int
+
+
+class BatchSender:
+    """Sends batches, arrays in containers: their layout, where it is another than the last, and their bytes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._layout: Any = None
+
+    def send(self, batch: spec.Batch | BatchesError | None) -> None:
+        """Sends a batch, None after the last, or why there is none."""
+        parts: list[Any] = []
+        size = 0
+
+        def laid_out(tree: Any) -> Any:
+            nonlocal size
+            if isinstance(tree, Mapping):
+                return {name: laid_out(value) for name, value in tree.items()}
+            if isinstance(tree, (list, tuple)):
+                return type(tree)(laid_out(value) for value in tree)
+            array = np.ascontiguousarray(tree)
+            padding = -array.nbytes % _ALIGNMENT
+            parts.extend((array.reshape(-1).view(np.uint8).data, bytes(padding)))
+            size += array.nbytes + padding
+            return _Array(array.dtype, np.shape(tree), size - array.nbytes - padding)
+
+        layout = batch if batch is None or isinstance(batch, BatchesError) else laid_out(batch)
+        description = b"" if layout is not None and layout == self._layout else pickle.dumps(layout)
+        self._layout = layout
+        parts[:0] = (_LENGTHS.pack(len(description), size), description)
+        for part in [b"".join(parts)] if size < _JOINED_BYTES else parts:
+            self._connection.sendall(part)
+
+
+class BatchReceiver:
+    """Receives what a `BatchSender` sends, each batch in memory of its own."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._layout: Any = None
+
+    def receive(self) -> spec.Batch | None:
+        """The next batch; None after the last.
+
+        Raises:
+          BatchesError: the harness cannot read it.
+        """
+        length, size = _LENGTHS.unpack(self._bytes(_LENGTHS.size))
+        if length:
+            self._layout = pickle.loads(self._bytes(length))
+        if isinstance(self._layout, BatchesError):
+            raise self._layout
+        memory = np.empty(size, np.uint8)
+        _receive_into(self._connection, memory.data)
+
+        def filled(tree: Any) -> Any:
+            if isinstance(tree, _Array):
+                end = tree.offset + math.prod(tree.shape) * tree.dtype.itemsize
+                return memory[tree.offset : end].view(tree.dtype).reshape(tree.shape)
+            if isinstance(tree, dict):
+                return {name: filled(value) for name, value in tree.items()}
+            return type(tree)(filled(value) for value in tree)
+
+        batch: spec.Batch | None = None if self._layout is None else filled(self._layout)
+        return batch
+
+    def _bytes(self, length: int) -> bytearray:
+        received = bytearray(length)
+        _receive_into(self._connection, memoryview(received))
+        return received
 
 
 class Page:

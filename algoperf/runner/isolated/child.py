@@ -26,10 +26,10 @@ from algoperf.harness.trainer import InProcessTrainer, LoopPlan, LoopStatus
 from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import ScalarLogger
 from algoperf.runner.isolated.channel import (
+    BatchReceiver,
     ChannelClosedError,
     Ends,
     Page,
-    receive_batch,
     receive_object,
     send_answer,
     write_arrays,
@@ -191,7 +191,8 @@ class _Steps:
 
 def _received(data: socket.socket, start_batch: int) -> Iterator[spec.Batch]:
     """The batches that the harness sends, which knows where to begin."""
-    while (batch := receive_batch(data)) is not None:
+    receiver = BatchReceiver(data)
+    while (batch := receiver.receive()) is not None:
         yield batch
 
 

@@ -19,15 +19,7 @@ from algoperf.harness.trainer import LoopStatus, Observer, StopRequest
 from algoperf.records import columns
 from algoperf.records.outcome import Outcome
 from algoperf.records.recorder import NullRecorder, Recorder
-from algoperf.runner.isolated.channel import (
-    AnswerError,
-    BatchesError,
-    Page,
-    number,
-    read_arrays,
-    send_batch,
-    send_object,
-)
+from algoperf.runner.isolated.channel import AnswerError, BatchesError, BatchSender, Page, number, read_arrays
 from algoperf.runner.isolated.checkpoints import IsolatedStates
 from algoperf.runner.isolated.isolation import Isolation
 from algoperf.runner.isolated.process import IsolatedProcess
@@ -93,6 +85,7 @@ class BatchServer:
         self.error: Exception | None = None
         self._open_at = open_at
         self._connection = process.data
+        self._sender = BatchSender(process.data)
         self._thread: threading.Thread | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,17 +127,16 @@ class BatchServer:
                 self._fail(error)
                 return
             try:
-                if batch is None:
-                    send_object(self._connection, None)
-                    return
-                send_batch(self._connection, batch)
+                self._sender.send(batch)
             except Exception:  # the other end is closed
+                return
+            if batch is None:
                 return
 
     def _fail(self, error: Exception) -> None:
         self.error = error
         with contextlib.suppress(Exception):
-            send_object(self._connection, BatchesError(str(error)))
+            self._sender.send(BatchesError(str(error)))
 
 
 class IsolatedTrainer:
