@@ -108,6 +108,11 @@ class Clock:
         self._seconds[Item.UPDATE] -= selection_s
         self._charged_s = self._sum_charged()
 
+    def end_segment(self) -> None:
+        """Ends the segment that a failure cut short, if one runs; waits neither for the device nor for other ranks."""
+        if self._item is not Item.OTHER:
+            self._switch(Item.OTHER)
+
     @contextlib.contextmanager
     def preparing_for_eval(self, trees: Callable[[], tuple[object, ...]] = tuple) -> Iterator[None]:
         """Charges the block to the submission; afterwards waits for `trees()` and the device."""

@@ -91,6 +91,7 @@ class TrainingLoop:
                 result = result_of(error, self._backend, stop)
                 if result is None:
                     raise
+                self._clock.end_segment()
                 return result
 
     def _pause_and_evaluate(self, stop: StopSignals) -> Outcome | None:

@@ -108,6 +108,7 @@ class IsolatedProcess:
             raise self._lost(error) from error
         self._signal_main(signal.SIGSTOP)
         if answer is None:
+            self._signal_main(signal.SIGKILL)
             raise TrainingFailedError(Outcome.CRASHED, f"the process of the submission gave no answer to {name!r}")
         if "refused" in answer and name in SETTING_UP:
             raise RefusedError(str(answer["refused"])[:_LONGEST_TEXT])
@@ -193,6 +194,7 @@ class IsolatedProcess:
 
     def _lost(self, error: Exception) -> TrainingFailedError:
         if isinstance(error, AnswerError):
+            self._signal_main(signal.SIGKILL)
             return TrainingFailedError(Outcome.CRASHED, f"the process of the submission gave an answer of {error}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._outer.wait(_SEND_S)
