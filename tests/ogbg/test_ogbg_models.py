@@ -41,14 +41,14 @@ def _to_torch(tree):
 _MODE = {"train": True, "update_batch_norm": True, "rng": None}
 
 
-@_by_name
 @pytest.mark.jax
 @pytest.mark.torch
-def test_frameworks_agree(definition):
+def test_frameworks_agree_closely():
+    """Closer than the conformance suite asks of every variant."""
     import jax
     import torch
 
-    small = definition.shrunk()
+    small = DEFINITIONS[0].shrunk()
     in_jax, in_torch = _jax_model(small), _torch_model(small)
     batch = fake_batch(small, 6, seed=0)
     params, _ = in_jax.init(jax.random.key(0))
