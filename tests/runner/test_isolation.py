@@ -312,9 +312,9 @@ def test_batches_arrive_as_they_were_sent():
 
     small = {"inputs": (np.arange(6.0).reshape(2, 3), np.zeros((2, 0), np.int8)), "weights": np.ones((), np.float16)}
     large = {"inputs": np.arange(300_000, dtype=np.int64), "targets": np.array([True, False])[::-1]}
-    batches = [small, small, large, {**small, "weights": np.float16(2)}]
-    ends = socket.socketpair()
-    sender, receiver = BatchSender(ends[0]), BatchReceiver(ends[1])
+    batches = [small, small, large, large, large, {**small, "weights": np.float16(2)}]
+    ends, memory = socket.socketpair(), [os.memfd_create("batches") for _ in range(2)]
+    sender, receiver = BatchSender(ends[0], memory), BatchReceiver(ends[1], memory)
 
     def send() -> None:
         for batch in [*batches, None, BatchesError("the disk is gone")]:
@@ -334,11 +334,13 @@ def test_batches_arrive_as_they_were_sent():
     thread.join()
     for end in ends:
         end.close()
+    for descriptor in memory:
+        os.close(descriptor)
 
 
 SPEAKER = """
 import json, os, socket, struct, sys, time
-control, data, page, model, state = map(int, sys.argv[-1].split(","))
+control, data, page, model, state, *_ = map(int, sys.argv[-1].split(","))
 connection = socket.socket(fileno=control)
 def answer(text):
     connection.sendall(struct.pack("<Q", len(text)) + text)

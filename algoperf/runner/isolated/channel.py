@@ -6,13 +6,14 @@ have open, of which the harness reads as many as it expects.
 
 import json
 import math
+import mmap
 import os
 import pickle
 import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, BinaryIO, Self
 
@@ -21,9 +22,10 @@ import numpy as np
 from algoperf import spec
 
 _LENGTH = struct.Struct("<Q")
-_LENGTHS = struct.Struct("<QQ")  # of a layout and of the arrays
+_BATCH_HEADER = struct.Struct("<QQB")  # bytes of the layout and of the arrays, and where the arrays are
+_INLINE = 255  # after the layout; else the number of a piece of memory
 _LONGEST_ANSWER = 1 << 20
-_JOINED_BYTES = 1 << 20  # smaller batches are sent at once
+_INLINE_BYTES = 1 << 16  # smaller batches are sent at once
 _ALIGNMENT = 64  # of arrays in a batch
 _MESSAGE_S = 30.0  # for the rest of an answer that has begun
 _STOP, _STEP = 0, 8  # offsets in the page
@@ -51,6 +53,7 @@ class Ends:
       control, data: sockets: requests and answers; training batches.
       page: memory: whether to stop, and the present step.
       model, state: memory: what an evaluation needs; what a resumed process of the submission needs.
+      odd, even: memory that large batches are copied through.
     """
 
     control: int
@@ -58,6 +61,8 @@ class Ends:
     page: int
     model: int
     state: int
+    odd: int
+    even: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -120,42 +125,54 @@ class _Array:
 
 
 class BatchSender:
-    """Sends batches, arrays in containers: their layout, where it is another than the last, and their bytes."""
+    """Sends batches, arrays in containers: their layout, where it is another than the last, and their bytes.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Args:
+      memory: descriptors of memory that large batches are copied through, one after the other.
+    """
+
+    def __init__(self, connection: socket.socket, memory: Sequence[int]) -> None:
         self._connection = connection
+        self._memory = memory
+        self._free = list(range(len(memory)))
         self._layout: Any = None
 
     def send(self, batch: spec.Batch | BatchesError | None) -> None:
         """Sends a batch, None after the last, or why there is none."""
         parts: list[Any] = []
-        size = 0
-
-        def laid_out(tree: Any) -> Any:
-            nonlocal size
-            if isinstance(tree, Mapping):
-                return {name: laid_out(value) for name, value in tree.items()}
-            if isinstance(tree, (list, tuple)):
-                return type(tree)(laid_out(value) for value in tree)
-            array = np.ascontiguousarray(tree)
-            padding = -array.nbytes % _ALIGNMENT
-            parts.extend((array.reshape(-1).view(np.uint8).data, bytes(padding)))
-            size += array.nbytes + padding
-            return _Array(array.dtype, np.shape(tree), size - array.nbytes - padding)
-
-        layout = batch if batch is None or isinstance(batch, BatchesError) else laid_out(batch)
+        layout = batch if batch is None or isinstance(batch, BatchesError) else _laid_out(batch, parts)
+        size = sum(len(part) for part in parts)
         description = b"" if layout is not None and layout == self._layout else pickle.dumps(layout)
         self._layout = layout
-        parts[:0] = (_LENGTHS.pack(len(description), size), description)
-        for part in [b"".join(parts)] if size < _JOINED_BYTES else parts:
-            self._connection.sendall(part)
+        number = _INLINE if size < _INLINE_BYTES else self._write(parts)
+        header = _BATCH_HEADER.pack(len(description), size, number)
+        self._connection.sendall(b"".join([header, description, *(parts if number == _INLINE else ())]))
+
+    def _write(self, parts: Sequence[Any]) -> int:
+        """Copies a batch into memory that the receiver has read; returns its number."""
+        if not self._free:
+            answer = self._connection.recv(len(self._memory))
+            if not answer:
+                raise ChannelClosedError
+            self._free += {number % len(self._memory) for number in answer}
+        number = self._free.pop()
+        offset = 0
+        for part in parts:
+            offset = _write_at(self._memory[number], part, offset)
+        return number
 
 
 class BatchReceiver:
-    """Receives what a `BatchSender` sends, each batch in memory of its own."""
+    """Receives what a `BatchSender` sends, each batch in memory of its own.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Args:
+      memory: as the sender's.
+    """
+
+    def __init__(self, connection: socket.socket, memory: Sequence[int]) -> None:
         self._connection = connection
+        self._memory = memory
+        self._maps: dict[int, mmap.mmap] = {}
         self._layout: Any = None
 
     def receive(self) -> spec.Batch | None:
@@ -164,29 +181,51 @@ class BatchReceiver:
         Raises:
           BatchesError: the harness cannot read it.
         """
-        length, size = _LENGTHS.unpack(self._bytes(_LENGTHS.size))
+        length, size, number = _BATCH_HEADER.unpack(self._bytes(_BATCH_HEADER.size))
         if length:
             self._layout = pickle.loads(self._bytes(length))
         if isinstance(self._layout, BatchesError):
             raise self._layout
         memory = np.empty(size, np.uint8)
-        _receive_into(self._connection, memory.data)
-
-        def filled(tree: Any) -> Any:
-            if isinstance(tree, _Array):
-                end = tree.offset + math.prod(tree.shape) * tree.dtype.itemsize
-                return memory[tree.offset : end].view(tree.dtype).reshape(tree.shape)
-            if isinstance(tree, dict):
-                return {name: filled(value) for name, value in tree.items()}
-            return type(tree)(filled(value) for value in tree)
-
-        batch: spec.Batch | None = None if self._layout is None else filled(self._layout)
+        if number == _INLINE:
+            _receive_into(self._connection, memory.data)
+        else:
+            memory[:] = np.frombuffer(self._map(number, size), np.uint8, size)
+            self._connection.sendall(bytes([number]))
+        batch: spec.Batch | None = None if self._layout is None else _filled(self._layout, memory)
         return batch
+
+    def _map(self, number: int, size: int) -> mmap.mmap:
+        if number not in self._maps or len(self._maps[number]) < size:
+            self._maps[number] = mmap.mmap(self._memory[number], size, prot=mmap.PROT_READ)
+        return self._maps[number]
 
     def _bytes(self, length: int) -> bytearray:
         received = bytearray(length)
         _receive_into(self._connection, memoryview(received))
         return received
+
+
+def _laid_out(tree: Any, parts: list[Any]) -> Any:
+    """The containers with layouts for arrays, whose bytes and padding are appended to `parts`."""
+    if isinstance(tree, Mapping):
+        return {name: _laid_out(value, parts) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_laid_out(value, parts) for value in tree)
+    array = np.ascontiguousarray(tree)
+    offset = sum(len(part) for part in parts)
+    parts += array.reshape(-1).view(np.uint8).data, bytes(-array.nbytes % _ALIGNMENT)
+    return _Array(array.dtype, np.shape(tree), offset)
+
+
+def _filled(layout: Any, memory: np.ndarray) -> Any:
+    """The containers with arrays that share `memory`."""
+    if isinstance(layout, _Array):
+        end = layout.offset + math.prod(layout.shape) * layout.dtype.itemsize
+        return memory[layout.offset : end].view(layout.dtype).reshape(layout.shape)
+    if isinstance(layout, dict):
+        return {name: _filled(value, memory) for name, value in layout.items()}
+    return type(layout)(_filled(value, memory) for value in layout)
 
 
 class Page:
@@ -224,10 +263,7 @@ def write_arrays(descriptor: int, values: Mapping[str, np.ndarray]) -> None:
     """Writes the bytes of `Backend.model_bytes`, one after the other."""
     offset = 0
     for array in values.values():
-        view = array.data
-        while len(view):
-            count = os.pwrite(descriptor, view, offset)
-            view, offset = view[count:], offset + count
+        offset = _write_at(descriptor, array.data, offset)
 
 
 def read_arrays(descriptor: int, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -272,6 +308,15 @@ def number(answer: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise AnswerError(f"no {name}")
     return float(value)
+
+
+def _write_at(descriptor: int, part: Any, offset: int) -> int:
+    """Writes all of it; returns where it ends."""
+    view = memoryview(part)
+    while len(view):
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+    return offset
 
 
 def _send(connection: socket.socket, message: bytes) -> None:

@@ -102,7 +102,9 @@ class _Trial:
         training = initial_training_state(plan, backend, self._seeds, self._workload, self._model, clock)
         del self._model
         data = socket.socket(fileno=self._ends.data)
-        self._queue = Prefetcher(functools.partial(_received, data), backend.put_batch)
+        self._queue = Prefetcher(
+            functools.partial(_received, data, (self._ends.odd, self._ends.even)), backend.put_batch
+        )
         self._run_state, _ = assemble(plan, backend, clock, training=training, input_queue=self._queue)
         self._workload.metrics_logger = ScalarLogger(self._log)
         self._loop_plan = LoopPlan(
@@ -189,9 +191,9 @@ class _Steps:
     def evaluation(self, step: int, submission_time_s: float, metrics: Mapping[str, float]) -> None: ...
 
 
-def _received(data: socket.socket, start_batch: int) -> Iterator[spec.Batch]:
+def _received(data: socket.socket, memory: tuple[int, int], start_batch: int) -> Iterator[spec.Batch]:
     """The batches that the harness sends, which knows where to begin."""
-    receiver = BatchReceiver(data)
+    receiver = BatchReceiver(data, memory)
     while (batch := receiver.receive()) is not None:
         yield batch
 

@@ -30,6 +30,7 @@ from algoperf.runner.isolated.channel import (
 _MODULE = "algoperf.runner.isolated.child"
 _PATIENCE_S = 1800.0  # for imports and compilations
 _SEND_S = 30.0
+_MEMORY = ("page", "model", "state", "odd", "even")
 _LONGEST_TEXT = 20_000
 _SCANS = 50
 _CACHES = ("JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # which it could not write
@@ -49,19 +50,19 @@ class IsolatedProcess:
 
     Attributes:
       model, state: file descriptors of what is handed over.
-      data: socket of the training batches.
+      data, batches: socket of the training batches, and memory that they go through.
       page: numbers that both sides see.
     """
 
     def __init__(self, hidden: Iterable[Path]) -> None:
         pairs = [socket.socketpair() for _ in range(2)]
-        memory = [os.memfd_create(name) for name in ("page", "model", "state")]
+        memory = [os.memfd_create(name) for name in _MEMORY]
         (self._control, control), (self.data, data) = pairs
         self._control.settimeout(_SEND_S)
-        page, self.model, self.state = memory
+        page, self.model, self.state, *self.batches = memory
         self._memory = memory
         self.page = Page.clear(page)
-        ends = Ends(control=control.fileno(), data=data.fileno(), page=page, model=self.model, state=self.state)
+        ends = Ends(control=control.fileno(), data=data.fileno(), **dict(zip(_MEMORY, memory, strict=True)))
         words = [sys.executable, "-P", "-m", _MODULE, str(ends)]
         user, temporary = sandbox.makes_user_namespace(), sandbox.temporary_folder()
         self._outer = subprocess.Popen(

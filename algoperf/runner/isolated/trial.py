@@ -85,7 +85,7 @@ class BatchServer:
         self.error: Exception | None = None
         self._open_at = open_at
         self._connection = process.data
-        self._sender = BatchSender(process.data)
+        self._sender = BatchSender(process.data, process.batches)
         self._thread: threading.Thread | None = None
 
     def state_dict(self) -> dict[str, Any]:
