@@ -1,5 +1,6 @@
 """What tests and the processes that they start inherit: JAX compiles fast and once for all, signals are not ignored."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -54,3 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="algoperf_tests_")
     os.environ.update({_CACHE_FOLDER: folder, **_CACHE_OPTIONS})
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_finish() -> None:
+    """What the frameworks made when they were imported stays; to look through it at each collection takes seconds."""
+    gc.freeze()
