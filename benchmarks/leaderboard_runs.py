@@ -72,7 +72,7 @@ def submission(entrant: str) -> Path:
 
 
 def charged_costs(entrant: str, options: argparse.Namespace) -> Path:
-    return Path(options.experiment_dir) / "step_costs" / f"{entrant}.json"
+    return Path(options.experiment_dir) / ".step_costs" / f"{entrant}.json"
 
 
 def write_charged_costs(entrant: str, options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """What a step of a submission costs in steps of the reference: the files of `python -m algoperf.step_cost`."""
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from algoperf.errors import UserError
 from algoperf.records import json
 
 SCHEMA_VERSION = 1
-_NORMAL_95 = 1.959964
+_MOST_CONFIDENT = 0.999
 
 
 class StepCostsFileError(UserError):
@@ -47,13 +48,16 @@ class RelativeStepCost:
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.ratio <= self.high < math.inf:
             raise ValueError(f"a cost is positive and in its interval, got {self.low}, {self.ratio}, {self.high}")
+        if not 0 < self.confidence <= 1:
+            raise ValueError(f"a confidence lies above 0 and not above 1, got {self.confidence}")
         if not 0 <= self.prepare_for_eval < math.inf:
             raise ValueError(f"prepare_for_eval costs 0 reference steps or more, got {self.prepare_for_eval}")
 
     @property
     def log_spread(self) -> float:
-        """Standard deviation of the logarithm of the cost, from its interval, read as one of 95 %."""
-        return (math.log(self.high) - math.log(self.low)) / (2 * _NORMAL_95)
+        """Standard deviation of the logarithm of the cost, from its interval as one of a normal distribution."""
+        quantile = statistics.NormalDist().inv_cdf((1 + min(self.confidence, _MOST_CONFIDENT)) / 2)
+        return (math.log(self.high) - math.log(self.low)) / (2 * quantile)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,7 @@ def stated_costs(path, **changes):
         ratio=2.0,
         low=1.8,
         high=2.2,
-        confidence=0.97,
+        confidence=0.95,
         cycles=6,
         period=10,
         batch_size=8,
