@@ -32,7 +32,7 @@ BUILT_IN = (
     "mini_qualification-v1.0",
 )
 # Of sets that follow today's definitions.
-FROZEN_COPIES = ("mini-2026-11", "mini_qualification-2026-11")
+FROZEN_COPIES = ("mini-2026-11", "mini-2026-11-27", "mini_qualification-2026-11")
 RULE_SETS = (*BUILT_IN, *FROZEN_COPIES)
 _TOP_LEVEL_KEYS = frozenset(
     {

@@ -31,7 +31,7 @@ def test_frozen_sets_need_no_definition(name: str) -> None:
     assert alone.tuning == today.tuning
 
 
-@pytest.mark.parametrize("name", ["v0.6", "mini-2026-11", "mini_qualification-2026-11"])
+@pytest.mark.parametrize("name", ["v0.6", "mini-2026-11", "mini-2026-11-27", "mini_qualification-2026-11"])
 def test_freezing_writes_what_it_read(name: str, tmp_path) -> None:
     path = tmp_path / "again.toml"
     path.write_text(frozen_toml(load_rules(name)))
