@@ -11,7 +11,7 @@ from algoperf.backends import base
 from algoperf.backends.base import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import UserError
-from algoperf.harness.hooks import hook_arguments, training_arguments
+from algoperf.harness.hooks import hook_arguments, training_constants
 from algoperf.harness.run_state import TrainingState
 from algoperf.harness.seeds import Seeds
 from algoperf.records import columns
@@ -73,6 +73,7 @@ class SteppedSubmission:
                 rng=self._seeds.optimizer_init,
             )
         )
+        self._constants = training_constants(self._workload)
         self._state = TrainingState(params=params, model_state=model_state, optimizer_state=optimizer_state)
 
     def seconds_of(self, num_steps: int) -> float:
@@ -95,7 +96,9 @@ class SteppedSubmission:
         started = time.perf_counter()
         state.optimizer_state, state.params, state.model_state = prepare(
             rng=self._seeds.step(state.global_step - 1).prepare_for_eval,
-            **training_arguments(workload, common, params_types=workload.model_params_types, eval_results=[]),
+            eval_results=[],
+            **common,
+            **self._constants,
         )
         self._backend.fence(*state.device_trees)
         return time.perf_counter() - started
@@ -111,7 +114,9 @@ class SteppedSubmission:
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 batch=batch,
                 rng=keys.update,
-                **training_arguments(workload, common, params_types=workload.model_params_types, eval_results=[]),
+                eval_results=[],
+                **common,
+                **self._constants,
                 **requested,
             )
         except spec.TrainingCompleteError:

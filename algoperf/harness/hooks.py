@@ -1,6 +1,5 @@
 """What every hook of a submission is given, whoever calls it; see `algoperf.spec`."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algoperf import spec
@@ -19,23 +18,9 @@ def hook_arguments(workload: spec.Workload, state: TrainingState, hyperparameter
     }
 
 
-def training_arguments(
-    workload: spec.Workload,
-    common: Mapping[str, Any],
-    *,
-    params_types: Any,
-    eval_results: Sequence[tuple[int, dict[str, float]]],
-) -> dict[str, Any]:
-    """Arguments that `update_params` and `prepare_for_eval`, which return a new state, have in common.
+def training_constants(workload: spec.Workload) -> dict[str, Any]:
+    """Further arguments of `update_params` and `prepare_for_eval` that stay the same for a run; costly to ask for.
 
-    Args:
-      common: `hook_arguments` of the present state.
-      params_types: of `workload`, which may be costly to ask for.
-      eval_results: copies, see `TrainingState.copied_eval_results`.
+    `eval_results` comes on top, copies of those so far: see `TrainingState.copied_eval_results`.
     """
-    return {
-        **common,
-        "current_params_types": params_types,
-        "loss_type": workload.loss_type,
-        "eval_results": eval_results,
-    }
+    return {"current_params_types": workload.model_params_types, "loss_type": workload.loss_type}

@@ -11,7 +11,7 @@ from algoperf.backends.base import Backend
 from algoperf.errors import UserError
 from algoperf.harness.checkpoint import Checkpointer
 from algoperf.harness.failure import reraise_from_submission
-from algoperf.harness.hooks import hook_arguments, training_arguments
+from algoperf.harness.hooks import hook_arguments, training_constants
 from algoperf.harness.run_state import RunState, TrainingState
 from algoperf.harness.schedule import DeviceSyncSchedule, RankClockSync
 from algoperf.harness.seeds import Seeds
@@ -126,7 +126,7 @@ class InProcessTrainer:
         self._backend = backend
         self._rank_clock = rank_clock
         self._submission = plan.submission
-        self._param_types = plan.workload.model_params_types
+        self._constants = training_constants(plan.workload)
 
     def train_until_due(self, status: LoopStatus, stop: StopRequest, observer: Observer) -> None:
         clock, state, rank_clock = self._clock, self._state, self._rank_clock
@@ -168,7 +168,10 @@ class InProcessTrainer:
         try:
             with self._clock.preparing_for_eval(lambda: state.device_trees):
                 state.optimizer_state, state.params, state.model_state = prepare(
-                    rng=self._plan.seeds.step(last_step).prepare_for_eval, **self._training_arguments(common, status)
+                    rng=self._plan.seeds.step(last_step).prepare_for_eval,
+                    eval_results=status.eval_results,
+                    **common,
+                    **self._constants,
                 )
         except UserError as error:
             reraise_from_submission(error)
@@ -195,7 +198,9 @@ class InProcessTrainer:
             state.optimizer_state, state.params, state.model_state = submission.update_params(
                 batch=batch,
                 rng=keys.update,
-                **self._training_arguments(common, status),
+                eval_results=status.eval_results,
+                **common,
+                **self._constants,
                 **requested,
             )
         except spec.TrainingCompleteError:
@@ -204,8 +209,3 @@ class InProcessTrainer:
             reraise_from_submission(error)
         state.global_step += 1
         status.train_state["last_step_end_time"] = now()
-
-    def _training_arguments(self, common: Mapping[str, Any], status: LoopStatus) -> dict[str, Any]:
-        return training_arguments(
-            self._plan.workload, common, params_types=self._param_types, eval_results=status.eval_results
-        )
