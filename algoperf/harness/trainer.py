@@ -126,7 +126,8 @@ class InProcessTrainer:
         self._backend = backend
         self._rank_clock = rank_clock
         self._submission = plan.submission
-        self._constants = training_constants(plan.workload)
+        self._constants = constants = training_constants(plan.workload)
+        self._params_types, self._loss_type = constants["current_params_types"], constants["loss_type"]
 
     def train_until_due(self, status: LoopStatus, stop: StopRequest, observer: Observer) -> None:
         clock, state, rank_clock = self._clock, self._state, self._rank_clock
@@ -187,20 +188,34 @@ class InProcessTrainer:
         plan, submission = self._plan, self._submission
         keys = plan.seeds.step(state.global_step)
         self._backend.seed_global(plan.seeds.seed, state.global_step)
-        common = hook_arguments(plan.workload, state, plan.hyperparameters)
+        workload, hyperparameters = plan.workload, plan.hyperparameters
+        # Spelled out, not as `hook_arguments`: merging dictionaries twice in each step costs 0.6 microseconds.
         try:
             before = now()
-            batch = submission.data_selection(input_queue=self._input_queue, rng=keys.data_selection, **common)
+            batch = submission.data_selection(
+                workload=workload,
+                input_queue=self._input_queue,
+                optimizer_state=state.optimizer_state,
+                current_param_container=state.params,
+                model_state=state.model_state,
+                hyperparameters=hyperparameters,
+                global_step=state.global_step,
+                rng=keys.data_selection,
+            )
             self._clock.add_data_selection(now() - before)
-            requested: dict[str, Any] = {}
-            if submission.wants_train_state:
-                requested["train_state"] = MappingProxyType(status.train_state)
+            requested = {"train_state": MappingProxyType(status.train_state)} if submission.wants_train_state else {}
             state.optimizer_state, state.params, state.model_state = submission.update_params(
+                workload=workload,
+                current_param_container=state.params,
+                current_params_types=self._params_types,
+                model_state=state.model_state,
+                hyperparameters=hyperparameters,
                 batch=batch,
-                rng=keys.update,
+                loss_type=self._loss_type,
+                optimizer_state=state.optimizer_state,
                 eval_results=status.eval_results,
-                **common,
-                **self._constants,
+                global_step=state.global_step,
+                rng=keys.update,
                 **requested,
             )
         except spec.TrainingCompleteError:
