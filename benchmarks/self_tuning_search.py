@@ -3,11 +3,11 @@
   python benchmarks/self_tuning_search.py --run [--jobs=2] [--work_dir=DIR] [--data_dir=DIR] [--limit_s=S]
   python benchmarks/self_tuning_search.py --table=docs/leaderboard/mini-2026-11-27/self_tuning_search.json [--write]
 
-The rule, stated before any run: each algorithm at its general configuration with the learning rate times 1, 2 and 4,
-and times 1/2 where 1 is the best of these, one seed, in PyTorch, on `ogbg_mini` and `wmt_mini`, for as many steps as
-the step hint. A point is worth the mean, over the two minis and the targets of their ladders, of the steps to the
-target as a share of the step hint; a target that is missed counts 1.5, the budget of self-tuning. The smallest wins, of
-equals the lower rate.
+The rule, stated before the runs it is applied to: each algorithm at its general configuration with the learning rate
+times 1, 2 and 4, and times 1/2 where 1 is the best of these, one seed, in PyTorch, on `ogbg_mini` and `wmt_mini`, for
+as many steps as the step hint. A point is worth the mean, over the two minis and the targets of their ladders, of the
+steps to the target as a share of the step hint; a target that is missed counts 1.5, the budget of self-tuning. The
+smallest wins, of equals the lower rate.
 
 `--run` does what is missing and writes the result; `--limit_s` starts no run after so many seconds. `--table` shows the
 kept result, and with `--write` puts the winners beside the submissions of the board that they are for.

@@ -127,8 +127,9 @@ class Runs:
         inner = trial_path(trial.study, trial.definition.name, self.framework, 1)
         for submission in sorted(path for path in self.baseline_logs.iterdir() if path.is_dir()):
             there = replace(trial, folder=submission / inner)
-            same_seed = there.record is not None and there.record.seed == seed
-            if same_seed and there.is_finished and not there.changes(self.against.digest):
+            record = there.record
+            is_this_run = record is not None and record.seed == seed and record.outcome.is_final
+            if is_this_run and not there.changes(self.against.digest):
                 shutil.copytree(there.folder, trial.folder)
                 self.report(f"{trial.label}: {self.against.label} as in {submission}")
                 return True
