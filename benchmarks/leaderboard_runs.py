@@ -26,6 +26,7 @@ from pathlib import Path
 
 from algoperf.cores import usable_cores
 from algoperf.definition import PYTORCH, SELF_TUNING
+from algoperf.errors import UserError
 from algoperf.records.layout import study_folder
 from algoperf.records.step_costs import StepCosts
 from algoperf.registry import suites
@@ -38,9 +39,9 @@ SUBMISSIONS = ROOT / "docs" / "leaderboard" / "mini-2026-11-27" / "submissions"
 STEP_COSTS = ROOT / "docs" / "leaderboard" / "step_costs" / "cpu"
 
 
-def run(workload: str, entrant: str, study: int, options: argparse.Namespace) -> bool:
-    """Runs a cell of the board on the cores of this thread; True when it came to an end."""
-    command = [
+def command(workload: str, entrant: str, study: int, options: argparse.Namespace) -> list[str]:
+    """The command line of one run of the board."""
+    words = [
         sys.executable,
         str(ROOT / "submission_runner.py"),
         f"--workload={workload}",
@@ -58,10 +59,20 @@ def run(workload: str, entrant: str, study: int, options: argparse.Namespace) ->
         "--use_tensorboard=false",
     ]
     if not options.measured:
-        command.append(f"--step_costs={charged_costs(entrant, options)}")
+        words.append(f"--step_costs={charged_costs(entrant, options)}")
+    return words
+
+
+def run(workload: str, entrant: str, study: int, options: argparse.Namespace) -> bool:
+    """Runs it on the cores of this thread; True when it came to an end."""
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, check=False, text=True, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command(workload, entrant, study, options),
+        check=False,
+        text=True,
+        env=one_thread,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     print(f"study {study}, {entrant}: {(done.stdout.strip() or 'no output').splitlines()[-1]}", flush=True)
     return done.returncode == 0
@@ -111,8 +122,11 @@ def main() -> int:
     options = parser.parse_args()
 
     if not options.measured:
-        for entrant in options.entrants.split(","):
-            write_charged_costs(entrant, options)
+        try:
+            for entrant in options.entrants.split(","):
+                write_charged_costs(entrant, options)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
     usable = usable_cores()
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
     for core in usable:

@@ -70,8 +70,10 @@ def self_tuning_file(algorithm: str) -> Path:
     return ROOT / "reference_algorithms" / algorithm / "self_tuning.json"
 
 
-def runs(general: dict[str, dict[str, Any]], factors: Sequence[float]) -> Iterator[SearchRun]:
-    for factor, workload, algorithm in itertools.product(factors, WORKLOADS, general):
+def runs(
+    general: dict[str, dict[str, Any]], factors: Sequence[float], workloads: Sequence[str]
+) -> Iterator[SearchRun]:
+    for factor, workload, algorithm in itertools.product(factors, workloads, general):
         yield SearchRun(algorithm=algorithm, workload=workload, factor=factor, general=general[algorithm])
 
 
@@ -146,9 +148,8 @@ def costs(searched: list[dict[str, Any]]) -> dict[str, dict[float, float]]:
         own = [run for run in searched if run["algorithm"] == algorithm]
         for factor in (LOWER, *FACTORS):
             values = [cost(run) for run in own if run["factor"] == factor and run["evaluations"]]
-            table.setdefault(algorithm, {})[factor] = (
-                sum(values) / len(values) if len(values) == len(WORKLOADS) else math.inf
-            )
+            complete = len(values) == len({run["workload"] for run in searched})
+            table.setdefault(algorithm, {})[factor] = sum(values) / len(values) if complete else math.inf
     return table
 
 
@@ -158,7 +159,7 @@ def best_factor(by_factor: dict[float, float]) -> float:
 
 def search(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Runs what is missing, and returns every run with its evaluations."""
-    general = {name: json.loads(self_tuning_file(name).read_text()) for name in ALGORITHMS}
+    general = {name: json.loads(self_tuning_file(name).read_text()) for name in options.algorithms}
     until_s = time.monotonic() + options.limit_s
 
     def searched(planned: Sequence[SearchRun]) -> list[dict[str, Any]]:
@@ -166,10 +167,10 @@ def search(options: argparse.Namespace) -> list[dict[str, Any]]:
             list(pool.map(lambda run: start(run, options, until_s), planned))
         return [dataclasses.asdict(run) | {"evaluations": evaluations(run, options.work_dir)} for run in planned]
 
-    result = searched(list(runs(general, FACTORS)))
+    result = searched(list(runs(general, FACTORS, options.workloads)))
     best = {name: best_factor(by_factor) for name, by_factor in costs(result).items()}
     at_the_edge = {name: point for name, point in general.items() if best[name] == min(FACTORS)}
-    return result + searched(list(runs(at_the_edge, (LOWER,))))
+    return result + searched(list(runs(at_the_edge, (LOWER,), options.workloads)))
 
 
 def show(searched: list[dict[str, Any]], write: bool) -> None:
@@ -194,6 +195,8 @@ def main() -> int:
     parser.add_argument("--table", type=Path, metavar="FILE", help="show a kept result")
     parser.add_argument("--write", action="store_true", help="with --table: write the winners")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--algorithms", type=lambda text: text.split(","), default=ALGORITHMS)
+    parser.add_argument("--workloads", type=lambda text: text.split(","), default=WORKLOADS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit_s", type=float, default=math.inf)
     parser.add_argument("--eval_period_s", type=float, default=5.0)

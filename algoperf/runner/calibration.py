@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from algoperf.background import PROCESS_MARK
-from algoperf.definition import FRAMEWORKS, ReferenceBudget, WorkloadDefinition
+from algoperf.definition import FRAMEWORKS, ReferenceBudget, WorkloadDefinition, split_horizon
 from algoperf.edition import MatmulPrecision
 from algoperf.errors import UserError
 from algoperf.records.calibration import StepCost
@@ -245,7 +245,7 @@ def stated_calibrator(
     Raises:
       CalibrationError: the file is of another submission, framework or workload, or the workload counts no steps.
     """
-    costs, name = StepCosts.load(path), definition.name
+    costs, (name, _) = StepCosts.load(path), split_horizon(definition.name)
     if not isinstance(definition.budget, ReferenceBudget):
         raise CalibrationError(f"--step_costs is for minis, whose budgets count reference steps, not for {name}")
     if world_size > 1:

@@ -88,6 +88,7 @@ class Procedure:
       steps: length of the runs of the tuning and seed stages.
       jobs: untimed runs at once, each on its share of the cores.
       horizon: factor on the step hint; the default of `steps` and the names of logs and results follow it.
+      eval_period_s: submission time between evaluations of runs whose length is fixed; None means the definition's.
       work_dir: logs and results.
       data_dir: prepared data.
     """
@@ -105,6 +106,7 @@ class Procedure:
         jobs: int = 1,
         reference_seeds: int | None = None,
         horizon: int = 1,
+        eval_period_s: float | None = None,
     ) -> None:
         self.definition = definition
         self.framework = framework
@@ -115,6 +117,7 @@ class Procedure:
         self.data_dir = data_dir
         self.jobs = jobs
         self.horizon = horizon
+        self.eval_period_s = eval_period_s or definition.budget.eval_period_s
         self.num_tuning_steps = steps or max(
             1, round(TUNING_SHARE_OF_STEP_HINT * definition.budget.step_hint * horizon)
         )
@@ -236,6 +239,7 @@ class Procedure:
             "work_dir": str(self.work_dir / self.name),
             "step_hint": round(self.num_tuning_steps / TUNING_SHARE_OF_STEP_HINT),
             "data_dir": str(self.data_dir),
+            "eval_period_s": self.eval_period_s,
             "targets": targets,
             "cores": cores,
             "name": run.name,
@@ -291,7 +295,7 @@ def run_job(job: Mapping[str, Any], registry: Registry = REGISTRY) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cores"])
     definition = registry.get(job["workload"])
-    changes = fixed_length(definition, job["steps"] or job["step_hint"], definition.budget.eval_period_s)
+    changes = fixed_length(definition, job["steps"] or job["step_hint"], job["eval_period_s"])
     if job["steps"] is None:
         changes["budget"] = _reference_budget(definition.budget, job["step_hint"])
     train(
@@ -392,6 +396,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reference_seeds", type=int, default=None, help="of the timed runs (default: as --seeds)")
     parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
     parser.add_argument("--horizon", type=int, default=1, help="factor on the step hint; only targets are set")
+    parser.add_argument(
+        "--eval_period_s", type=float, help="of runs of fixed length, for a machine of another speed (default: declared)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
     parser.add_argument("--untimed_only", action="store_true", help="stop before the timed runs of the reference")
     parser.add_argument(
@@ -446,6 +453,7 @@ def _command(options: argparse.Namespace) -> int:
         steps=earlier.steps if earlier else options.steps,
         jobs=options.jobs,
         horizon=options.horizon,
+        eval_period_s=options.eval_period_s,
         work_dir=options.work_dir.resolve(),
         data_dir=options.data_dir.expanduser().resolve(),
     )
