@@ -97,6 +97,7 @@ def shortage(model: Model, batch: spec.Batch, available_bytes: int) -> str | Non
     """
     return memory_shortage.warning(
         lambda rows: training_bytes(model, first_rows(batch, rows)),
+        len(batch["targets"]),
         [len(array) for array in jax.tree.leaves(batch)],
         available_bytes,
     )

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Sequence
 
 
-def warning(bytes_of: Callable[[int], int], lengths: Sequence[int], available_bytes: int) -> str | None:
+def warning(
+    bytes_of: Callable[[int], int], num_examples: int, lengths: Sequence[int], available_bytes: int
+) -> str | None:
     """A line for a person; None where a step seems to fit.
 
     Args:
-      bytes_of: the forecast for the first so many rows of a batch.
-      lengths: of the arrays of a batch; only where they are equal has a batch rows that can be taken apart.
+      bytes_of: the forecast for the first so many rows of every array of a batch.
+      num_examples: of the batch.
+      lengths: of its arrays; only where they are equal has a batch rows that can be taken apart.
       available_bytes: of the device.
     """
-    rows = fitting = lengths[0]
-    needed = bytes_of(rows)
+    fitting = num_examples
+    needed = bytes_of(max(lengths))
     if needed <= available_bytes:
         return None
     can_split = len(set(lengths)) == 1
@@ -24,6 +27,6 @@ def warning(bytes_of: Callable[[int], int], lengths: Sequence[int], available_by
         fitting = 0
     advice = f"; about {fitting} would fit, see --max_device_batch" if fitting else ""
     return (
-        f"a step with AdamW on {rows} examples for this device takes about {needed / 1e9:.1f} GB, and the device has "
+        f"a step with AdamW on {num_examples} examples for this device takes about {needed / 1e9:.1f} GB, and the device has "
         f"{available_bytes / 1e9:.1f} GB{advice}"
     )

@@ -136,6 +136,7 @@ def shortage(model: Model, batch: spec.Batch, available_bytes: int) -> str | Non
     """
     return memory_shortage.warning(
         lambda rows: training_bytes(model, first_rows(batch, rows)),
+        len(batch["targets"]),
         [len(tensor) for tensor in tree_leaves(batch)],
         available_bytes,
     )

@@ -32,7 +32,7 @@ class TorchWorkload(ModelWorkload):
             try:
                 with torch.device("meta"):
                     module: nn.Module = self._model.init(None)[0]
-            except (NotImplementedError, RuntimeError, TypeError):
+            except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
                 with torch.device("cpu"):
                     module = self._model.init(None)[0]
         return module
@@ -110,7 +110,7 @@ class TorchWorkload(ModelWorkload):
             model = model.whole
         try:
             return torch_memory.shortage(model, batch, available_bytes)
-        except (NotImplementedError, RuntimeError, TypeError):
+        except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return None
 
     def compile_loss(self) -> None:

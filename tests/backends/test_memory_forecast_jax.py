@@ -82,6 +82,13 @@ def test_what_would_fit_is_named():
     assert "would fit" not in shortage(model, batch, 1000)
 
 
+@pytest.mark.parametrize("name", sorted(SEEN_ON_A_GPU))
+def test_every_workload_says_how_many_examples_need_too_much(name):
+    model, batch = small(name, 2)
+    assert f"on {len(batch['targets'])} examples" in shortage(model, batch, 1000)
+    assert shortage(model, batch, 10**15) is None
+
+
 def test_a_model_that_looks_at_values_has_no_forecast(monkeypatch):
     model, batch = small("criteo1tb", 8)
     workload = create().build_workload(REGISTRY.get("criteo1tb").shrunk(), model)
