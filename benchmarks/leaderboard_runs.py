@@ -1,7 +1,7 @@
 """The runs of the mini leaderboard: every entrant on every mini, one core a run, as many at once as there are cores.
 
   python benchmarks/leaderboard_runs.py [--entrants=nadamw,muon] [--studies=3] [--experiment_dir=DIR] [--data_dir=DIR]
-      [--step_costs=DIR | --measured]
+      [--workloads=wmt_mini] [--horizon=3] [--step_costs=DIR | --measured]
 
 Entrants are the submissions of docs/leaderboard/mini-2026-11-27, the steps of the reference algorithms at points that a
 search has chosen. Steps are charged what `DIR/<entrant>.json` says that those of the reference algorithm cost, so that
@@ -58,6 +58,8 @@ def command(workload: str, entrant: str, study: int, options: argparse.Namespace
         f"--data_dir={options.data_dir}",
         "--use_tensorboard=false",
     ]
+    if options.horizon != 1:
+        words.append(f"--horizon={options.horizon}")
     if not options.measured:
         words.append(f"--step_costs={charged_costs(entrant, options)}")
     return words
@@ -114,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entrants", default=",".join(ENTRANTS))
     parser.add_argument("--workloads", default=",".join(suites()["mini"].workloads))
+    parser.add_argument("--horizon", type=int, default=1, help="times the step hint and budget")
     parser.add_argument("--studies", type=int, default=suites()["mini"].studies[SELF_TUNING.name])
     parser.add_argument("--experiment_dir", type=Path, default=Path("experiments/leaderboard"))
     parser.add_argument("--data_dir", type=Path, default=Path("~/data"))

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from algoperf.definition import MetricSpec
+from algoperf.definition import MetricSpec, horizon_name
 from algoperf.errors import UserError
 from algoperf.registry import REGISTRY, Registry
 from algoperf.target_setting.result import Result, round_to_easier_side, targets_of
@@ -62,8 +62,10 @@ def ladders_toml(folder: Path, registry: Registry = REGISTRY) -> str:
 
 
 def _ladders(folder: Path, registry: Registry) -> dict[str, tuple[float, ...]]:
-    results = [result for result in kept_results(folder).values() if result.horizon == 1]
-    return {result.workload: rungs_of(result, registry.get(result.workload).metric) for result in results}
+    return {
+        horizon_name(result.workload, result.horizon): rungs_of(result, registry.get(result.workload).metric)
+        for result in kept_results(folder).values()
+    }
 
 
 def check_ladders(folder: Path, rules: Path, registry: Registry = REGISTRY) -> list[str]:
