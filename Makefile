@@ -12,10 +12,12 @@ TEST_JOBS ?= 3
 GPU_JOBS ?= 2
 # pytest-benchmark warns next to xdist, and warnings are errors. XLA compiles as in runs, not as fast as in other tests.
 ON_GPU = XLA_FLAGS= XLA_PYTHON_CLIENT_PREALLOCATE=false $(BIN)/python -m pytest -p no:benchmark
-BOARD := docs/leaderboard/mini
+BOARDS := docs/leaderboard
+# Each kept board and the rule set that it is scored by.
+SCORED_BY := mini=mini-2026-11 mini-2026-11-27=mini-2026-11-27
 BOARD_RUNS ?= experiments/leaderboard
 DATA_DIR ?= ~/data
-SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARD)/logs --rules=mini-2026-11 --tuning_ruleset=self
+SCORE_BOARD = $(BIN)/python -m scoring.score_submissions --submission_directory=$(BOARDS)/$${board%=*}/logs --rules=$${board\#*=} --tuning_ruleset=self
 LINTED := algoperf workloads reference_algorithms scoring submissions tests benchmarks docs/examples submission_runner.py
 
 .PHONY: setup run quickstart test test-gpu check lint types contracts targets-check leaderboard leaderboard-check leaderboard-runs \
@@ -59,23 +61,25 @@ contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 targets-check: $(STAMP)
-	for rules in mini mini-v1.0; do \
+	for rules in mini mini-v1.0 mini_horizon3; do \
 	    $(BIN)/python -m algoperf.target_setting --check=docs/target_setting --rules=scoring/rules/$$rules.toml || exit 1; \
 	done
 
-# The report of the kept logs.
+# The reports of the kept logs.
 leaderboard: $(STAMP)
-	$(SCORE_BOARD) --output_dir=$(BOARD)/report
+	for board in $(SCORED_BY); do $(SCORE_BOARD) --output_dir=$(BOARDS)/$${board%=*}/report || exit 1; done
 
-# Whether that gives the kept report again, byte for byte.
+# Whether that gives the kept reports again, byte for byte.
 leaderboard-check: $(STAMP)
-	report=$$(mktemp -d) && trap 'rm -r "$$report"' EXIT && $(SCORE_BOARD) --output_dir="$$report" --strict \
-	&& diff -r "$$report" $(BOARD)/report && echo "the kept report is what its logs give"
+	report=$$(mktemp -d) && trap 'rm -r "$$report"' EXIT && for board in $(SCORED_BY); do \
+	    $(SCORE_BOARD) --output_dir="$$report/$${board%=*}" --strict \
+	    && diff -r "$$report/$${board%=*}" $(BOARDS)/$${board%=*}/report || exit 1; \
+	done && echo "the kept reports are what their logs give"
 
-# The runs themselves, hours of a machine that does nothing else; one that is finished is not run again.
+# The runs of the second board, hours of a machine that may do other work; one that is finished is not run again.
 leaderboard-runs: $(STAMP)
 	$(BIN)/python benchmarks/leaderboard_runs.py --experiment_dir=$(BOARD_RUNS) --data_dir=$(DATA_DIR)
-	$(BIN)/python -m scoring.merge --public --output_dir=$(BOARD)/logs $(BOARD_RUNS)
+	$(BIN)/python -m scoring.merge --public --output_dir=$(BOARDS)/mini-2026-11-27/logs $(BOARD_RUNS)
 
 check: lint types contracts targets-check test
 

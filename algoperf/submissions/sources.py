@@ -154,7 +154,18 @@ def _counts(name: str, spec: ModuleSpec) -> bool:
     top, file = name.partition(".")[0], Path(spec.origin or "")
     if file.suffix != ".py" or top in _BENCHMARK or top in sys.stdlib_module_names:
         return False
-    return top == _SHARED or not _INSTALLED & set(file.parts)
+    return top == _SHARED or not (_INSTALLED & set(file.parts) or _is_of_a_distribution(top, file))
+
+
+def _is_of_a_distribution(top: str, file: Path) -> bool:
+    """Whether the top-level module `top` was put beside its metadata, as `pip install --target` does in any folder."""
+    package = next((folder for folder in file.parents if folder.name == top), None)
+    folder, name = (file.parent, f"{top}.py") if package is None else (package.parent, f"{top}/")
+    return any(
+        line.startswith(name)
+        for record in folder.glob("*.dist-info/RECORD")
+        for line in record.read_text(errors="replace").splitlines()
+    )
 
 
 def _find(name: str) -> ModuleSpec | None:

@@ -15,7 +15,7 @@ from toy_runs import ROOT
 from scoring.rules import load_rules
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-GENERATED = ROOT / "docs/leaderboard/mini"
+GENERATED = "report"
 FENCE = re.compile(
     r"(?:^<!-- (?P<marker>first|not run): (?P<note>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.M | re.S,
@@ -125,7 +125,7 @@ def test_every_linked_file_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
 def test_lines_are_short(page: Path) -> None:
-    if page.is_relative_to(GENERATED):
+    if GENERATED in page.relative_to(ROOT).parts:
         pytest.skip("written by the scorer and kept unchanged")
     long = [line for line in page.read_text().splitlines() if len(line) > LONGEST_LINE and not line.startswith("|")]
     assert long == []
