@@ -81,7 +81,12 @@ function significant(value, digits = 3) {
   const text = Number(value.toPrecision(digits));
   return Math.abs(text) >= 1e6 || (text !== 0 && Math.abs(text) < 1e-4) ? text.toExponential() : String(text);
 }
+// What times are in where the board goes by another clock than seconds: in full and beside a number.
+const [CLOCK_WORDS, CLOCK_UNIT] = {
+  reference: ["reference steps", "ref.\u00a0steps"], projected: ["projected reference steps", "proj.\u00a0steps"], steps: ["steps", "steps"],
+}[RULES.clock] ?? [];
 function unitFor(seconds) {
+  if (CLOCK_UNIT) return { name: CLOCK_UNIT, size: 1 };
   if (seconds >= 3 * 3600) return { name: "h", size: 3600 };
   return seconds >= 600 ? { name: "min", size: 60 } : { name: "s", size: 1 };
 }

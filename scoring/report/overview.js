@@ -61,7 +61,7 @@ function timesSection() {
     const counts = k < 0 || ratios.get(i)[k] !== Infinity;
     const text = time === null ? "miss" : significant(time / unitOf(w).size) + (counts ? "" : " ✕");
     const style = time === null ? "" : diverging(-Math.log(time / fastest[j]), -Math.log(2), Math.log(2));
-    const title = time === null ? "not on target within the budget" : `${significant(time, 6)} s, ${(time / fastest[j]).toFixed(2)} times the fastest${counts ? "" : "; does not count (cutoff or held-out workload)"}`;
+    const title = time === null ? "not on target within the budget" : `${significant(time, 6)} ${unitFor(0).name}, ${(time / fastest[j]).toFixed(2)} times the fastest${counts ? "" : "; does not count (cutoff or held-out workload)"}`;
     return { node: link(text, pageOf(i, w)), class: time === null ? "cell missed" : "cell", style, title, sort: time };
   })]);
   return [

@@ -67,7 +67,7 @@ function pairPage(i, workload) {
     element("h2", {}, link(NAMES[i], pageOf(i)), " on ", link(workload, pageOf(null, workload))),
     element("div", { class: "tiles" }, tile(duration(r.time_s, rule.budget_s), "time to target"), tile(`${r.law.reached}/${r.law.trials}`, `trials on target (${percent(r.law.success_low)}–${percent(r.law.success_high)})`),
       tile(duration(r.law.restricted_mean_s, rule.budget_s), `restricted mean, ± ${significant((r.law.standard_error_s ?? 0) / unitFor(rule.budget_s).size)} ${unitFor(rule.budget_s).name}`),
-      tile(significant(d.steps_to_target, 4), "steps to target"), tile(significant(d.step_s), "seconds per step"), tile(percent(d.evaluation_share), "of wall time in evaluation")),
+      tile(significant(d.steps_to_target, 4), "steps to target"), tile(significant(d.step_s), `${CLOCK_UNIT ?? "seconds"} per step`), tile(percent(d.evaluation_share), "of wall time in evaluation")),
     paragraph(`Study times: ${studies}. Trials: ${ended}; ${d.sustained} stayed on target, ${d.first_only} fell back after the first passage.`),
     curvesChart(workload, i),
     element("div", { class: "pair" },
@@ -121,7 +121,7 @@ document.getElementById("verdict").textContent = DATA.verdict;
 document.getElementById("facts").textContent =
   `${RULES.description}. ${count(NAMES.length, "submission", "submissions")}, ${count(RULES.base_workloads.length, "workload", "workloads")}` +
   `${Object.keys(RULES.held_out).length ? ` and ${Object.keys(RULES.held_out).length} held-out` : ""}, ` +
-  `${count(RULES.tuning.studies, "study", "studies")} × ${count(RULES.tuning.trials_per_study, "trial", "trials")}, ${RULES.tuning.name} tuning.`;
+  `${count(RULES.tuning.studies, "study", "studies")} × ${count(RULES.tuning.trials_per_study, "trial", "trials")}, ${RULES.tuning.name} tuning${CLOCK_WORDS ? `, times in ${CLOCK_WORDS}` : ""}.`;
 document.getElementById("footer").textContent =
   `Bootstrap of ${DATA.replicates} boards, seed ${DATA.seed}. The same numbers are in results.json beside this file; docs/scoring.md explains the methods.`;
 document.getElementById("theme").append(themeSwitch(draw));

@@ -266,6 +266,17 @@ def later():
     assert after.source_digest != before.source_digest
 
 
+def test_a_package_installed_into_any_folder_is_no_source(tmp_path, monkeypatch):
+    installed = tmp_path / "libraries"
+    write(installed / "fast_optimizer" / "__init__.py", "")
+    write(installed / "one_file.py", "")
+    write(installed / "fast_optimizer-1.0.dist-info" / "RECORD", "fast_optimizer/__init__.py,sha256=1,0\none_file.py,,\n")
+    write(installed / "own.py", "")
+    monkeypatch.syspath_prepend(str(installed))
+    file = write(tmp_path / "mine" / "s.py", "import fast_optimizer, one_file, own\n" + COMPLETE)
+    assert set(load_submission(str(file)).source_files) == {"s.py", "../libraries/own.py"}
+
+
 @pytest.mark.parametrize("framework", ["jax", "torch"])
 def test_reference_algorithms_include_their_training_step_and_not_that_of_the_other_framework(framework):
     module = module_from_spec(find_spec(f"reference_algorithms.nadamw.{framework}_submission"))

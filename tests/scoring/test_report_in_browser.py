@@ -11,6 +11,7 @@ from scoring_boards import give_costs
 from algoperf.records.cost import Cost, PhaseCost
 from scoring.analysis import analyse
 from scoring.board import score_times
+from scoring.clocks import Clock, in_clock
 from scoring.logs import read_logs
 from scoring.report import write_report
 from scoring.rules import Rules
@@ -121,6 +122,17 @@ def test_costs_have_a_section_and_columns_and_unknown_energy_is_a_dash(browser, 
     assert "gpu: no driver <i>" in section.get_attribute("textContent")
     heads = browser.find_elements("css selector", "#leaderboard thead th")
     assert [head.get_attribute("textContent") for head in heads][-2:] == ["hours", "kWh"]
+
+
+def test_times_of_another_clock_have_its_unit(browser, board, small_rules, tmp_path) -> None:
+    tuning = small_rules.tuning["self"]
+    logs, rules = in_clock(read_logs(tmp_path / "logs", small_rules.workloads), small_rules, tuning, Clock.STEPS)
+    report = write_report(analyse(logs, rules, tuning, replicates=100), tmp_path)
+    open_page(browser, report, DESKTOP)
+    assert browser.execute_script("return document.getElementById('facts').textContent").endswith("times in steps.")
+    heads = browser.execute_script("return [...document.querySelectorAll('th.upright')].map((th) => th.textContent)")
+    assert heads
+    assert all("(steps)" in head for head in heads)
 
 
 def test_switching_a_submission_off_recomputes_the_scores(browser, board) -> None:
