@@ -30,6 +30,7 @@ BUILT_IN = (
     "mini-v1.0",
     "mini_qualification",
     "mini_qualification-v1.0",
+    "mini_horizon3",
 )
 # Of sets that follow today's definitions.
 FROZEN_COPIES = ("mini-2026-11", "mini-2026-11-27", "mini_qualification-2026-11")
