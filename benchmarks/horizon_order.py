@@ -1,4 +1,4 @@
-"""Whether the order of entrants on minis moves with the length of runs: the same entrants at horizon 1 and a longer one.
+"""Whether the order of entrants on minis moves with the length of runs: the same ones at horizon 1 and a longer one.
 
   python benchmarks/horizon_order.py docs/leaderboard/mini-2026-11-27/logs docs/leaderboard/horizon3/logs \
       [--rules=mini-2026-11-27] [--longer_rules=mini_horizon3] [--with=algoperf-v1.0-self]
@@ -80,7 +80,8 @@ def main() -> None:
         for horizon, own, other in (("1", short, long), ("longer", long, short)):
             scores = " | ".join(f"{score:.3f}" for score in own.of(entrants).scores)
             with_published = " | ".join(tau(own.of(names), table) for table in by_published.values())
-            print(f"| {own.name} | {horizon} | {scores} | {tau(own.of(entrants), other.of(entrants))} | {with_published} |")
+            with_other = tau(own.of(entrants), other.of(entrants))
+            print(f"| {own.name} | {horizon} | {scores} | {with_other} | {with_published} |")
 
 
 if __name__ == "__main__":

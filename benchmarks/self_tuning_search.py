@@ -70,9 +70,7 @@ def self_tuning_file(algorithm: str) -> Path:
     return ROOT / "reference_algorithms" / algorithm / "self_tuning.json"
 
 
-def runs(
-    general: dict[str, dict[str, Any]], factors: Sequence[float], workloads: Sequence[str]
-) -> Iterator[SearchRun]:
+def runs(general: dict[str, dict[str, Any]], factors: Sequence[float], workloads: Sequence[str]) -> Iterator[SearchRun]:
     for factor, workload, algorithm in itertools.product(factors, workloads, general):
         yield SearchRun(algorithm=algorithm, workload=workload, factor=factor, general=general[algorithm])
 

@@ -27,6 +27,6 @@ def warning(
         fitting = 0
     advice = f"; about {fitting} would fit, see --max_device_batch" if fitting else ""
     return (
-        f"a step with AdamW on {num_examples} examples for this device takes about {needed / 1e9:.1f} GB, and the device has "
-        f"{available_bytes / 1e9:.1f} GB{advice}"
+        f"a step with AdamW on {num_examples} examples for this device takes about {needed / 1e9:.1f} GB, and the "
+        f"device has {available_bytes / 1e9:.1f} GB{advice}"
     )

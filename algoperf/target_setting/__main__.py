@@ -397,7 +397,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=None, help="length of a run (default: 75 %% of the step hint)")
     parser.add_argument("--horizon", type=int, default=1, help="factor on the step hint; only targets are set")
     parser.add_argument(
-        "--eval_period_s", type=float, help="of runs of fixed length, for a machine of another speed (default: declared)"
+        "--eval_period_s",
+        type=float,
+        help="of runs of fixed length, for a machine of another speed (default: declared)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="untimed runs at once, each on its share of the cores")
     parser.add_argument("--untimed_only", action="store_true", help="stop before the timed runs of the reference")

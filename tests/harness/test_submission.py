@@ -270,7 +270,9 @@ def test_a_package_installed_into_any_folder_is_no_source(tmp_path, monkeypatch)
     installed = tmp_path / "libraries"
     write(installed / "fast_optimizer" / "__init__.py", "")
     write(installed / "one_file.py", "")
-    write(installed / "fast_optimizer-1.0.dist-info" / "RECORD", "fast_optimizer/__init__.py,sha256=1,0\none_file.py,,\n")
+    write(
+        installed / "fast_optimizer-1.0.dist-info" / "RECORD", "fast_optimizer/__init__.py,sha256=1,0\none_file.py,,\n"
+    )
     write(installed / "own.py", "")
     monkeypatch.syspath_prepend(str(installed))
     file = write(tmp_path / "mine" / "s.py", "import fast_optimizer, one_file, own\n" + COMPLETE)

@@ -1,6 +1,7 @@
-"""Pairs of a board that each score tells apart at 5 % family-wise, and how the orders of the scores agree.
+"""Pairs of a board that each score distinguishes at 5 % family-wise, and how the orders of the scores agree.
 
-  python benchmarks/pairs_apart.py docs/leaderboard/mini-2026-11-27/logs --rules=mini-2026-11-27 [--step_costs=PATHS]
+  python benchmarks/pairs_distinguished.py docs/leaderboard/mini-2026-11-27/logs --rules=mini-2026-11-27
+      [--step_costs=PATHS]
 
 Scores are by time (reference steps where every run has them), by steps and, with step costs, projected; each at the
 official target and on the ladder. A pair counts as far apart where its scores differ by more than 0.1.
@@ -25,11 +26,11 @@ FAR_APART = 0.1
 def row(table: ScoreTable, official: ScoreTable) -> str:
     assert table.better is not None
     pairs = list(itertools.combinations(range(len(table.submissions)), 2))
-    apart = {pair for pair in pairs if table.better[pair] or table.better[pair[::-1]]}
+    resolved = {pair for pair in pairs if table.better[pair] or table.better[pair[::-1]]}
     far = {(a, b) for a, b in pairs if abs(table.scores[a] - table.scores[b]) > FAR_APART}
     tau = float(kendall_tau(table.scores[None], official.scores[None])[0])
-    share = f"{len(apart & far)} of {len(far)} ({len(apart & far) / max(1, len(far)):.0%})"
-    return f"| {table.name} | {len(apart)} of {len(pairs)} | {share} | {tau:.2f} |"
+    share = f"{len(resolved & far)} of {len(far)} ({len(resolved & far) / max(1, len(far)):.0%})"
+    return f"| {table.name} | {len(resolved)} of {len(pairs)} | {share} | {tau:.2f} |"
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
         seed=0,
         replicates=DEFAULT_REPLICATES,
     )
-    print("| score | pairs told apart | of those more than 0.1 apart | tau with the official target, same clock |")
+    print("| score | pairs distinguished | of those more than 0.1 apart | tau with the official target, same clock |")
     print("|:---|---:|---:|---:|")
     for table in tables:
         clock = table.name.partition(",")[0]
