@@ -38,7 +38,6 @@ get_batch_size, init_optimizer_state, data_selection, update_params, prepare_for
 '''
 _TEXTS = {"jax": _JAX_TEXT, "torch": _TORCH_TEXT}
 _SELF_TUNING = "self_tuning.json"
-_FOR_MINIS = "mini"
 
 
 class EntrantError(UserError):
@@ -88,11 +87,9 @@ def find_entrant(text: str, framework: str, folder: Path) -> Entrant:
 
 
 def _reference(name: str, framework: str) -> Path | None:
-    """The submission of a reference algorithm: the one for minis, where it has one."""
     default = default_submission(framework)
-    algorithms = default.parents[1]
-    paths = [folder / name / default.name for folder in (algorithms / _FOR_MINIS, algorithms)]
-    return next((path for path in paths if name.isidentifier() and path.is_file()), None)
+    path = default.parents[1] / name / default.name
+    return path if name.isidentifier() and path.is_file() else None
 
 
 def _write_submission(text: str, framework: str, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from algoperf.checking.static import check_sources
 from algoperf.rules import rule_book
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCES = sorted((ROOT / "reference_algorithms").glob("**/*_submission.py"))
+REFERENCES = sorted((ROOT / "reference_algorithms").glob("*/*_submission.py"))
 TEMPLATES = sorted((ROOT / "submissions/template").glob("submission*.py"))
 HONEST = sorted((Path(__file__).parent / "honest").glob("*.py"))
 

@@ -120,12 +120,6 @@ def test_an_optimizer_that_is_not_there_is_one_line(optimizers, name, message):
         find_entrant(name, JAX.name, optimizers)
 
 
-def test_a_reference_algorithm_runs_at_its_point_for_minis(tmp_path):
-    for_minis, general = (find_entrant(name, JAX.name, tmp_path) for name in ("nadamw", "adamw"))
-    assert (for_minis.label, for_minis.path.parts[-3:-1]) == ("nadamw", ("mini", "nadamw"))
-    assert (general.label, general.path.parts[-3:-1]) == ("adamw", ("reference_algorithms", "adamw"))
-
-
 def test_algoperf_compare_is_the_function_and_checks_before_it_runs(tmp_path):
     importlib.import_module("algoperf.compare")  # the command has the function's name
     with pytest.raises(session.ComparisonError, match="hours must be above 0"):

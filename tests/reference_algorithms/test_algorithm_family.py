@@ -127,14 +127,6 @@ def test_the_harness_accepts_the_submission(algorithm: str, framework: str):
     assert resolve_batch_size(submission, small_problem.DEFINITION, 1) == 16  # the base workload's
 
 
-@pytest.mark.parametrize(
-    "folder", sorted(path.parent for path in ROOT.glob("mini/*/self_tuning.json")), ids=lambda path: path.name
-)
-def test_a_point_for_minis_differs_from_the_general_one_in_the_learning_rate(folder):
-    own, general = (json.loads((place / "self_tuning.json").read_text()) for place in (folder, ROOT / folder.name))
-    assert {name for name in own | general if own.get(name) != general.get(name)} <= {"learning_rate"}
-
-
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*/search_spaces/*.json")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
 def test_search_spaces_draw_what_the_algorithm_reads(path: Path):
     fixed = json.loads((path.parents[1] / "self_tuning.json").read_text())
