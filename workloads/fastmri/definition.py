@@ -165,6 +165,7 @@ MINI = BASE.mini(
     dataset="fastmri_mini",
     validation_target=0.7498,
     test_target=0.7639,
+    horizons={3: (0.792, 0.805)},
     splits=SplitSizes(train=2560, eval_train=128, validation=128, test=128),
     budget=ReferenceBudget(
         max_runtime_s=195,

@@ -154,6 +154,7 @@ MINI = DEEPSPEECH.mini(
     dataset=speech.MINI_DATASET,
     validation_target=0.01917,
     test_target=0.005974,
+    horizons={3: (0.001198, 0.00239)},
     splits=speech.MINI_SPLITS,
     budget=ReferenceBudget(
         max_runtime_s=115,
