@@ -26,19 +26,11 @@ _DRAWING = {"seed": 0, "replicates": 2000}
 
 def common_part(trees: Sequence[LogTree], minis: Sequence[str]) -> list[LogTree]:
     """The trials of entrants and studies that every tree has, on `minis` at any horizon."""
-
-    def keys(tree: LogTree) -> set[tuple[str, int]]:
-        return {(t.submission, t.study) for t in tree.trials if split_horizon(t.workload)[0] in minis}
-
-    shared = set.intersection(*map(keys, trees))
+    on_minis = [[t for t in tree.trials if split_horizon(t.workload)[0] in minis] for tree in trees]
+    shared = set.intersection(*({(t.submission, t.study) for t in trials} for trials in on_minis))
     return [
-        dataclasses.replace(
-            tree,
-            trials=tuple(
-                t for t in tree.trials if (t.submission, t.study) in shared and split_horizon(t.workload)[0] in minis
-            ),
-        )
-        for tree in trees
+        dataclasses.replace(tree, trials=tuple(t for t in trials if (t.submission, t.study) in shared))
+        for tree, trials in zip(trees, on_minis, strict=True)
     ]
 
 
@@ -69,8 +61,8 @@ def main() -> None:
     entrants = sorted({trial.submission for trial in trees[0].trials})
 
     both = [tables(tree, rules) for tree, (_, rules) in zip(trees, sides, strict=True)]
-    matches = matches_of(published_board(options.with_board))
-    theirs = published_tables(published_board(options.with_board), None, **_DRAWING)
+    board = published_board(options.with_board)
+    matches, theirs = matches_of(board), published_tables(board, None, **_DRAWING)
     names = [name for name in entrants if matches.get(name) in theirs[0].submissions]
     by_published = {table.name: table.of([matches[name] for name in names]) for table in theirs}
 

@@ -28,7 +28,7 @@ def row(table: ScoreTable, official: ScoreTable) -> str:
     pairs = list(itertools.combinations(range(len(table.submissions)), 2))
     resolved = {pair for pair in pairs if table.better[pair] or table.better[pair[::-1]]}
     far = {(a, b) for a, b in pairs if abs(table.scores[a] - table.scores[b]) > FAR_APART}
-    tau = float(kendall_tau(table.scores[None], official.scores[None])[0])
+    tau = float(kendall_tau(table.scores, official.scores))
     share = f"{len(resolved & far)} of {len(far)} ({len(resolved & far) / max(1, len(far)):.0%})"
     return f"| {table.name} | {len(resolved)} of {len(pairs)} | {share} | {tau:.2f} |"
 

@@ -32,7 +32,7 @@ class TorchWorkload(ModelWorkload):
             try:
                 with torch.device("meta"):
                     module: nn.Module = self._model.init(None)[0]
-            except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            except (NotImplementedError, RuntimeError, TypeError):
                 with torch.device("cpu"):
                     module = self._model.init(None)[0]
         return module
